@@ -1,0 +1,58 @@
+# cleave: what people and CI type. `make` alone explains itself.
+# GNU make 3.81 and a POSIX shell are enough. The variables of a run are not read here:
+# make hands them to scripts/qemu through the environment.
+
+TARGET  := aarch64-unknown-none-softfloat
+BUILT   := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+ELF     := $(BUILT)/$(TARGET)/release/cleave
+IMAGE   := $(BUILT)/image
+GDB_PORT ?= 1234
+
+export MACHINE CPU SMP MEM GIC EL FIRMWARE ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
+export GDB GDB_PORT
+
+NOT_BUILT := soak mutants watch litmus monitor bench rpi4
+
+.PHONY: help setup build image run debug test check doc clean $(NOT_BUILT)
+
+help:
+	@cat scripts/help.txt
+
+setup:
+	@scripts/setup all
+
+# The runner needs QEMU, building does not.
+build:
+	@scripts/setup build
+	@scripts/cargo-aarch64 build --release --bin cleave
+
+image: build
+	@scripts/image $(ELF) $(IMAGE)
+
+run: build
+	@scripts/setup run
+	@scripts/qemu $(ELF)
+
+debug: build
+	@scripts/setup $(if $(filter none,$(GDB)),run,debug)
+	@scripts/debug $(ELF)
+
+test:
+	@scripts/setup all
+	@scripts/check tests
+
+check:
+	@scripts/setup all
+	@scripts/check all
+
+doc:
+	@scripts/setup build
+	@core=$$(scripts/env) && eval "$$core" && cargo doc --no-deps --lib
+
+# Keeps .cache/ (the source-built core, package lists): remove that by hand to start anew.
+clean:
+	@cargo clean --quiet
+	@find scripts -name __pycache__ -exec rm -rf {} +
+
+$(NOT_BUILT):
+	@echo "make $@: not built yet"; exit 2

@@ -1,0 +1,275 @@
+"""What a run can be asked for, and the QEMU command line that follows from it.
+
+Every make variable of a run is a flag here (`--smp 8`) and an environment
+variable (`SMP=8`); the flag wins. What the board cannot have is an error before
+QEMU starts.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+from dataclasses import dataclass
+
+import tools
+
+RAM_BASE = 0x4000_0000  # of QEMU's virt machine
+PAGE = 4096
+VIRT_CPUS_MAX = 512
+GICV2_CPUS_MAX = 8
+# Above this many CPUs threads fight for the host: one thread and virtual time are faster.
+THREADS_MAX = 32
+DEFAULT_TIMEOUT = 60
+
+VARIABLES = {
+    "MACHINE": "virt or raspi4b (virt)",
+    "CPU": "QEMU's -cpu, properties too (cortex-a72)",
+    "SMP": "number of CPUs, or QEMU's longer form (4)",
+    "MEM": "size of memory (1G)",
+    "GIC": "2 or 3 (3)",
+    "EL": "exception level of entry, 1 or 2 (1)",
+    "FIRMWARE": "empty, or tfa on raspi4b",
+    "ACCEL": "tcg, kvm or hvf (tcg)",
+    "BOOTARGS": "the kernel's command line",
+    "ICOUNT": "1: repeatable, a counter tick per instruction; 0: never",
+    "TIMEOUT": f"seconds ({DEFAULT_TIMEOUT})",
+    "REPORT": "file that gets the JSON report",
+    "QEMU": "another QEMU",
+    "QEMU_ARGS": "further arguments to QEMU",
+}
+
+
+class OptionError(Exception):
+    """A request that cannot be met; the text is the message."""
+
+
+class NotBuilt(OptionError):
+    """A request that will be met one day."""
+
+
+@dataclass
+class Options:
+    """A checked request."""
+
+    image: str
+    machine: str
+    cpu: str
+    smp: str
+    cpus: int
+    mem: int
+    gic: int
+    el: int
+    accel: str
+    icount: bool
+    cntfrq: bool
+    bootargs: str
+    timeout: float | None
+    report: str | None
+    qemu: str
+    qemu_args: list[str]
+    text_offset: int | None
+    gdb: int | None
+    qmp: str | None
+    stdin: bool
+    dry_run: bool
+
+    @property
+    def semihosting(self) -> bool:
+        """Semihosting does not exist under hardware virtualisation."""
+        return self.accel == "tcg"
+
+    def append(self) -> str:
+        """The bootargs with the words the runner adds."""
+        words = [self.bootargs] if self.bootargs else []
+        if self.semihosting:
+            words.append("exit=semihosting")
+        if self.report:
+            words.append("report=json")
+        return " ".join(words)
+
+    def command(self, image: str) -> list[str]:
+        """The QEMU command line that boots this flat image."""
+        machine = f"virt,gic-version={self.gic},memory-backend=ram"
+        machine += ",virtualization=on" if self.el == 2 else ""
+        # Shared memory stays in small pages: private memory becomes huge pages, and a
+        # line touched in each block would then take all of the guest's size.
+        memory = f"memory-backend-ram,id=ram,size={size_text(self.mem)},share=on"
+        memory += ",reserve=off" if self.mem > host_memory() // 2 else ""
+        accel = f"{self.accel},thread=single" if self.icount else self.accel
+        cpu = self.cpu
+        if self.cntfrq and "cntfrq=" not in cpu:
+            cpu += ",cntfrq=1000000000"
+        command = [self.qemu, "-machine", machine, "-object", memory, "-m", size_text(self.mem),
+                   "-accel", accel, "-cpu", cpu, "-smp", self.smp]
+        if self.icount:
+            command += ["-icount", "shift=0,sleep=off"]
+        command += ["-nic", "none", "-display", "none", "-monitor", "none",
+                    "-serial", "stdio", "-no-reboot"]
+        if self.semihosting:
+            command += ["-semihosting-config", "enable=on,target=native"]
+        if self.gdb is not None:
+            command += ["-S", "-gdb", f"tcp:127.0.0.1:{self.gdb}"]
+        if self.qmp:
+            command += ["-qmp", f"unix:{self.qmp},server=on,wait=off"]
+        command += ["-kernel", image]
+        if self.append():
+            command += ["-append", self.append()]
+        return command + self.qemu_args
+
+
+def host_memory() -> int:
+    """Bytes of memory this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of scripts/qemu."""
+    made = argparse.ArgumentParser(
+        prog="scripts/qemu", description="Boots a kernel image in QEMU and returns its verdict.",
+        epilog="Exit status: 0 the kernel said pass, 1 it said fail, 2 no verdict (the last line"
+               " says why), 3 panic. Every upper-case name is an environment variable as well.")
+    made.add_argument("image", help="an ELF file or a flat image")
+    for name, text in VARIABLES.items():
+        made.add_argument("--" + name.lower().replace("_", "-"), metavar=name, help=text)
+    place = made.add_mutually_exclusive_group()
+    place.add_argument("--text-offset", metavar="N", help="load at this offset from the start of memory")
+    place.add_argument("--load-addr", metavar="N", help="load at this address")
+    made.add_argument("--gdb", metavar="PORT", help="halt at reset, gdb server on this port, no timeout")
+    made.add_argument("--qmp", metavar="SOCKET", help="QEMU's monitor protocol on a unix socket")
+    made.add_argument("--stdin", action="store_true", help="standard input goes to the kernel's console")
+    made.add_argument("--dry-run", action="store_true", help="print the command, run nothing")
+    made.add_argument("--raw-args", nargs=argparse.REMAINDER, default=[], metavar="ARG",
+                      help="everything after it goes to QEMU as it is")
+    return made
+
+
+def parse(arguments: list[str], environment: dict[str, str]) -> Options:
+    """Checks a request. Raises OptionError."""
+    given = parser().parse_args(arguments)
+
+    def value(name: str) -> str | None:
+        flag = getattr(given, name.lower())
+        # An empty variable is one that was not set.
+        return flag if flag is not None else environment.get(name) or None
+
+    machine = choice("MACHINE", value("MACHINE") or "virt", ("virt", "raspi4b"))
+    if machine == "raspi4b":
+        check_raspi4b(value)
+        raise NotBuilt("MACHINE=raspi4b is not built yet")
+    if value("FIRMWARE"):
+        raise OptionError("FIRMWARE is for MACHINE=raspi4b only")
+    accel = choice("ACCEL", value("ACCEL") or "tcg", ("tcg", "kvm", "hvf"))
+    cpu = value("CPU") or ("cortex-a72" if accel == "tcg" else "host")
+    if (cpu.split(",")[0] == "host") != (accel != "tcg"):
+        raise OptionError(f"ACCEL={accel} and CPU={cpu}: the host's CPU goes with kvm and hvf, and they with it")
+    smp = value("SMP") or "4"
+    cpus = cpu_count(smp)
+    gic = int(choice("GIC", value("GIC") or "3", ("2", "3")))
+    if not 1 <= cpus <= VIRT_CPUS_MAX:
+        raise OptionError(f"SMP={smp}: virt has 1 to {VIRT_CPUS_MAX} CPUs")
+    if gic == 2 and cpus > GICV2_CPUS_MAX:
+        raise OptionError(f"GIC=2 has {GICV2_CPUS_MAX} CPUs at most, SMP={smp} asks for {cpus}")
+    el = int(choice("EL", value("EL") or "1", ("1", "2")))
+    icount = value("ICOUNT")
+    if icount is not None:
+        choice("ICOUNT", icount, ("0", "1"))
+    if accel != "tcg" and (el == 2 or icount == "1"):
+        raise OptionError(f"ACCEL={accel}: EL=2 and ICOUNT=1 need ACCEL=tcg")
+    single = icount == "1" or (icount is None and accel == "tcg" and cpus > THREADS_MAX)
+    qemu = value("QEMU") or tools.find_qemu()
+    if not qemu:
+        raise OptionError(f"no qemu-system-aarch64 of version {tools.QEMU_MIN} or later: run scripts/setup")
+    gdb = None if given.gdb is None else number("--gdb", given.gdb)
+    return Options(
+        image=given.image, machine=machine, cpu=cpu, smp=smp, cpus=cpus,
+        mem=size("MEM", value("MEM") or "1G"), gic=gic, el=el, accel=accel, icount=single,
+        cntfrq=icount == "1", bootargs=value("BOOTARGS") or "",
+        timeout=None if gdb is not None else seconds(value("TIMEOUT")),
+        report=value("REPORT"), qemu=qemu,
+        qemu_args=shlex.split(value("QEMU_ARGS") or "") + given.raw_args,
+        text_offset=text_offset(given.text_offset, given.load_addr),
+        gdb=gdb, qmp=given.qmp, stdin=given.stdin, dry_run=given.dry_run)
+
+
+def check_raspi4b(value) -> None:
+    """What the board has is fixed; asking for something else is an error."""
+    fixed = {"CPU": ("cortex-a72",), "SMP": ("4",), "MEM": ("2G", "2048", "2048M"),
+             "GIC": ("2",), "EL": ("2",), "ACCEL": ("tcg",), "FIRMWARE": ("tfa",)}
+    for name, allowed in fixed.items():
+        asked = value(name)
+        if asked is not None and asked not in allowed:
+            raise OptionError(f"MACHINE=raspi4b has {name}={allowed[0]} only, not {asked}")
+
+
+def choice(name: str, text: str, allowed: tuple[str, ...]) -> str:
+    """`text` if it is one of the allowed words."""
+    if text not in allowed:
+        raise OptionError(f"{name}={text}: must be {' or '.join(allowed)}")
+    return text
+
+
+def number(name: str, text: str) -> int:
+    """A decimal or 0x number."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise OptionError(f"{name} {text}: not a number") from None
+
+
+def seconds(text: str | None) -> float:
+    """TIMEOUT: a run always has one."""
+    try:
+        found = float(text) if text else float(DEFAULT_TIMEOUT)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1e9:
+        raise OptionError(f"TIMEOUT={text}: not a number of seconds above 0")
+    return found
+
+
+def size(name: str, text: str) -> int:
+    """A size as QEMU's -m takes it: MiB unless a letter says otherwise."""
+    found = re.fullmatch(r"(\d+)([KMGT]?)(i?B)?", text.strip(), re.I)
+    if not found or int(found.group(1)) == 0:
+        raise OptionError(f"{name}={text}: not a size (such as 512M, 1G, 1T)")
+    return int(found.group(1)) << {"K": 10, "M": 20, "G": 30, "T": 40}[found.group(2).upper() or "M"]
+
+
+def size_text(found: int) -> str:
+    """A size in the largest unit that says it exactly."""
+    for shift, unit in ((40, "T"), (30, "G"), (20, "M"), (10, "K")):
+        if found % (1 << shift) == 0:
+            return f"{found >> shift}{unit}"
+    return f"{found}B"
+
+
+def cpu_count(text: str) -> int:
+    """How many CPUs start, from QEMU's -smp."""
+    counts = {}
+    for index, word in enumerate(text.split(",")):
+        key, equals, number_text = word.partition("=")
+        if not equals:
+            key, number_text = ("cpus" if index == 0 else ""), word
+        if not key or not number_text.isdigit():
+            raise OptionError(f"SMP={text}: not a number of CPUs, nor QEMU's longer form")
+        counts[key] = int(number_text)
+    if "cpus" in counts:
+        return counts["cpus"]
+    if "maxcpus" in counts:
+        return counts["maxcpus"]
+    product = 1
+    for count in counts.values():
+        product *= count
+    return product
+
+
+def text_offset(offset: str | None, address: str | None) -> int | None:
+    """Where the image asks to be loaded, relative to the start of memory."""
+    if offset is None and address is None:
+        return None
+    found = number("--text-offset", offset) if offset else number("--load-addr", address) - RAM_BASE
+    # QEMU puts its own first instructions into the first page.
+    if found < PAGE or found % PAGE:
+        raise OptionError(f"the image needs a page-aligned place above {RAM_BASE + PAGE:#x}")
+    return found

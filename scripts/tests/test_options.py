@@ -1,0 +1,141 @@
+"""Claims about requests: what they become, and which are refused before QEMU starts."""
+import unittest
+
+import support
+import options
+
+
+def parse(*arguments, **environment):
+    """A request with a QEMU that is never looked for."""
+    return options.parse(["kernel.img", *arguments], {"QEMU": "qemu", **environment})
+
+
+def line(*arguments, **environment):
+    """The command line of a request, as one string."""
+    return " ".join(parse(*arguments, **environment).command("flat.img"))
+
+
+class Defaults(unittest.TestCase):
+    def test_the_defaults_are_those_of_the_interface(self):
+        self.assertEqual(
+            line(), "qemu -machine virt,gic-version=3,memory-backend=ram"
+            " -object memory-backend-ram,id=ram,size=1G,share=on -m 1G -accel tcg -cpu cortex-a72 -smp 4"
+            " -nic none -display none -monitor none -serial stdio -no-reboot"
+            " -semihosting-config enable=on,target=native -kernel flat.img -append exit=semihosting")
+        self.assertEqual(parse().timeout, 60)
+
+    def test_an_empty_variable_is_one_that_is_not_set(self):
+        empty = {name: "" for name in options.VARIABLES if name != "QEMU"}
+        self.assertEqual(line(**empty), line())
+
+    def test_a_flag_wins_over_the_environment(self):
+        self.assertIn("-smp 2 ", line("--smp", "2", SMP="3"))
+
+
+class Meaning(unittest.TestCase):
+    def test_el2_is_virtualization(self):
+        self.assertIn("virtualization=on", line(EL="2"))
+
+    def test_icount_is_one_tick_per_instruction(self):
+        found = line(ICOUNT="1")
+        self.assertIn("-icount shift=0,sleep=off", found)
+        self.assertIn("-accel tcg,thread=single", found)
+        self.assertIn("-cpu cortex-a72,cntfrq=1000000000 ", found)
+
+    def test_a_cntfrq_of_the_user_stays(self):
+        self.assertIn("-cpu max,cntfrq=7 ", line(ICOUNT="1", CPU="max,cntfrq=7"))
+
+    def test_many_cpus_run_in_one_thread_with_icount(self):
+        self.assertIn("thread=single", line(SMP="33"))
+        self.assertIn("-icount", line(SMP="33"))
+        self.assertNotIn("cntfrq", line(SMP="33"))
+        self.assertNotIn("thread=single", line(SMP="32"))
+        self.assertNotIn("thread=single", line(SMP="64", ICOUNT="0"))
+
+    def test_memory_larger_than_the_host_is_not_reserved(self):
+        self.assertIn("size=64T,share=on,reserve=off", line(MEM="64T"))
+
+    def test_sizes_are_mebibytes_unless_a_letter_says_otherwise(self):
+        for text, found in (("512", "512M"), ("2048m", "2G"), ("1T", "1T"), ("3G", "3G"), ("1024K", "1M")):
+            self.assertIn(f"-m {found} ", line(MEM=text))
+
+    def test_the_bootargs_come_before_what_the_runner_adds(self):
+        self.assertEqual(parse(BOOTARGS="selftest load=on", REPORT="r").append(),
+                         "selftest load=on exit=semihosting report=json")
+
+    def test_hardware_virtualisation_has_no_semihosting(self):
+        found = line(ACCEL="kvm", CPU="host")
+        self.assertNotIn("semihosting", found)
+        self.assertIn("-accel kvm -cpu host", found)
+        self.assertEqual(line(ACCEL="kvm"), found)
+
+    def test_cpu_properties_pass(self):
+        self.assertIn("-cpu cortex-a72,midr=0x410fd823 ", line(CPU="cortex-a72,midr=0x410fd823"))
+
+    def test_the_longer_form_of_smp_passes_and_is_counted(self):
+        for text, cpus in (("6,clusters=2,cores=3", 6), ("cpus=5", 5), ("clusters=2,cores=3", 6), ("8", 8)):
+            self.assertEqual(parse(SMP=text).cpus, cpus)
+            self.assertIn(f"-smp {text} ", line(SMP=text))
+
+    def test_further_arguments_come_last_and_are_split_like_a_shell_does(self):
+        found = parse("--raw-args", "-d", "int", QEMU_ARGS="-D 'a b'").command("f")
+        self.assertEqual(found[-4:], ["-D", "a b", "-d", "int"])
+
+    def test_a_load_address_becomes_a_text_offset(self):
+        self.assertEqual(parse("--load-addr", "0x40083000").text_offset, 0x83000)
+        self.assertEqual(parse("--text-offset", "0x80000").text_offset, 0x80000)
+
+    def test_gdb_halts_on_localhost_and_has_no_timeout(self):
+        found = parse("--gdb", "1234")
+        self.assertIn("-S -gdb tcp:127.0.0.1:1234", " ".join(found.command("f")))
+        self.assertIsNone(found.timeout)
+
+
+class Refused(unittest.TestCase):
+    def refuse(self, words, *arguments, **environment):
+        with self.assertRaisesRegex(options.OptionError, words):
+            parse(*arguments, **environment)
+
+    def test_what_the_board_cannot_have(self):
+        self.refuse("8 CPUs at most", GIC="2", SMP="9")
+        self.refuse("8 CPUs at most", GIC="2", SMP="9,clusters=3,cores=3")
+        self.refuse("1 to 512", SMP="513")
+        self.refuse("1 to 512", SMP="0")
+        self.refuse("GIC=4", GIC="4")
+        self.refuse("EL=3", EL="3")
+        self.refuse("FIRMWARE", FIRMWARE="tfa")
+
+    def test_gicv2_takes_eight(self):
+        self.assertEqual(parse(GIC="2", SMP="8").cpus, 8)
+
+    def test_words_that_mean_nothing(self):
+        self.refuse("MACHINE=pc", MACHINE="pc")
+        self.refuse("ACCEL=xen", ACCEL="xen")
+        self.refuse("SMP=many", SMP="many")
+        self.refuse("SMP=2,3", SMP="2,3")
+        self.refuse("MEM=0", MEM="0")
+        self.refuse("MEM=lots", MEM="lots")
+        self.refuse("TIMEOUT=0", TIMEOUT="0")
+        self.refuse("TIMEOUT=soon", TIMEOUT="soon")
+        self.refuse("ICOUNT=yes", ICOUNT="yes")
+
+    def test_the_hosts_cpu_goes_with_the_hosts_hypervisor(self):
+        self.refuse("ACCEL=kvm", ACCEL="kvm", CPU="cortex-a72")
+        self.refuse("ACCEL=tcg", CPU="host")
+        self.refuse("EL=2", ACCEL="hvf", EL="2")
+
+    def test_load_addresses_that_cannot_be(self):
+        self.refuse("page-aligned", "--load-addr", "0x40080800")
+        self.refuse("page-aligned", "--load-addr", "0x40000000")
+        self.refuse("page-aligned", "--load-addr", "0x1000")
+
+    def test_raspi4b_has_one_shape(self):
+        self.refuse("SMP=4 only", MACHINE="raspi4b", SMP="2")
+        self.refuse("CPU=cortex-a72 only", MACHINE="raspi4b", CPU="max")
+        self.refuse("MEM=2G only", MACHINE="raspi4b", MEM="1G")
+        with self.assertRaisesRegex(options.NotBuilt, "not built yet"):
+            parse(MACHINE="raspi4b", SMP="4", MEM="2G")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,45 @@
+//! Who this CPU is.
+
+use tock_registers::interfaces::Readable;
+
+use super::features::{Features, IdRegisters};
+use super::midr::Midr;
+use super::registers;
+
+/// The fields of MPIDR_EL1 that name a CPU: Aff3 in bits 39:32, Aff2 to Aff0 in 23:0 (DDI 0487, MPIDR_EL1).
+pub const AFFINITY: u64 = 0xff_00ff_ffff;
+
+/// The affinity of this CPU, as a device tree's `reg` and PSCI's target have it.
+#[inline]
+#[must_use]
+pub fn mpidr() -> u64 {
+    registers::MPIDR_EL1.get() & AFFINITY
+}
+
+/// What core this CPU is.
+#[inline]
+#[must_use]
+pub fn midr() -> Midr {
+    Midr(registers::MIDR_EL1.get() as u32)
+}
+
+/// What this CPU's ID registers say.
+#[must_use]
+pub fn features() -> Features {
+    Features::from(IdRegisters {
+        isar0: registers::ID_AA64ISAR0_EL1.get(),
+        mmfr0: registers::ID_AA64MMFR0_EL1.get(),
+        mmfr1: registers::ID_AA64MMFR1_EL1.get(),
+        mmfr2: registers::ID_AA64MMFR2_EL1.get(),
+        pfr0: registers::ID_AA64PFR0_EL1.get(),
+    })
+}
+
+/// Whether this CPU takes part in hardware coherency, on the cores that can tell (CPUECTLR_EL1.SMPEN); `None` on others.
+///
+/// Setting it is firmware's business: below EL3 the write may trap. Call it only on a CPU that was entered at EL2: a
+/// hypervisor traps the register, and gives an undefined instruction back.
+#[must_use]
+pub fn takes_part_in_coherency() -> Option<bool> {
+    midr().has_smpen().then(|| registers::CPUECTLR_EL1.is_set(registers::fields::CPUECTLR_EL1::SMPEN))
+}

@@ -1,0 +1,83 @@
+//! Interrupt masking on this CPU: PSTATE.DAIF (DDI 0487, C5.2, DAIF).
+#![allow(unsafe_code, reason = "PSTATE is written by inline assembly")]
+
+use core::arch::asm;
+use core::marker::PhantomData;
+
+/// DAIF's bits as MSR and MRS have them: D 9, A 8, I 7, F 6.
+const DAIF_IF: u64 = 0b11 << 6;
+
+/// Interrupts are masked; dropping it gives back what was before.
+///
+/// Guards are dropped in the reverse order of their making, and on the CPU they were made on.
+#[must_use = "interrupts come back when it is dropped"]
+#[derive(Debug)]
+pub struct Masked {
+    before: u64,
+    // Neither Send nor Sync: the mask is this CPU's.
+    _this_cpu: PhantomData<*mut ()>,
+}
+
+impl Masked {
+    /// Leaves interrupts masked.
+    pub fn keep(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Masked {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: these are the mask bits read when the guard was made. Not `nomem`: what was done under the mask is done
+        // before it ends.
+        unsafe { asm!("msr daif, {}", in(reg) self.before, options(nostack, preserves_flags)) }
+    }
+}
+
+#[inline(always)]
+fn daif() -> u64 {
+    let value;
+    // SAFETY: reading PSTATE has no side effect.
+    unsafe { asm!("mrs {}, daif", out(reg) value, options(nomem, nostack, preserves_flags)) }
+    value
+}
+
+/// Masks IRQ and FIQ. SError and debug exceptions stay as they are.
+#[inline(always)]
+pub fn mask() -> Masked {
+    let before = daif();
+    // SAFETY: masking only postpones. Not `nomem`: nothing done under the mask moves in front of it.
+    unsafe { asm!("msr daifset, #0b0011", options(nostack, preserves_flags)) }
+    Masked { before, _this_cpu: PhantomData }
+}
+
+/// Masks debug exceptions, SError, IRQ and FIQ.
+#[inline(always)]
+pub fn mask_all() -> Masked {
+    let before = daif();
+    // SAFETY: as in `mask`.
+    unsafe { asm!("msr daifset, #0b1111", options(nostack, preserves_flags)) }
+    Masked { before, _this_cpu: PhantomData }
+}
+
+/// True when both IRQ and FIQ are masked.
+#[inline(always)]
+#[must_use]
+pub fn are_masked() -> bool {
+    daif() & DAIF_IF == DAIF_IF
+}
+
+/// Unmasks SError, IRQ and FIQ: for a CPU whose vectors, stacks and interrupt controller are ready. FIQs are not used;
+/// one that arrives is better reported than lost.
+#[inline(always)]
+pub fn unmask() {
+    // SAFETY: the vectors are in place since boot (boot/el1.S), and every exception has its stack.
+    unsafe { asm!("msr daifclr, #0b0111", options(nostack, preserves_flags)) }
+}
+
+/// Unmasks SError alone: from as early as its report can be printed.
+#[inline(always)]
+pub fn unmask_errors() {
+    // SAFETY: as in `unmask`.
+    unsafe { asm!("msr daifclr, #0b0100", options(nostack, preserves_flags)) }
+}

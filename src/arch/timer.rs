@@ -1,0 +1,57 @@
+//! The virtual counter and its timer (DDI 0487, "The Generic Timer in AArch64 state"). CNTVOFF_EL2 is 0 (boot/el2.S), so it is the physical counter, or
+//! what the hypervisor makes of it.
+#![allow(unsafe_code, reason = "the ordered read is inline assembly")]
+
+use core::arch::asm;
+
+use tock_registers::interfaces::{Readable, Writeable};
+
+use super::registers::{self, CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0};
+
+/// CNTVCT_EL0, read no earlier than everything before it has executed.
+///
+/// The ISB is what holds the read back (reads of the counter may otherwise be speculated: CNTVCT_EL0); the compiler keeps memory
+/// accesses on their side.
+#[inline(always)]
+#[must_use]
+pub fn count() -> u64 {
+    let value;
+    // SAFETY: reading the counter has no side effect.
+    unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) value, options(nostack, preserves_flags)) }
+    value
+}
+
+/// CNTVCT_EL0, whenever the CPU happens to read it: for what needs neither order nor exactness.
+#[inline(always)]
+#[must_use]
+pub fn count_unordered() -> u64 {
+    CNTVCT_EL0.get()
+}
+
+/// Ticks of the counter in a second, as firmware says.
+#[inline]
+#[must_use]
+pub fn frequency() -> u64 {
+    CNTFRQ_EL0.get()
+}
+
+/// Makes the virtual timer's interrupt pending from the moment the counter reaches `deadline`.
+pub fn arm(deadline: u64) {
+    CNTV_CVAL_EL0.set(deadline);
+    // ENABLE, not masked. A write of CVAL is seen by the comparison that follows the write of CTL: same CPU, program
+    // order; the ISB puts both in force before the caller sleeps.
+    CNTV_CTL_EL0.write(registers::CNTV_CTL_EL0::ENABLE::SET + registers::CNTV_CTL_EL0::IMASK::CLEAR);
+    super::barrier::isb();
+}
+
+/// Stops the virtual timer; its interrupt is no longer pending once the interrupt controller has noticed.
+pub fn stop() {
+    CNTV_CTL_EL0.set(0);
+    super::barrier::isb();
+}
+
+/// True when the virtual timer is armed and its deadline has passed.
+#[must_use]
+pub fn has_fired() -> bool {
+    CNTV_CTL_EL0.matches_all(registers::CNTV_CTL_EL0::ENABLE::SET + registers::CNTV_CTL_EL0::ISTATUS::SET)
+}

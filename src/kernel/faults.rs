@@ -1,0 +1,140 @@
+//! The boot arguments, and the faults they inject: each shows that something the kernel claims to survive, or to
+//! notice, is survived or noticed.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "some faults are made by doing what must not be done")]
+
+extern crate alloc;
+
+use cleave::arch::{hint, timer};
+use cleave::paging::PhysAddr;
+use cleave::platform::bootargs::{Bootargs, Fault};
+use spin::Once;
+
+use crate::kernel::interrupts::RENDEZVOUS;
+use crate::kernel::lock::IrqLock;
+use crate::kernel::memory;
+use crate::kernel::percpu::this_cpu;
+
+static ARGS: Once<Bootargs<'static>> = Once::new();
+
+/// Keeps the boot arguments for everyone.
+pub(crate) fn set_args(args: Bootargs<'static>) {
+    ARGS.call_once(|| args);
+}
+
+/// The boot arguments; those of an empty command line before they are known.
+pub(crate) fn args() -> &'static Bootargs<'static> {
+    ARGS.call_once(|| Bootargs::parse(""))
+}
+
+/// Keeps this CPU from the rendezvous for as long as `cpuN.late:MS` says, once.
+pub(crate) fn come_late() {
+    let cpu = this_cpu();
+    let Some(late) = args().fault_cpu_late(cpu.id) else { return };
+    if !cpu.own.was_late.first() {
+        return;
+    }
+    let ticks = late * timer::frequency() / 1000;
+    let start = timer::count();
+    while timer::count().wrapping_sub(start) < ticks {
+        hint::wait_for_event();
+    }
+}
+
+/// A lock for nobody but the fault that takes it.
+static PROBE_LOCK: IrqLock<()> = IrqLock::new("fault", ());
+
+/// True when some fault is to be made inside the window.
+pub(crate) fn any_in_window() -> bool {
+    use Fault::{BanAlloc, BanFree, BanLock, BanLog, RendezvousSecond};
+    [BanAlloc, BanFree, BanLock, BanLog, RendezvousSecond].into_iter().any(|fault| args().injects(fault))
+}
+
+/// Something to give back inside the window; made outside.
+pub(crate) type Held = Option<alloc::boxed::Box<u64>>;
+
+/// What [`in_window`] gives back, if it is to.
+pub(crate) fn hold() -> Held {
+    args().injects(Fault::BanFree).then(|| alloc::boxed::Box::new(core::hint::black_box(1)))
+}
+
+/// Makes the faults of the window, on the leader, every CPU parked. None of the bans' may get past its guard.
+pub(crate) fn in_window(held: &mut Held) {
+    for fault in args().faults() {
+        match fault {
+            Fault::BanAlloc => {
+                core::hint::black_box(alloc::boxed::Box::new(core::hint::black_box(0u64)));
+            }
+            Fault::BanFree => drop(core::hint::black_box(held.take())),
+            Fault::BanLock => drop(PROBE_LOCK.lock()),
+            Fault::BanLog => log::info!("this line must not appear"),
+            _ => {}
+        }
+    }
+}
+
+/// Touches the linear map, on the leader, while it is broken.
+pub(crate) fn touch_linear_map() {
+    let somewhere = memory::linear(memory::layout().regions()[0].end).0 - 8;
+    // SAFETY: none: the map is broken here, and the access must fault.
+    unsafe { (somewhere as *const u64).read_volatile() };
+}
+
+/// The faults that end the run: after boot, since before there is nothing they would show.
+///
+/// # Panics
+/// That is what it is for.
+pub(crate) fn at_the_end() {
+    for fault in args().faults() {
+        match fault {
+            Fault::Panic => panic!("injected by fault=panic"),
+            Fault::WildBranch => wild_branch(),
+            Fault::StackOverflow => {
+                core::hint::black_box(overflow(1));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn wild_branch() {
+    // SAFETY: none: there is nothing at this address, and the fetch must fault.
+    let nowhere: extern "C" fn() = unsafe { core::mem::transmute::<usize, extern "C" fn()>(0xffff_8000_dead_0000) };
+    nowhere();
+}
+
+/// Recursion without an end, a little stack at a time.
+#[expect(unconditional_recursion, reason = "the stack is to overflow")]
+fn overflow(depth: u64) -> u64 {
+    let frame = core::hint::black_box([depth; 16]);
+    overflow(frame[0] + 1) + frame[1]
+}
+
+/// A frame source that fails at its n-th frame.
+pub(crate) struct Failing<'a, F> {
+    /// The source behind it.
+    pub(crate) frames: &'a mut F,
+    /// How many frames it still gives.
+    pub(crate) left: u64,
+}
+
+impl<F: cleave::paging::FrameSource> cleave::paging::FrameSource for Failing<'_, F> {
+    fn available(&self) -> u64 {
+        self.frames.available()
+    }
+
+    fn allocate(&mut self) -> Option<PhysAddr> {
+        self.left = self.left.checked_sub(1)?;
+        self.frames.allocate()
+    }
+
+    fn free(&mut self, frame: PhysAddr) {
+        self.frames.free(frame);
+    }
+}
+
+/// A second caller of the rendezvous, from inside the first: it must be refused.
+pub(crate) fn second_caller() -> Option<cleave::rendezvous::Refused> {
+    let host = crate::kernel::interrupts::ThisCpu;
+    RENDEZVOUS.run(&host, &this_cpu().own.slot, 1, 0, |_| ()).err()
+}

@@ -1,0 +1,109 @@
+//! The numbers the GIC understands: affinities, SGI registers, acknowledged values. Portable.
+
+/// A software-generated interrupt: a number from 0 to 15.
+///
+/// Firmware tends to keep 8 to 15 for the secure world; the kernel's are below.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sgi(u8);
+
+impl Sgi {
+    /// The SGI `number`.
+    ///
+    /// # Panics
+    /// From 16 up: at compile time, in a constant.
+    pub(crate) const fn new(number: u8) -> Self {
+        assert!(number < 16, "there are 16 SGIs");
+        Self(number)
+    }
+
+    /// Its number.
+    pub(crate) const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// The number in a value read from GICC_IAR (GICv2) or ICC_IAR1_EL1 (GICv3), where there is an interrupt.
+const fn interrupt(number: u32) -> Option<u32> {
+    // 1020 to 1023 are not interrupts: none pending, or one of another group or security state.
+    if matches!(number, 1020..=1023) { None } else { Some(number) }
+}
+
+/// GICv2.
+pub(crate) mod v2 {
+    use super::Sgi;
+
+    /// GICD_SGIR (IHI 0048B, 4.3.15): TargetListFilter 0b01, to all but the sender. The CPU target list is ignored.
+    /// NSATT, bit 15, is the secure state's and stays 0 here and below.
+    pub(crate) const fn others(sgi: Sgi) -> u32 {
+        0b01 << 24 | sgi.number() as u32
+    }
+
+    /// The interrupt's number in `raw`, read from GICC_IAR. Bits 12:10 name the CPU that sent an SGI and are not part
+    /// of it (4.4.4).
+    pub(crate) const fn acknowledged(raw: u32) -> Option<u32> {
+        super::interrupt(raw & 0x3ff)
+    }
+
+    /// The bit of the CPU that read `word` from its banked GICD_ITARGETSR0 to 7: each byte that is implemented holds
+    /// it (4.3.12).
+    pub(crate) const fn own_target(word: u32) -> Option<u8> {
+        let [a, b, c, d] = word.to_le_bytes();
+        match a | b | c | d {
+            0 => None,
+            bits => Some(bits),
+        }
+    }
+}
+
+/// GICv3.
+pub(crate) mod v3 {
+    use super::Sgi;
+
+    const INTID_SHIFT: u32 = 24;
+
+    /// ICC_SGI1R_EL1 (IHI 0069H): IRM, to all but the sender.
+    pub(crate) const fn others(sgi: Sgi) -> u64 {
+        1 << 40 | (sgi.number() as u64) << INTID_SHIFT
+    }
+
+    /// The interrupt's number in `raw`, read from ICC_IAR1_EL1.
+    pub(crate) const fn acknowledged(raw: u32) -> Option<u32> {
+        super::interrupt(raw & 0xff_ffff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KICK: Sgi = Sgi::new(1);
+
+    #[test]
+    fn a_broadcast_never_reaches_the_sender() {
+        assert_eq!(v2::others(KICK), 0x0100_0001);
+        assert_eq!(v3::others(KICK), 0x100_0100_0000);
+    }
+
+    #[test]
+    fn the_senders_number_is_no_part_of_the_interrupts() {
+        assert_eq!(v2::acknowledged(0b011 << 10 | 1), Some(1));
+        assert_eq!(v2::acknowledged(27), Some(27));
+        assert_eq!(v3::acknowledged(8192), Some(8192));
+    }
+
+    #[test]
+    fn the_special_numbers_are_no_interrupts() {
+        for raw in 1020..=1023 {
+            assert_eq!(v2::acknowledged(raw), None);
+            assert_eq!(v3::acknowledged(raw), None);
+        }
+        assert_eq!(v2::acknowledged(1019), Some(1019));
+    }
+
+    #[test]
+    fn the_own_target_is_found_in_any_byte() {
+        assert_eq!(v2::own_target(0x0404_0404), Some(0b100));
+        assert_eq!(v2::own_target(0x0080_0000), Some(0x80));
+        assert_eq!(v2::own_target(0), None);
+    }
+}

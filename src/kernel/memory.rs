@@ -1,0 +1,261 @@
+//! Memory: painting the linear map for the first time, the frame allocator, the heap, and mappings of the kernel half.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "frames become slices, and the heap gets its memory")]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use cleave::arch::timer;
+use cleave::linear_map::{LargestLeaf, Layout, paint, tables_bound};
+use cleave::paging::{
+    Attributes, BitmapFrames, Census, Descriptor, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MemoryType,
+    PhysAddr, PhysRange, TableMemory, TlbiRepeat, VirtAddr, invalidate_everywhere, map_pages, slot,
+};
+use cleave::platform::{MemoryMap, MemoryRanges};
+use spin::Once;
+
+use crate::kernel::early::{self, EarlyTables};
+use crate::kernel::image::{self, Section, Table};
+use crate::kernel::layout::{AREA_BYTES, DEVICE_AREA, HEAP_AREA, LINEAR_BASE, LINEAR_BYTES, TEMPORARY_AREA};
+use crate::kernel::lock::{IrqGuard, IrqLock};
+use crate::kernel::views::{Split, ThisCpu, View};
+use crate::kernel::{guard, heap};
+
+/// The shape of the kernel's own tables.
+pub(crate) const GEOMETRY: Geometry = Geometry::K4_V48;
+/// Heap: 1 MiB, and 4 KiB for each CPU.
+const HEAP_BYTES: u64 = 1 << 20;
+
+static REGIONS: Once<MemoryRanges> = Once::new();
+static LAYOUT: Once<Layout<'static>> = Once::new();
+static FRAMES: IrqLock<Option<BitmapFrames<'static>>> = IrqLock::new("frames", None);
+
+/// The plan of the linear map.
+///
+/// # Panics
+/// Before it is painted.
+pub(crate) fn layout() -> &'static Layout<'static> {
+    LAYOUT.get().expect("the linear map is not painted yet")
+}
+
+/// Where `physical` is in the linear map.
+pub(crate) const fn linear(physical: PhysAddr) -> VirtAddr {
+    VirtAddr(LINEAR_BASE + physical.0)
+}
+
+/// The frame allocator, locked.
+pub(crate) struct Frames(IrqGuard<'static, Option<BitmapFrames<'static>>>);
+
+/// Locks the frame allocator.
+///
+/// # Panics
+/// Before there is one, and inside the rendezvous window.
+pub(crate) fn frames() -> Frames {
+    let frames = FRAMES.lock();
+    assert!(frames.is_some(), "no frame allocator yet");
+    Frames(frames)
+}
+
+impl core::ops::Deref for Frames {
+    type Target = BitmapFrames<'static>;
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("checked when it was locked")
+    }
+}
+
+impl core::ops::DerefMut for Frames {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0.as_mut().expect("checked when it was locked")
+    }
+}
+
+/// The painted map and what it took.
+pub(crate) struct Painted {
+    /// What was counted on the way.
+    pub(crate) census: Census,
+    /// How long it took, in ticks.
+    pub(crate) ticks: u64,
+}
+
+/// Paints the linear map of all RAM in `map` and makes the frame allocator and the heap.
+///
+/// # Panics
+/// When the memory the device tree describes cannot be mapped: named on the console, nothing can go on without it.
+pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf, cpus: u64) -> Painted {
+    let mapped = map.mapped().unwrap_or_else(|full| panic!("memory: {full}"));
+    let free = map.free().unwrap_or_else(|full| panic!("memory: {full}"));
+    let regions = REGIONS.call_once(|| mapped);
+    let alias = PhysRange::new(Section::Text.phys().start, Section::Rodata.phys().end);
+    let layout =
+        Layout::new(GEOMETRY, VirtAddr(LINEAR_BASE), LINEAR_BYTES, regions.as_slice(), alias, Attributes::NORMAL)
+            .unwrap_or_else(|error| panic!("linear map: {error}"));
+    let layout = LAYOUT.call_once(|| layout);
+    let (painted, used) = first_paint(layout, largest, &free);
+    make_frames(free, used);
+    let heap = (HEAP_BYTES + cpus * FRAME_SIZE).next_multiple_of(FRAME_SIZE);
+    map_new(VirtAddr(HEAP_AREA), heap).unwrap_or_else(|error| panic!("heap: {error}"));
+    // SAFETY: mapped just now, for good, on every CPU (the holding root shares the kernel half); nobody else has it.
+    unsafe { heap::init(VirtAddr(HEAP_AREA), heap as usize) }.unwrap_or_else(|error| panic!("heap: {error}"));
+    painted
+}
+
+/// Paints with tables from one piece of free memory, which is reached through a temporary mapping: the linear map, by
+/// which tables are reached later, does not exist yet. Returns the tables' memory as well.
+fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -> (Painted, PhysRange) {
+    const BLOCK: u64 = GEOMETRY.size(Level::L2);
+    let bytes = (tables_bound(layout, largest) * FRAME_SIZE).next_multiple_of(BLOCK);
+    let piece =
+        free.iter().map(|range| range.shrink_to(BLOCK)).find(|range| range.bytes() >= bytes).unwrap_or_else(|| {
+            panic!("no {} KiB of adjacent free memory for the tables of the linear map", bytes >> 10)
+        });
+    let piece = PhysRange::new(piece.start, piece.start.offset(bytes));
+    let window = TemporaryBlocks::map(piece);
+    let memory = Split { range: piece, near: window.view(), far: View::image() };
+    let mut tables = Bump { next: piece.start, end: piece.end };
+    let start = timer::count();
+    let census = paint(layout, largest, &memory, &ThisCpu, &mut tables, Table::Root.phys())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let ticks = timer::count().wrapping_sub(start);
+    window.unmap();
+    (Painted { census, ticks }, PhysRange::new(piece.start, tables.next))
+}
+
+/// Frames one behind the other.
+struct Bump {
+    next: PhysAddr,
+    end: PhysAddr,
+}
+
+impl FrameSource for Bump {
+    fn available(&self) -> u64 {
+        PhysRange::new(self.next, self.end).bytes() / FRAME_SIZE
+    }
+
+    fn allocate(&mut self) -> Option<PhysAddr> {
+        let frame = self.next;
+        (frame < self.end).then(|| {
+            self.next = frame.offset(FRAME_SIZE);
+            frame
+        })
+    }
+
+    fn free(&mut self, frame: PhysAddr) {
+        unreachable!("table {frame} given back while painting");
+    }
+}
+
+/// A temporary mapping of free memory in blocks of level 2, in a GiB of the kernel half that nothing else uses.
+struct TemporaryBlocks {
+    piece: PhysRange,
+    entry: PhysAddr,
+}
+
+impl TemporaryBlocks {
+    /// The last GiB of the temporary area.
+    const ADDRESS: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
+
+    fn map(piece: PhysRange) -> Self {
+        const BLOCK: u64 = GEOMETRY.size(Level::L2);
+        assert!(piece.bytes() <= 1 << 30, "{} MiB of tables do not fit a GiB", piece.bytes() >> 20);
+        let image = View::image();
+        let table = EarlyTables.allocate().expect("a spare table for the first paint");
+        for index in 0..piece.bytes() / BLOCK {
+            let block = Attributes::NORMAL.leaf(piece.start.offset(index * BLOCK), Level::L2);
+            image.store(slot(table, index as usize), block);
+        }
+        let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(Self::ADDRESS, Level::L1));
+        // The blocks are visible to the walker before the entry that makes them reachable, ...
+        use cleave::paging::Cpu;
+        ThisCpu.dsb_ishst();
+        image.store(entry, Descriptor::table(table));
+        // ... and that entry before the accesses that use it.
+        ThisCpu.dsb_ishst();
+        ThisCpu.isb();
+        Self { piece, entry }
+    }
+
+    fn view(&self) -> View {
+        View::temporary(Self::ADDRESS, self.piece.start)
+    }
+
+    fn unmap(self) {
+        View::image().store(self.entry, Descriptor::EMPTY);
+        // Nobody else runs yet, and the CPUs that will must not find it in a TLB of theirs: everywhere. No core of the
+        // system is known yet, so the careful form.
+        invalidate_everywhere(&ThisCpu, TlbiRepeat::Twice);
+    }
+}
+
+/// Makes the allocator of all that is free but for its own bitmap; the tables in `used` are its, and taken.
+fn make_frames(free: MemoryRanges, used: PhysRange) {
+    let words = BitmapFrames::words(free.iter());
+    let bytes = (words as u64 * 8).next_multiple_of(FRAME_SIZE);
+    let mut unused = free.clone();
+    unused.remove(used).unwrap_or_else(|full| panic!("memory: {full}"));
+    let piece = unused
+        .iter()
+        .find(|range| range.bytes() >= bytes)
+        .unwrap_or_else(|| panic!("no {} KiB of adjacent free memory for the frame bitmap", bytes >> 10));
+    let bitmap = PhysRange::new(piece.start, piece.start.offset(bytes));
+    let mut left = free;
+    left.remove(bitmap).unwrap_or_else(|full| panic!("memory: {full}"));
+    // SAFETY: free memory, mapped in the linear map, and taken out of what the allocator gives away.
+    let bits = unsafe { core::slice::from_raw_parts_mut(linear(bitmap.start).0 as *mut u64, bytes as usize / 8) };
+    let mut frames = BitmapFrames::new(left.iter(), bits).unwrap_or_else(|error| panic!("frames: {error}"));
+    frames.claim(used);
+    *FRAMES.lock() = Some(frames);
+}
+
+/// Maps new frames for `bytes` bytes of the kernel half from `address` on, readable and writable.
+///
+/// # Errors
+/// As [`map_pages`]; [`MapError::OutOfFrames`] for the memory itself as well.
+pub(crate) fn map_new(address: VirtAddr, bytes: u64) -> Result<(), MapError> {
+    guard::check(guard::Ban::LinearMap);
+    let mut frames = frames();
+    for offset in (0..bytes).step_by(FRAME_SIZE as usize) {
+        let address = address.offset(offset);
+        let frame = frames.allocate().ok_or(MapError::OutOfFrames(address))?;
+        map_in(&mut frames, address, PhysRange::new(frame, frame.offset(FRAME_SIZE)), Attributes::NORMAL)?;
+    }
+    Ok(())
+}
+
+fn map_in(frames: &mut Frames, address: VirtAddr, range: PhysRange, attributes: Attributes) -> Result<(), MapError> {
+    map_pages(
+        &View::LINEAR,
+        &ThisCpu,
+        &mut **frames,
+        GEOMETRY,
+        Table::Root.phys(),
+        address,
+        range.start,
+        range.bytes() / FRAME_SIZE,
+        attributes,
+    )
+}
+
+/// Where the next device goes.
+static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICE_AREA);
+
+/// Maps the registers in `range` for good and says where.
+///
+/// # Errors
+/// As [`map_pages`].
+pub(crate) fn map_device(range: PhysRange) -> Result<VirtAddr, MapError> {
+    let pages = range.grow_to(FRAME_SIZE);
+    // A page is left out behind each, so that an access beyond its registers faults. Only the boot CPU maps devices.
+    let address = VirtAddr(NEXT_DEVICE.fetch_add(pages.bytes() + FRAME_SIZE, Ordering::Relaxed));
+    let attributes = Attributes { memory: MemoryType::Device, ..Attributes::NORMAL };
+    let there = FRAMES.lock().is_some();
+    if there {
+        map_in(&mut frames(), address, pages, attributes)?
+    } else {
+        early::map(address, pages, attributes)?
+    }
+    Ok(address.offset(range.start.0 - pages.start.0))
+}
+
+/// The root of the real map.
+pub(crate) fn root() -> PhysAddr {
+    image::Table::Root.phys()
+}

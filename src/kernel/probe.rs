@@ -1,0 +1,202 @@
+//! The self-test's probe: inside the window the leader and one follower load an address of the linear map that they
+//! warmed before. The loads must fault.
+//!
+//! An emulator forgives a missing TLB invalidation in everything but this: a translation that is still cached goes on
+//! working, and that shows.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "loads that are meant to fault")]
+
+use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use cleave::arch::{barrier, hint, timer};
+use cleave::paging::{Cpu, PhysAddr, VirtAddr};
+
+use crate::kernel::exceptions::faulting_load;
+use crate::kernel::views::ThisCpu;
+use crate::kernel::{faults, memory, percpu, smp};
+
+/// No follower probes.
+const NOBODY: usize = usize::MAX;
+
+static FOLLOWER: AtomicUsize = AtomicUsize::new(NOBODY);
+static STAGE: AtomicU8 = AtomicU8::new(IDLE);
+static ADDRESS: AtomicU64 = AtomicU64::new(0);
+static LEADER: AtomicU8 = AtomicU8::new(UNKNOWN);
+static RESULT: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+const IDLE: u8 = 0;
+const WARM: u8 = 1;
+const WARMED: u8 = 2;
+const GO: u8 = 3;
+const DONE: u8 = 4;
+
+const UNKNOWN: u8 = 0;
+const FAULTED: u8 = 1;
+const LOADED: u8 = 2;
+
+/// What became of the probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The load faulted, as it must.
+    Faulted,
+    /// The load went through: a stale translation.
+    Loaded,
+    /// There was no such CPU, or it did not get to it.
+    Unknown,
+}
+
+impl core::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Faulted => "faulted, as it must",
+            Self::Loaded => "went through a stale translation",
+            Self::Unknown => "no answer",
+        })
+    }
+}
+
+fn outcome(of: &AtomicU8) -> Outcome {
+    match of.load(Ordering::Acquire) {
+        FAULTED => Outcome::Faulted,
+        LOADED => Outcome::Loaded,
+        _ => Outcome::Unknown,
+    }
+}
+
+/// What became of the leader's probe and of the follower's; `None` where there was no follower.
+pub(crate) fn outcomes() -> (Outcome, Option<Outcome>) {
+    let follower = FOLLOWER.load(Ordering::Relaxed) != NOBODY;
+    (outcome(&LEADER), follower.then(|| outcome(&RESULT)))
+}
+
+/// Chooses address and follower.
+pub(crate) fn arm() {
+    let somewhere = memory::layout().regions()[0].end.0 - 4096;
+    ADDRESS.store(memory::linear(PhysAddr(somewhere)).0, Ordering::Relaxed);
+    let me = percpu::this_cpu().id;
+    let follower = smp::online().map(|cpu| cpu.id).find(|&id| id != me).unwrap_or(NOBODY);
+    FOLLOWER.store(follower, Ordering::Relaxed);
+    STAGE.store(WARM, Ordering::Release);
+}
+
+fn load() -> u8 {
+    match faulting_load(VirtAddr(ADDRESS.load(Ordering::Relaxed))) {
+        Some(_) => LOADED,
+        None => FAULTED,
+    }
+}
+
+/// Called by a follower while it is parked: the chosen one warms and probes, and spins in between (true: do not sleep).
+pub(crate) fn poll() -> bool {
+    let stage = STAGE.load(Ordering::Acquire);
+    if stage == IDLE || stage == DONE || percpu::this_cpu().id != FOLLOWER.load(Ordering::Relaxed) {
+        return false;
+    }
+    match stage {
+        WARM => {
+            load();
+            STAGE.store(WARMED, Ordering::Release);
+        }
+        GO => {
+            RESULT.store(load(), Ordering::Release);
+            STAGE.store(DONE, Ordering::Release);
+        }
+        _ => {}
+    }
+    // The stage is visible before the event for the leader's wait.
+    barrier::dsb_ishst();
+    hint::send_event();
+    hint::yield_now();
+    true
+}
+
+fn await_stage(stage: u8) {
+    // Bounded: a probe that never answers must not hang the machine; its result then stays unknown, and the self-test
+    // fails.
+    let start = timer::count();
+    while STAGE.load(Ordering::Acquire) != stage && timer::count().wrapping_sub(start) < timer::frequency() {
+        hint::wait_for_event();
+    }
+}
+
+/// A CPU that does something in the middle of break-before-make: at the ISB behind the invalidation, when the entry is
+/// broken and everything should be gone.
+pub(crate) struct ProbingCpu {
+    plan: Plan,
+    invalidated: core::cell::Cell<bool>,
+}
+
+/// What a [`ProbingCpu`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Probes.
+    Probe,
+    /// Probes, the invalidation left out (`fault=probe.notlbi`): the self-test must fail.
+    ProbeWithoutInvalidation,
+    /// Touches the linear map as if by mistake (`fault=window.touch`): the run must end in a fault.
+    Touch,
+}
+
+impl ProbingCpu {
+    /// The leader and the follower warm their TLBs here, every CPU parked and the map still whole.
+    pub(crate) fn new(plan: Plan) -> Self {
+        load();
+        if FOLLOWER.load(Ordering::Relaxed) != NOBODY {
+            wake_follower();
+            await_stage(WARMED);
+        }
+        Self { plan, invalidated: core::cell::Cell::new(false) }
+    }
+
+    fn probe(&self) {
+        if self.plan == Plan::Touch {
+            faults::touch_linear_map();
+        }
+        LEADER.store(load(), Ordering::Release);
+        if FOLLOWER.load(Ordering::Relaxed) != NOBODY {
+            STAGE.store(GO, Ordering::Release);
+            wake_follower();
+            await_stage(DONE);
+        }
+        STAGE.store(IDLE, Ordering::Release);
+    }
+}
+
+/// A follower sleeps in WFI; a pending call ends that.
+fn wake_follower() {
+    use cleave::rendezvous::Host;
+    crate::kernel::interrupts::ThisCpu.kick_others();
+}
+
+impl Cpu for ProbingCpu {
+    fn dsb_ishst(&self) {
+        ThisCpu.dsb_ishst();
+    }
+    fn dsb_ish(&self) {
+        ThisCpu.dsb_ish();
+    }
+    fn dsb_nsh(&self) {
+        ThisCpu.dsb_nsh();
+    }
+    fn isb(&self) {
+        ThisCpu.isb();
+        if self.invalidated.take() {
+            self.probe();
+        }
+    }
+    fn tlbi_vmalle1is(&self) {
+        self.invalidated.set(true);
+        if self.plan != Plan::ProbeWithoutInvalidation {
+            ThisCpu.tlbi_vmalle1is();
+        }
+    }
+    fn tlbi_vmalle1(&self) {
+        ThisCpu.tlbi_vmalle1();
+    }
+    fn tlbi_vale1is_any(&self) {
+        ThisCpu.tlbi_vale1is_any();
+    }
+    fn set_ttbr0(&self, root: PhysAddr) {
+        ThisCpu.set_ttbr0(root);
+    }
+}

@@ -1,0 +1,121 @@
+//! Strict JSON for what a report is made of, written without allocating.
+//!
+//! Integers are below 2^53, the largest a JavaScript number holds exactly: a larger one, which no address of 52 bits and
+//! no sane count is, is written as 2^53 - 1, so that it is still seen to be out of range.
+//! Everything in a string outside printable ASCII is escaped: the line survives any serial terminal.
+
+use alloc::{borrow::Cow, vec::Vec};
+use core::{fmt, ops::Range};
+
+/// The largest integer written.
+const INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// Where JSON goes to. A trait object, so that the writers are compiled once.
+pub(super) type Out<'a> = &'a mut dyn fmt::Write;
+
+/// A value that has a JSON form.
+pub(super) trait Json {
+    /// Writes the value.
+    fn json(&self, out: Out) -> fmt::Result;
+}
+
+/// The members of an object, in order.
+pub(super) fn object(out: Out, members: &[(&str, &dyn Json)]) -> fmt::Result {
+    let mut separator = '{';
+    for (key, value) in members {
+        out.write_char(separator)?;
+        key.json(out)?;
+        out.write_char(':')?;
+        value.json(out)?;
+        separator = ',';
+    }
+    out.write_char('}')
+}
+
+/// An object made of members where it stands.
+pub(super) struct Object<'a>(pub(super) &'a [(&'a str, &'a dyn Json)]);
+
+impl Json for Object<'_> {
+    fn json(&self, out: Out) -> fmt::Result {
+        object(out, self.0)
+    }
+}
+
+impl Json for u64 {
+    fn json(&self, out: Out) -> fmt::Result {
+        write!(out, "{}", (*self).min(INTEGER_MAX))
+    }
+}
+
+impl Json for u32 {
+    fn json(&self, out: Out) -> fmt::Result {
+        u64::from(*self).json(out)
+    }
+}
+
+impl Json for u8 {
+    fn json(&self, out: Out) -> fmt::Result {
+        u64::from(*self).json(out)
+    }
+}
+
+impl Json for bool {
+    fn json(&self, out: Out) -> fmt::Result {
+        out.write_str(if *self { "true" } else { "false" })
+    }
+}
+
+impl Json for &str {
+    fn json(&self, out: Out) -> fmt::Result {
+        out.write_char('"')?;
+        for character in self.chars() {
+            match character {
+                '"' => out.write_str("\\\"")?,
+                '\\' => out.write_str("\\\\")?,
+                ' '..='~' => out.write_char(character)?,
+                _ => {
+                    // Beyond the basic plane a character is two UTF-16 units, escaped one by one (RFC 8259, section 7).
+                    for unit in character.encode_utf16(&mut [0; 2]) {
+                        write!(out, "\\u{unit:04x}")?;
+                    }
+                }
+            }
+        }
+        out.write_char('"')
+    }
+}
+
+impl Json for Cow<'_, str> {
+    fn json(&self, out: Out) -> fmt::Result {
+        self.as_ref().json(out)
+    }
+}
+
+impl<T: Json> Json for Option<T> {
+    fn json(&self, out: Out) -> fmt::Result {
+        match self {
+            Some(value) => value.json(out),
+            None => out.write_str("null"),
+        }
+    }
+}
+
+impl<T: Json> Json for Vec<T> {
+    fn json(&self, out: Out) -> fmt::Result {
+        out.write_char('[')?;
+        for (index, value) in self.iter().enumerate() {
+            if index > 0 {
+                out.write_char(',')?;
+            }
+            value.json(out)?;
+        }
+        out.write_char(']')
+    }
+}
+
+/// Half-open, as a pair.
+impl Json for Range<u64> {
+    fn json(&self, out: Out) -> fmt::Result {
+        write!(out, "[{},{}]", self.start.min(INTEGER_MAX), self.end.min(INTEGER_MAX))
+    }
+}

@@ -1,0 +1,242 @@
+//! The report as tables for people: at most 100 columns, labels at the left edge, the verdict last.
+//!
+//! Of many CPUs the first are shown and, further down, only those that have something to say.
+
+use super::{
+    Action, Conduit, Cpu, EntryLevel, GicVersion, Leaves, Load, Memory, Method, Moments, Outcome, Report, Ticks,
+    Verdict,
+    wrap::{Grouped, INDENT, Maybe, Micros, wrapped},
+};
+use core::fmt::{self, Write};
+
+/// Rows of a table shown whatever they hold.
+const ROWS: usize = 16;
+
+/// Where the text goes to.
+type Out<'a> = &'a mut dyn Write;
+
+impl Report {
+    /// Writes the report for people, and with its last line the verdict.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub(crate) fn write_text(&self, out: &mut impl Write) -> fmt::Result {
+        let out: Out = out;
+        self.write_system(out)?;
+        self.memory.write(out)?;
+        write_cpus(out, &self.cpus)?;
+        self.write_decision(out)?;
+        self.ticks.write(out)?;
+        write_timeline(out, &self.timeline, self.ticks.frequency)?;
+        self.write_checks(out)?;
+        for (index, error) in self.errors.iter().enumerate() {
+            wrapped(out, if index == 0 { "errors" } else { "" }, error)?;
+        }
+        let result = match self.result {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+        };
+        writeln!(out, "{:<INDENT$}{result}", "result")
+    }
+
+    fn write_system(&self, out: Out) -> fmt::Result {
+        let (kernel, machine) = (&self.kernel, &self.machine);
+        for (label, text) in [("cleave", &kernel.version), ("  commit", &kernel.commit), ("  profile", &kernel.profile)]
+        {
+            wrapped(out, label, text.as_deref().unwrap_or("-"))?;
+        }
+        wrapped(out, "bootargs", kernel.bootargs.as_deref().unwrap_or("-"))?;
+        for word in &kernel.unknown_bootargs {
+            wrapped(out, "  unknown", word)?;
+        }
+        wrapped(out, "machine", machine.model.as_deref().unwrap_or("-"))?;
+        for compatible in &machine.compatible {
+            wrapped(out, "", compatible)?;
+        }
+        let entry = match machine.entry_el {
+            Some(EntryLevel::El1) => "EL1",
+            Some(EntryLevel::El2) => "EL2",
+            None => "-",
+        };
+        let conduit = match machine.conduit {
+            Some(Conduit::Hvc) => "PSCI by HVC",
+            Some(Conduit::Smc) => "PSCI by SMC",
+            None => "no PSCI",
+        };
+        let gic = match machine.gic {
+            Some(GicVersion::V2) => "GICv2",
+            Some(GicVersion::V3) => "GICv3",
+            None => "no GIC",
+        };
+        let granule = Maybe(machine.granule.map(|bytes| bytes >> 10));
+        let va_bits = Maybe(machine.va_bits);
+        writeln!(out, "{:INDENT$}entered at {entry}, {granule} KiB granule, {va_bits}-bit VA, {conduit}, {gic}", "")
+    }
+
+    fn write_decision(&self, out: Out) -> fmt::Result {
+        let decision = &self.decision;
+        let action = match decision.action {
+            Some(Action::Split) => "split under the rendezvous",
+            Some(Action::Keep) => "keep the blocks",
+            Some(Action::Page) => "pages from the start",
+            None => "none made",
+        };
+        let outcome = match decision.outcome {
+            Some(Outcome::Done) => ": done",
+            Some(Outcome::None) => ": nothing to do",
+            Some(Outcome::OutOfMemory) => ": out of memory, nothing changed",
+            Some(Outcome::Aborted) => ": aborted, nothing changed",
+            None => "",
+        };
+        write!(out, "{:<INDENT$}{action}{outcome}", "decision")?;
+        writeln!(out, " (BBM level {}, attempts {})", Maybe(decision.level), Maybe(decision.attempts))?;
+        if let Some(reason) = &decision.reason {
+            wrapped(out, "", reason)?;
+        }
+        writeln!(out, "{:<INDENT$}{:>12}{:>12}{:>12}{:>12}{:>14}", "leaves", "1G", "cont2M", "2M", "cont4K", "4K")?;
+        write_leaves(out, "  before", self.leaves_before)?;
+        write_leaves(out, "  after", self.leaves_after)?;
+        if let Some(tables) = self.tables {
+            writeln!(out, "{:<INDENT$}{:>12}{:>12}{:>12}{:>12}", "tables", "census", "reserved", "used", "returned")?;
+            write!(out, "{:INDENT$}{:>12}{:>12}", "", Grouped(tables.census), Grouped(tables.reserved))?;
+            writeln!(out, "{:>12}{:>12}", Grouped(tables.used), Grouped(tables.returned))?;
+        }
+        Ok(())
+    }
+
+    fn write_checks(&self, out: Out) -> fmt::Result {
+        if let Some(load) = &self.load {
+            load.write(out, self.cpus.iter().filter(|cpu| cpu.online))?;
+        }
+        let Some(audit) = self.audit else { return writeln!(out, "{:<INDENT$}not made", "audit") };
+        write!(out, "{:<INDENT$}writable and executable {}, ", "audit", Grouped(audit.wx))?;
+        write!(out, "by two aliases {}, ", Grouped(audit.aliases))?;
+        write!(out, "translations wrong {}, ", Grouped(audit.translation_mismatches))?;
+        writeln!(out, "census wrong {}", Grouped(audit.census_mismatches))
+    }
+}
+
+fn write_leaves(out: Out, label: &str, leaves: Option<Leaves>) -> fmt::Result {
+    let of = |field: fn(Leaves) -> u64| Maybe(leaves.map(|leaves| Grouped(field(leaves))));
+    write!(out, "{label:<INDENT$}{:>12}", of(|leaves| leaves.block_1g))?;
+    write!(out, "{:>12}{:>12}", of(|leaves| leaves.contiguous_2m), of(|leaves| leaves.block_2m))?;
+    writeln!(out, "{:>12}{:>14}", of(|leaves| leaves.contiguous_4k), of(|leaves| leaves.page_4k))
+}
+
+impl Memory {
+    fn write(&self, out: Out) -> fmt::Result {
+        writeln!(out, "{:<INDENT$}{} KiB", "memory", Maybe(self.bytes.map(|bytes| Grouped(bytes >> 10))))?;
+        for (label, ranges) in [("  region", &self.regions), ("  reserved", &self.reserved)] {
+            for range in ranges {
+                let size = Grouped(range.end.saturating_sub(range.start) >> 10);
+                writeln!(out, "{label:<INDENT$}{:#014x}..{:#014x}{size:>18} KiB", range.start, range.end)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_cpus(out: Out, cpus: &[Cpu]) -> fmt::Result {
+    writeln!(out, "{:<8}{:>4}  {:<14}{:<22}{:<5}{:<12}online", "cpus", "id", "mpidr", "core", "bbm", "started by")?;
+    let mut rows = Rows::default();
+    for cpu in cpus {
+        if rows.skips(!cpu.online || cpu.error.is_some()) {
+            continue;
+        }
+        let method = cpu.method.map(|method| match method {
+            Method::Boot => "loader",
+            Method::Psci => "PSCI",
+            Method::SpinTable => "spin-table",
+        });
+        let core = cpu.core.as_deref().unwrap_or("-");
+        write!(out, "{:8}{:>4}  {:<#14x}{core:<22.21}{:<5}", "", cpu.id, cpu.mpidr, Maybe(cpu.bbm))?;
+        writeln!(out, "{:<12}{}", Maybe(method), if cpu.online { "yes" } else { "no" })?;
+        if let Some(error) = &cpu.error {
+            wrapped(out, "", error)?;
+        }
+    }
+    rows.finish(out)
+}
+
+impl Ticks {
+    fn write(&self, out: Out) -> fmt::Result {
+        let Some(frequency) = self.frequency else { return Ok(()) };
+        writeln!(out, "{:<INDENT$}{:>18}{:>18}   at {} Hz", "times", "ticks", "us", Grouped(frequency))?;
+        for (name, ticks) in [
+            ("  paint", self.paint),
+            ("  reserve", self.reserve),
+            ("  fill", self.fill),
+            ("  gather", self.gather),
+            ("  window", self.window),
+            ("  release", self.release),
+            ("  repaint", self.repaint),
+            ("  ready", self.ready),
+        ] {
+            let micros = Micros { ticks, frequency: self.frequency };
+            writeln!(out, "{name:<INDENT$}{:>18}{micros:>18}", Maybe(ticks.map(Grouped)))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_timeline(out: Out, timeline: &[Moments], frequency: Option<u64>) -> fmt::Result {
+    // Absolute counter values mean nothing to a reader: everything counts from the first kick.
+    let Some(start) = timeline.iter().filter_map(|moments| moments.kicked).min() else { return Ok(()) };
+    let since = |moment: Option<u64>| Micros { ticks: moment.map(|moment| moment.saturating_sub(start)), frequency };
+    write!(out, "{:<8}{:>4}{:>14}{:>14}", "timeline", "cpu", "kicked", "arrived")?;
+    writeln!(out, "{:>14}{:>14}{:>10}   us from the kick", "masked", "released", "filled")?;
+    let mut rows = Rows::default();
+    for moments in timeline {
+        if rows.skips(moments.arrived.is_none() || moments.masked.is_none()) {
+            continue;
+        }
+        write!(out, "{:8}{:>4}{:>14}{:>14}", "", moments.cpu, since(moments.kicked), since(moments.arrived))?;
+        write!(out, "{:>14}{:>14}", since(moments.masked), since(moments.released))?;
+        writeln!(out, "{:>10}", Grouped(moments.filled))?;
+    }
+    rows.finish(out)
+}
+
+impl Load {
+    fn write<'a>(&self, out: Out, online: impl Iterator<Item = &'a Cpu>) -> fmt::Result {
+        let (cpus, checked) = (Grouped(self.cpus), Grouped(self.bytes_checked >> 10));
+        write!(out, "{:<INDENT$}{cpus} CPUs checked {checked} KiB: ", "load")?;
+        writeln!(out, "{} mismatches, {} faults", Grouped(self.mismatches), Grouped(self.faults))?;
+        writeln!(out, "{:8}{:>4}{:>16}{:>16}{:>16}   lines checked", "", "cpu", "before", "during", "after")?;
+        let mut rows = Rows::default();
+        for (lines, cpu) in self.per_cpu.iter().zip(online) {
+            if rows.skips(lines.before == 0 || lines.during == 0 || lines.after == 0) {
+                continue;
+            }
+            write!(out, "{:8}{:>4}{:>16}", "", cpu.id, Grouped(lines.before))?;
+            writeln!(out, "{:>16}{:>16}", Grouped(lines.during), Grouped(lines.after))?;
+        }
+        rows.finish(out)
+    }
+}
+
+/// Which rows of a long table are shown.
+#[derive(Default)]
+struct Rows {
+    seen: usize,
+    skipped: usize,
+}
+
+impl Rows {
+    /// Counts a row in; whether it is to be left out.
+    fn skips(&mut self, notable: bool) -> bool {
+        self.seen += 1;
+        let skip = self.seen > ROWS && !notable;
+        self.skipped += usize::from(skip);
+        skip
+    }
+
+    /// Says how many rows are missing from the table.
+    fn finish(self, out: Out) -> fmt::Result {
+        if self.skipped > 0 {
+            writeln!(out, "{:8} and {} more like these", "", self.skipped)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! What the report tells: facts are put in as they become known, so that a panic's report has what there was.
+#![cfg(target_os = "none")]
+
+extern crate alloc;
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use cleave::arch::timer;
+use cleave::linear_map::{Action, Decision};
+use cleave::paging::{LeafCounts, Level, PhysRange};
+use cleave::platform::bootargs::ReportMode;
+use cleave::platform::{Conduit, MemoryMap, Tree};
+
+use crate::kernel::interrupts::Once;
+use crate::kernel::lock::IrqLock;
+use crate::kernel::repaint::{Account, Ending};
+use crate::kernel::report::{self, Report};
+use crate::kernel::{audit, console, faults, gic, load, memory, smp};
+
+static REPORT: IrqLock<Option<Report>> = IrqLock::new("report", None);
+
+/// Changes the report.
+pub(crate) fn tell(change: impl FnOnce(&mut Report)) {
+    change(REPORT.lock().get_or_insert_with(Report::default));
+}
+
+/// Adds an error, and says it on the console.
+pub(crate) fn error(text: String) {
+    log::error!("{text}");
+    tell(|report| report.errors.push(Cow::Owned(text)));
+}
+
+/// Who runs and what was asked.
+pub(crate) fn tell_kernel() {
+    let args = faults::args();
+    tell(|report| {
+        report.kernel.version = Some(env!("CARGO_PKG_VERSION").into());
+        report.kernel.commit = Some(env!("CLEAVE_COMMIT").into());
+        report.kernel.profile = Some(env!("CLEAVE_PROFILE").into());
+        report.kernel.bootargs = Some(args.text().to_string().into());
+        report.kernel.unknown_bootargs = args.unknown().map(|word| Cow::Owned(word.to_string())).collect();
+    });
+}
+
+/// What it runs on.
+pub(crate) fn tell_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u64, conduit: Option<Conduit>) {
+    let range = |range: PhysRange| range.start.0..range.end.0;
+    tell(|report| {
+        report.machine.model = tree.model().map(Cow::Borrowed);
+        report.machine.compatible = tree.compatible().map(Cow::Borrowed).collect();
+        report.machine.entry_el = Some(if entry_el == 2 { report::EntryLevel::El2 } else { report::EntryLevel::El1 });
+        report.machine.granule = Some(memory::GEOMETRY.page_size());
+        report.machine.va_bits = Some(memory::GEOMETRY.address_bits() as u8);
+        report.machine.conduit = conduit.map(|conduit| match conduit {
+            Conduit::Hvc => report::Conduit::Hvc,
+            Conduit::Smc => report::Conduit::Smc,
+        });
+        report.machine.gic = gic::get().map(|gic| match gic.version() {
+            2 => report::GicVersion::V2,
+            _ => report::GicVersion::V3,
+        });
+        report.memory.bytes = Some(map.ram().bytes());
+        report.memory.regions = memory::layout().regions().iter().map(|&region| range(region)).collect();
+        report.memory.reserved = map.reserved().iter().chain(map.no_map().iter()).map(range).collect();
+        report.memory.reserved.sort_by_key(|range| range.start);
+    });
+}
+
+/// The CPUs, and what became of each.
+pub(crate) fn tell_cpus() {
+    let cpus: Vec<report::Cpu> = smp::cpus()
+        .iter()
+        .map(|cpu| report::Cpu {
+            id: cpu.id as u32,
+            mpidr: cpu.affinity.bits(),
+            midr: cpu.midr().map(|midr| midr.0.into()),
+            core: cpu.midr().map(|midr| Cow::Owned(format!("{midr}"))),
+            bbm: cpu.level().map(|(level, _)| level.number()),
+            method: cpu.method.map(|method| match method {
+                smp::Method::Boot => report::Method::Boot,
+                smp::Method::Psci => report::Method::Psci,
+                smp::Method::SpinTable => report::Method::SpinTable,
+            }),
+            online: cpu.online().is_some(),
+            error: cpu.error.clone(),
+        })
+        .collect();
+    for cpu in smp::cpus() {
+        if let Some(why) = &cpu.error {
+            error(format!("CPU {}: {why}", cpu.id));
+        }
+    }
+    tell(|report| report.cpus = cpus);
+}
+
+fn leaves(counts: &LeafCounts) -> report::Leaves {
+    report::Leaves {
+        block_1g: counts.at(Level::L1),
+        contiguous_2m: counts.contiguous(Level::L2),
+        block_2m: counts.plain(Level::L2),
+        contiguous_4k: counts.contiguous(Level::L3),
+        page_4k: counts.plain(Level::L3),
+    }
+}
+
+/// The painted map.
+pub(crate) fn tell_painted(painted: &memory::Painted) {
+    tell(|report| {
+        report.ticks.frequency = Some(timer::frequency());
+        report.ticks.paint = Some(painted.ticks);
+        report.leaves_before = Some(leaves(&painted.census.leaves));
+    });
+}
+
+/// The decision.
+pub(crate) fn tell_decision(decision: &Decision) {
+    tell(|report| {
+        report.decision.level = Some(decision.level.number());
+        report.decision.action = Some(match decision.action {
+            Action::Split => report::Action::Split,
+            Action::Keep => report::Action::Keep,
+            Action::Page => report::Action::Page,
+        });
+        report.decision.outcome = Some(report::Outcome::None);
+        report.decision.attempts = Some(0);
+        report.decision.reason = Some(Cow::Owned(format!("{}", decision.reason)));
+    });
+}
+
+/// The repaint, and whether it counts as a failure.
+pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
+    for text in &account.errors {
+        tell(|report| report.errors.push(Cow::Owned(text.clone())));
+    }
+    match ending {
+        Ending::Done => {}
+        Ending::OutOfMemory(missing) => error(format!("the linear map stays in blocks: {missing}")),
+        Ending::Aborted => error("the linear map stays in blocks: not every CPU came to the rendezvous".into()),
+        Ending::Busy => error("the linear map stays in blocks: it is being changed already".into()),
+    }
+    tell(|report| {
+        report.decision.outcome = Some(match ending {
+            Ending::Done => report::Outcome::Done,
+            Ending::OutOfMemory(_) => report::Outcome::OutOfMemory,
+            Ending::Aborted | Ending::Busy => report::Outcome::Aborted,
+        });
+        report.decision.attempts = Some(account.attempts);
+        report.tables = Some(report::Tables {
+            census: account.census,
+            reserved: account.reserved,
+            used: account.used,
+            returned: account.returned,
+        });
+        report.ticks.reserve = account.reserve;
+        report.ticks.fill = account.fill;
+        report.ticks.repaint = Some(account.total);
+        if let Some(measured) = &account.measured {
+            report.ticks.gather = Some(measured.began.wrapping_sub(measured.kicked));
+            report.ticks.window = Some(measured.ended.wrapping_sub(measured.began));
+            report.ticks.release = Some(measured.gone.wrapping_sub(measured.ended));
+        }
+    });
+}
+
+/// The timeline of the last rendezvous, which called at `kicked`.
+pub(crate) fn tell_timeline(kicked: u64) {
+    let known = |ticks: u64| (ticks != 0).then_some(ticks);
+    let timeline = smp::online()
+        .map(|cpu| {
+            let times = cpu.own.slot.times();
+            report::Moments {
+                cpu: cpu.id as u32,
+                kicked: known(kicked),
+                arrived: known(times.arrived),
+                masked: known(times.masked),
+                released: known(times.released),
+                filled: cpu.own.filled.load(core::sync::atomic::Ordering::Relaxed),
+            }
+        })
+        .collect();
+    tell(|report| report.timeline = timeline);
+}
+
+/// The load.
+pub(crate) fn tell_load(account: &load::Account) {
+    let per_cpu = smp::online()
+        .map(|cpu| {
+            let lines = cpu.own.load.lines();
+            report::Lines { before: lines.before, during: lines.during, after: lines.after }
+        })
+        .collect();
+    tell(|report| {
+        report.load = Some(report::Load {
+            cpus: account.cpus,
+            bytes_checked: account.bytes(),
+            mismatches: account.mismatches,
+            // A fault that nobody expected ends the run in a panic.
+            faults: 0,
+            per_cpu,
+        });
+    });
+}
+
+/// The audit.
+pub(crate) fn tell_audit(findings: &audit::Findings) {
+    tell(|report| {
+        report.leaves_after = Some(leaves(&findings.leaves));
+        report.audit = Some(report::Audit {
+            wx: findings.wx,
+            aliases: findings.aliases,
+            translation_mismatches: findings.translation_mismatches,
+            census_mismatches: findings.census_mismatches,
+        });
+    });
+}
+
+/// Prints the report with its result.
+pub(crate) fn publish(result: report::Verdict) {
+    tell(|report| report.result = result);
+    let mut report = REPORT.lock();
+    let report = report.get_or_insert_with(Report::default);
+    let mut console = console::lock();
+    // The console does not fail.
+    let _ = report.write_text(&mut *console);
+    if faults::args().report == ReportMode::Json {
+        let _ = report.write_line(&mut *console);
+    }
+}
+
+/// The report of a run that ends in a panic: whatever was known, past all locks but the report's own.
+pub(crate) fn publish_after_panic() {
+    static ONCE: Once = Once::new();
+    // Once: a panic in here comes back.
+    if faults::args().report != ReportMode::Json || !ONCE.first() {
+        return;
+    }
+    // Given up at once: the CPU that panics may hold it, and its report may be half changed.
+    let Some(report) = REPORT.emergency_lock(|| true) else { return };
+    // The console does not fail.
+    let _ = match &*report {
+        Some(report) => report.write_line(&mut console::Emergency),
+        None => Report::default().write_line(&mut console::Emergency),
+    };
+}

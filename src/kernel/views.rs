@@ -1,0 +1,136 @@
+//! How the kernel reaches translation tables, and the CPU that the table code runs on.
+//!
+//! A view adds a constant to a physical address. There are four: through the linear map (the ordinary one), through the
+//! kernel image (the roots, also while the linear map is broken), through the physical window of the classic split, and
+//! the one in which the linear map is painted, before it exists.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "the one place where a physical address becomes a pointer to a descriptor")]
+
+use cleave::arch::{barrier, mmu, tlb, write_run};
+use cleave::paging::{Cpu, Descriptor, PhysAddr, PhysRange, TableMemory, VirtAddr};
+
+use crate::kernel::boot::load_address;
+use crate::kernel::layout::{IMAGE_BASE, LINEAR_BASE};
+
+/// Table memory at a constant distance from its physical address.
+///
+/// Who makes one promises that, while it is used, every table it is used for is mapped at that distance as Normal
+/// write-back memory, readable and writable, and that no reference to the table is live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    distance: u64,
+}
+
+impl View {
+    /// Through the linear map: any RAM that is mapped, once it is painted, and outside the window.
+    pub(crate) const LINEAR: Self = Self { distance: LINEAR_BASE };
+
+    /// Through the identity map of the physical window: any RAM but the kernel's text and read-only data, on the leader,
+    /// while TTBR0 holds the window's root.
+    pub(crate) const PHYSICAL: Self = Self { distance: 0 };
+
+    /// Through the kernel image: its own static tables, at any time.
+    pub(crate) fn image() -> Self {
+        Self { distance: IMAGE_BASE.wrapping_sub(load_address().0) }
+    }
+
+    /// Through a temporary mapping of the memory from `physical` on at `address`.
+    pub(crate) const fn temporary(address: VirtAddr, physical: PhysAddr) -> Self {
+        Self { distance: address.0.wrapping_sub(physical.0) }
+    }
+
+    #[inline(always)]
+    fn pointer(self, slot: PhysAddr) -> *mut u64 {
+        slot.0.wrapping_add(self.distance) as *mut u64
+    }
+}
+
+impl TableMemory for View {
+    #[inline(always)]
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        // SAFETY: the promise of the view; an aligned 64-bit volatile access is one single-copy atomic load.
+        Descriptor(unsafe { self.pointer(slot).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        // SAFETY: the promise of the view; an aligned 64-bit volatile access is one single-copy atomic store.
+        unsafe { self.pointer(slot).write_volatile(value.0) };
+    }
+
+    #[inline]
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        // SAFETY: the promise of the view, for `count` descriptors of one table.
+        unsafe { write_run::write_run(self.pointer(first), value.0, stride, count) };
+    }
+}
+
+/// Two views, told apart by the address: `near` for what lies in `range`, `far` for all else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split {
+    /// The memory that `near` reaches.
+    pub(crate) range: PhysRange,
+    /// The view for it.
+    pub(crate) near: View,
+    /// The view for everything else.
+    pub(crate) far: View,
+}
+
+impl Split {
+    fn of(&self, slot: PhysAddr) -> View {
+        if self.range.contains(slot) { self.near } else { self.far }
+    }
+}
+
+impl TableMemory for Split {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        self.of(slot).load(slot)
+    }
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        self.of(slot).store(slot, value);
+    }
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        self.of(first).store_run(first, value, stride, count);
+    }
+}
+
+/// The CPU that executes the call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThisCpu;
+
+impl Cpu for ThisCpu {
+    #[inline(always)]
+    fn dsb_ishst(&self) {
+        barrier::dsb_ishst();
+    }
+    #[inline(always)]
+    fn dsb_ish(&self) {
+        barrier::dsb_ish();
+    }
+    #[inline(always)]
+    fn dsb_nsh(&self) {
+        barrier::dsb_nsh();
+    }
+    #[inline(always)]
+    fn isb(&self) {
+        barrier::isb();
+    }
+    #[inline(always)]
+    fn tlbi_vmalle1is(&self) {
+        tlb::vmalle1is();
+    }
+    #[inline(always)]
+    fn tlbi_vmalle1(&self) {
+        tlb::vmalle1();
+    }
+    #[inline(always)]
+    fn tlbi_vale1is_any(&self) {
+        tlb::vale1is(VirtAddr(0));
+    }
+    #[inline(always)]
+    fn set_ttbr0(&self, root: PhysAddr) {
+        // SAFETY: the table code gives the empty root or the physical window's, both complete; nothing of the kernel
+        // lives below TTBR0.
+        unsafe { mmu::set_ttbr0(root) };
+    }
+}

@@ -1,0 +1,75 @@
+//! The map lock: one change of the linear map at a time, and nobody waits for it.
+
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use crate::sync::AtomicBool;
+
+/// Somebody else is changing the linear map, or the decision about it is still open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Busy;
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the linear map is being changed, or its decision is still open")
+    }
+}
+
+/// A try-lock: whoever finds it taken is told so at once. Waiting for it with interrupts masked would keep the
+/// rendezvous of its holder from ever completing.
+pub struct MapLock {
+    taken: AtomicBool,
+}
+
+impl Default for MapLock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MapLock {
+    /// A free lock.
+    #[must_use]
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Self { taken: AtomicBool::new(false) }
+    }
+
+    /// Takes it.
+    ///
+    /// # Errors
+    /// [`Busy`] when it is taken.
+    pub fn try_lock(&self) -> Result<MapLockGuard<'_>, Busy> {
+        match self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(MapLockGuard { lock: self }),
+            Err(_) => Err(Busy),
+        }
+    }
+}
+
+/// The right to change the linear map, until it is dropped.
+#[must_use = "the lock is free again as soon as this is dropped"]
+pub struct MapLockGuard<'a> {
+    lock: &'a MapLock,
+}
+
+impl Drop for MapLockGuard<'_> {
+    fn drop(&mut self) {
+        self.lock.taken.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_one_is_told_busy_at_once() {
+        let lock = MapLock::new();
+        let first = lock.try_lock();
+        assert!(first.is_ok());
+        assert_eq!(lock.try_lock().err(), Some(Busy));
+        drop(first);
+        assert!(lock.try_lock().is_ok());
+    }
+}

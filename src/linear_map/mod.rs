@@ -1,0 +1,31 @@
+//! The linear map: painting it, deciding whether it must be split, and splitting it.
+//!
+//! The order of a repaint is in the types and in this list:
+//!
+//! 1. [`paint`] writes the map in the largest leaves and counts ([`crate::paging::Census`]);
+//! 2. [`decide`] says whether live changes of size are possible;
+//! 3. [`Pool::reserve`] sets aside exactly what the split takes, or fails and changes nothing;
+//! 4. [`Skeleton::build`] and [`Fill`] make the shadow, a complete map in pages that no walker reaches;
+//! 5. [`exchange`] swaps the root entries while every CPU is parked (or [`split_in_window`] splits in place);
+//! 6. [`free_tables`] gives the old tables back, or the shadow if the rendezvous was aborted.
+
+mod commit;
+mod decide;
+mod layout;
+mod lock;
+mod paint;
+mod pool;
+mod retire;
+mod shadow;
+
+#[cfg(test)]
+mod tests;
+
+pub use commit::{PhysicalWindow, exchange, split_in_window};
+pub use decide::{Action, BbmLevel, Decision, EntryLevel, Reason, Trust, Wish, decide};
+pub use layout::{Layout, LayoutError};
+pub use lock::{Busy, MapLock, MapLockGuard};
+pub use paint::{LargestLeaf, PaintError, paint, tables_bound};
+pub use pool::{OutOfMemory, Pool};
+pub use retire::free_tables;
+pub use shadow::{Fill, ShadowMap, Share, Skeleton};

@@ -1,0 +1,260 @@
+//! The kernel: the story of a boot, one call a line.
+//!
+//! On the host this is a program that says what it is; the kernel is built for `aarch64-unknown-none-softfloat`.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+extern crate alloc;
+
+#[cfg_attr(not(target_os = "none"), allow(dead_code, unused_imports, reason = "on the host only its tests use it"))]
+mod kernel;
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    println!("cleave is a kernel: `make run` boots it in QEMU, `make test` tests it.");
+}
+
+#[cfg(target_os = "none")]
+mod boot_story {
+    use alloc::format;
+
+    use cleave::arch::{interrupts, timer};
+    use cleave::linear_map::{Action, LargestLeaf, Trust, Wish, decide};
+    use cleave::paging::{FrameSource, PhysAddr, PhysRange, TlbiRepeat};
+    use cleave::platform::bootargs::{BbmTrust, Bootargs, LinearMode, Load, Task};
+    use cleave::platform::{Conduit, InterruptController, MemoryMap, Tree};
+
+    use crate::kernel::firmware::Firmware;
+    use crate::kernel::image::Section;
+    use crate::kernel::power::{self, Verdict};
+    use crate::kernel::repaint::{self, Ending};
+    use crate::kernel::{
+        audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, load, logger, memory,
+        probe, report, smp, story,
+    };
+
+    /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
+    // SAFETY: no other function has this name.
+    #[unsafe(no_mangle)]
+    #[expect(unsafe_code, reason = "the boot assembly calls it by name")]
+    extern "C" fn kernel_main(tree: u64, entry_el: u64, _load: u64) -> ! {
+        let entered = timer::count();
+        logger::init(logger::DEFAULT_LEVEL, entered);
+        exceptions::set_irq_handler(kernel_interrupts::handle_irq);
+        interrupts::unmask_errors();
+
+        let (tree, tree_memory) = early::device_tree(PhysAddr(tree)).unwrap_or_else(|error| panic!("{error}"));
+        open_console(&tree);
+        let args = read_arguments(&tree);
+        let conduit = find_firmware(&tree);
+        power::configure(args.exit, conduit);
+        banner(&tree, entry_el);
+
+        let map = read_memory(&tree, tree_memory);
+        let largest = if args.linear == LinearMode::Page { LargestLeaf::Page } else { LargestLeaf::Block };
+        let painted = memory::init(&map, largest, tree.cpus().count() as u64);
+        story::tell_kernel();
+        story::tell_painted(&painted);
+        let redistributors = open_interrupt_controller(&tree);
+        smp::init_boot_cpu(boot_cpu(&tree), entry_el, &redistributors);
+        interrupts::unmask();
+        smp::start_others(&tree, conduit, &redistributors);
+        story::tell_machine(&tree, &map, entry_el, conduit);
+        story::tell_cpus();
+        log::info!("{} of {} CPUs at work", smp::online_count(), smp::cpus().len());
+
+        let loaded = args.load == Load::On;
+        if loaded {
+            load::start();
+            load::let_run(64);
+        }
+        let free_before = memory::frames().available();
+        let decision = decide(smp::cpus().iter().filter_map(smp::Cpu::level), trust(&args), wish(&args));
+        story::tell_decision(&decision);
+        log::info!("linear map: {:?}, {}", decision.action, decision.reason);
+        if smp::tlbi_repeat() == TlbiRepeat::Twice {
+            log::info!("broadcast invalidations are done twice: a core's may complete early");
+        }
+        let mut good = arguments_are_good(&args);
+        let mut expected = painted.census.leaves;
+        if decision.action == Action::Split {
+            let (ending, account) = repaint::repaint(&painted.census);
+            story::tell_repaint(&ending, &account);
+            expected = account.after;
+            good &= ending == Ending::Done || args.linear != LinearMode::Require;
+            good &= frames_add_up(free_before, account.used - account.returned);
+            if account.attempts > 0 {
+                story::tell_timeline(account.measured.map_or(0, |measured| measured.kicked));
+            }
+            if args.asks_for(Task::Selftest) {
+                good &= probes_faulted(&ending);
+            }
+        } else if loaded {
+            let (measured, error) = repaint::drill();
+            story::tell_timeline(measured.map_or(0, |measured| measured.kicked));
+            if measured.is_none() {
+                story::error(error.into());
+                good = false;
+            }
+        }
+        let ready = timer::count().wrapping_sub(entered);
+        story::tell(|report| report.ticks.ready = Some(ready));
+
+        if loaded {
+            load::let_run(64);
+            let account = load::stop();
+            story::tell_load(&account);
+            good &= account.mismatches == 0;
+        }
+        let findings = audit::audit(&expected);
+        story::tell_audit(&findings);
+        good &= findings.is_clean();
+        log::info!("heap: {}", heap::statistics());
+        faults::at_the_end();
+        story::publish(if good { report::Verdict::Pass } else { report::Verdict::Fail });
+        power::end(if good { Verdict::Pass } else { Verdict::Fail })
+    }
+
+    fn open_console(tree: &Tree<'static>) {
+        match tree.console() {
+            Ok(Some(found)) => match memory::map_device(found.registers) {
+                // SAFETY: the tree says that a PL011 is there, and it is mapped now as device memory, for good.
+                #[expect(unsafe_code, reason = "a device is named by its address")]
+                Ok(address) => unsafe { console::init(address, None) },
+                Err(error) => log::error!("console: {error}"),
+            },
+            // Nobody will see these two; they are in the early ring for a debugger.
+            Ok(None) => log::error!("the device tree names no console"),
+            Err(error) => log::error!("{error}"),
+        }
+    }
+
+    fn read_arguments(tree: &Tree<'static>) -> Bootargs<'static> {
+        let text = tree.bootargs().unwrap_or_else(|error| {
+            log::error!("{error}");
+            ""
+        });
+        let args = Bootargs::parse(text);
+        faults::set_args(args);
+        args
+    }
+
+    fn arguments_are_good(args: &Bootargs<'static>) -> bool {
+        for error in args.errors() {
+            story::error(format!("{error}"));
+        }
+        args.errors().next().is_none()
+    }
+
+    fn find_firmware(tree: &Tree<'static>) -> Option<Conduit> {
+        let conduit = tree.psci().unwrap_or_else(|error| {
+            log::error!("{error}");
+            None
+        })?;
+        match Firmware::behind(conduit).psci_version() {
+            Ok(version) => log::info!("PSCI {version} by {conduit}"),
+            Err(error) => log::error!("PSCI_VERSION by {conduit}: {error}"),
+        }
+        Some(conduit)
+    }
+
+    fn banner(tree: &Tree<'static>, entry_el: u64) {
+        console::print(format_args!(
+            "cleave {} ({}, {}) on {}, entered at EL{entry_el}\n",
+            env!("CARGO_PKG_VERSION"),
+            env!("CLEAVE_COMMIT"),
+            env!("CLEAVE_PROFILE"),
+            tree.model().unwrap_or("a machine without a name"),
+        ));
+    }
+
+    fn read_memory(tree: &Tree<'static>, tree_memory: PhysRange) -> MemoryMap {
+        let mut map = tree.memory().unwrap_or_else(|error| panic!("{error}"));
+        for range in [tree_memory, Section::Image.phys()] {
+            map.reserve(range).unwrap_or_else(|full| panic!("memory: {full}"));
+        }
+        map
+    }
+
+    fn boot_cpu(tree: &Tree<'static>) -> usize {
+        let me = cleave::platform::Affinity::from_mpidr(cleave::arch::cpu::mpidr());
+        let found = tree.cpus().flatten().find(|cpu| cpu.affinity == me);
+        found.unwrap_or_else(|| panic!("the device tree does not have the CPU this runs on, {me}")).id
+    }
+
+    /// Maps and initialises the interrupt controller; for GICv3 returns where each CPU's redistributor is, sorted.
+    #[expect(unsafe_code, reason = "a device is named by its address")]
+    fn open_interrupt_controller(tree: &Tree<'static>) -> smp::Redistributors {
+        let mut found = smp::Redistributors::new();
+        let map = |range| memory::map_device(range).unwrap_or_else(|error| panic!("interrupt controller: {error}"));
+        let controller = match tree.interrupt_controller().unwrap_or_else(|error| panic!("{error}")) {
+            InterruptController::GicV2 { distributor, cpu_interface } => {
+                // SAFETY: the tree says what is there, and it is mapped as device memory, for good.
+                unsafe { gic::InterruptController::v2(map(distributor), map(cpu_interface)) }
+            }
+            InterruptController::GicV3 { distributor, redistributors } => {
+                for &region in redistributors.regions() {
+                    let address = map(region);
+                    // SAFETY: as above.
+                    let frames = unsafe { gic::redistributors(address, region.bytes(), redistributors.stride()) };
+                    found.extend(frames.map(|frame| (frame.affinity, frame.base)));
+                }
+                found.sort_unstable_by_key(|entry| entry.0);
+                // SAFETY: as above.
+                unsafe { gic::InterruptController::v3(map(distributor)) }
+            }
+        };
+        controller.init_distributor().unwrap_or_else(|error| panic!("interrupt controller: {error}"));
+        gic::install(controller);
+        found
+    }
+
+    fn trust(args: &Bootargs<'_>) -> Trust {
+        match args.bbm_trust {
+            BbmTrust::Auto => Trust::Auto,
+            BbmTrust::Trust => Trust::Always,
+            BbmTrust::Strict => Trust::Strict,
+            BbmTrust::Off => Trust::Off,
+        }
+    }
+
+    fn wish(args: &Bootargs<'_>) -> Wish {
+        match args.linear {
+            LinearMode::Auto | LinearMode::Require => Wish::Auto,
+            LinearMode::Block => Wish::KeepBlocks,
+            LinearMode::Page => Wish::Pages,
+        }
+    }
+
+    fn frames_add_up(before: u64, kept: u64) -> bool {
+        let after = memory::frames().available();
+        let right = after + kept == before;
+        if !right {
+            story::error(format!("{before} frames were free, {after} are, and {kept} became tables"));
+        }
+        right
+    }
+
+    fn probes_faulted(ending: &Ending) -> bool {
+        let (leader, follower) = probe::outcomes();
+        log::info!("probe on the leader: {leader}");
+        if let Some(follower) = follower {
+            log::info!("probe on a follower: {follower}");
+        }
+        let good = *ending != Ending::Done
+            || (leader == probe::Outcome::Faulted
+                && follower.is_none_or(|follower| follower == probe::Outcome::Faulted));
+        if !good {
+            story::error("self-test: a probe of the broken map went through".into());
+        }
+        good
+    }
+
+    /// A broken invariant: named on the console, and the run ends.
+    #[panic_handler]
+    fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+        if power::begin_panic(info) == power::PanicEntry::First {
+            console::emergency_print(format_args!("  backtrace:\n{}", exceptions::backtrace_here()));
+        }
+        power::end(Verdict::Panic)
+    }
+}

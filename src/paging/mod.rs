@@ -1,0 +1,24 @@
+//! Translation tables as data: addresses, geometry, descriptors, walks, counts, and the seam to the machine.
+//!
+//! Portable and free of assembly. It knows the architecture, not the kernel: what a linear map is for is one room up.
+
+mod address;
+mod census;
+mod descriptor;
+mod frames;
+mod geometry;
+mod machine;
+mod map;
+mod walk;
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+pub use address::{PhysAddr, PhysRange, VirtAddr};
+pub use census::{Census, Hint, LeafCounts, Part};
+pub use descriptor::{Attributes, Descriptor, Kind, MemoryType, Permissions, Scope};
+pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS};
+pub use geometry::{Geometry, Granule, Level, VaBits};
+pub use machine::{Cpu, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
+pub use map::{MapError, map_pages};
+pub use walk::{Inherited, Visit, translate, walk};

@@ -1,0 +1,118 @@
+//! Faults to inject, for tests of what the kernel survives: the list of `fault=`.
+
+use super::BootargError;
+use super::word::{cpu_word, decimal};
+
+/// A fault to inject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `reserve:N`: the reservation fails at its frame N.
+    Reserve {
+        /// The number of the frame.
+        frame: usize,
+    },
+    /// `cpuN.absent`: the CPU never comes to the rendezvous.
+    CpuAbsent {
+        /// The CPU.
+        cpu: usize,
+    },
+    /// `cpuN.late:MS`: the CPU comes late.
+    CpuLate {
+        /// The CPU.
+        cpu: usize,
+        /// By how many milliseconds.
+        milliseconds: u64,
+    },
+    /// `cpuN.psci:CODE`: CPU_ON returns this for the CPU (Arm DEN 0022, return error codes).
+    CpuPsci {
+        /// The CPU.
+        cpu: usize,
+        /// The code, negative for an error.
+        code: i32,
+    },
+    /// `load.flip`: a byte of the load's memory is changed.
+    LoadFlip,
+    /// `rendezvous.second`: a second caller while a rendezvous runs.
+    RendezvousSecond,
+    /// `window.touch`: the linear map is touched inside the window.
+    WindowTouch,
+    /// `ban.alloc`: an allocation inside the window.
+    BanAlloc,
+    /// `ban.free`: memory is given back inside the window.
+    BanFree,
+    /// `ban.lock`: a lock is taken inside the window.
+    BanLock,
+    /// `ban.log`: a line is logged inside the window.
+    BanLog,
+    /// `wild.branch`: a branch to where nothing is.
+    WildBranch,
+    /// `stack.overflow`: recursion without an end.
+    StackOverflow,
+    /// `probe.notlbi`: the TLB invalidation is left out of the window, with `selftest`.
+    ProbeNoTlbi,
+    /// `wx`: a page that is writable and executable.
+    Wx,
+    /// `audit.flip`: a leaf is changed before the audit.
+    AuditFlip,
+    /// `panic`.
+    Panic,
+}
+
+/// The faults that have no parameter.
+const PLAIN: [(&str, Fault); 13] = [
+    ("load.flip", Fault::LoadFlip),
+    ("rendezvous.second", Fault::RendezvousSecond),
+    ("window.touch", Fault::WindowTouch),
+    ("ban.alloc", Fault::BanAlloc),
+    ("ban.free", Fault::BanFree),
+    ("ban.lock", Fault::BanLock),
+    ("ban.log", Fault::BanLog),
+    ("wild.branch", Fault::WildBranch),
+    ("stack.overflow", Fault::StackOverflow),
+    ("probe.notlbi", Fault::ProbeNoTlbi),
+    ("wx", Fault::Wx),
+    ("audit.flip", Fault::AuditFlip),
+    ("panic", Fault::Panic),
+];
+
+/// The faults of a comma-separated list. An empty list has none; an empty entry in a list is an error.
+pub(super) fn faults(list: &str) -> impl Iterator<Item = Result<Fault, BootargError<'_>>> {
+    let entries = (!list.is_empty()).then(|| list.split(','));
+    entries.into_iter().flatten().map(|word| fault(word).map_err(|expected| BootargError { word, expected }))
+}
+
+/// Reads one fault, or says what it should look like.
+fn fault(word: &str) -> Result<Fault, &'static str> {
+    if let Some((_, fault)) = PLAIN.iter().find(|(name, _)| *name == word) {
+        return Ok(*fault);
+    }
+    let (name, parameter) = match word.split_once(':') {
+        Some((name, parameter)) => (name, Some(parameter)),
+        None => (word, None),
+    };
+    let number = parameter.and_then(decimal);
+    if name == "reserve" {
+        let frame = number.and_then(|number| usize::try_from(number).ok());
+        return frame.map(|frame| Fault::Reserve { frame }).ok_or("reserve:N, a frame's number");
+    }
+    match cpu_word(name) {
+        Some((cpu, "absent")) if parameter.is_none() => Ok(Fault::CpuAbsent { cpu }),
+        Some((_, "absent")) => Err("cpuN.absent, without a parameter"),
+        Some((cpu, "late")) => {
+            number.map(|milliseconds| Fault::CpuLate { cpu, milliseconds }).ok_or("cpuN.late:MS, milliseconds")
+        }
+        Some((cpu, "psci")) => {
+            parameter.and_then(code).map(|code| Fault::CpuPsci { cpu, code }).ok_or("cpuN.psci:CODE, such as -2")
+        }
+        _ => Err("a fault that is known, such as reserve:N, cpuN.late:MS or load.flip"),
+    }
+}
+
+/// A PSCI return code: a decimal number, with a minus sign for an error.
+fn code(text: &str) -> Option<i32> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text),
+    };
+    i32::try_from(decimal(digits)?).ok()?.checked_mul(sign)
+}

@@ -1,0 +1,147 @@
+//! One word of the boot arguments: where it ends, and what it means.
+
+use super::{BbmTrust, ExitMode, FillMode, LinearMode, Load, ReportMode, Task};
+
+/// What a word means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word<'a> {
+    /// `bbml2=`.
+    BbmTrust(BbmTrust),
+    /// `cpuN.bbm=L`.
+    CpuBbm { cpu: usize, level: u8 },
+    /// `linear=`.
+    Linear(LinearMode),
+    /// `fill=`.
+    Fill(FillMode),
+    /// `rendezvous.deadline=MS`.
+    Deadline(u64),
+    /// `load=`.
+    Load(Load),
+    /// `report=`.
+    Report(ReportMode),
+    /// `exit=`.
+    Exit(ExitMode),
+    /// `selftest`, `bench`, `monitor`.
+    Task(Task),
+    /// `fault=`, with its list.
+    Faults(&'a str),
+    /// Somebody else's.
+    Unknown,
+    /// A known word with a bad value; this is what it should be.
+    Bad(&'static str),
+}
+
+/// The words of `text`, as they stand there and with their meaning.
+pub(super) fn words(text: &str) -> impl Iterator<Item = (&str, Word<'_>)> {
+    let mut rest = text;
+    core::iter::from_fn(move || {
+        let (word, behind) = split(rest)?;
+        rest = behind;
+        Some((word, meaning(word)))
+    })
+}
+
+/// The first word and what follows it. White space between double quotes belongs to the word.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    if text.is_empty() {
+        return None;
+    }
+    let mut quoted = false;
+    let end = text.find(|c: char| {
+        quoted ^= c == '"';
+        c.is_whitespace() && !quoted
+    });
+    text.split_at_checked(end.unwrap_or(text.len()))
+}
+
+/// The text without the quotes around it.
+fn unquoted(text: &str) -> &str {
+    let text = text.strip_prefix('"').unwrap_or(text);
+    text.strip_suffix('"').unwrap_or(text)
+}
+
+/// What a word means.
+fn meaning(word: &str) -> Word<'_> {
+    let word = unquoted(word);
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (name, Some(unquoted(value))),
+        None => (word, None),
+    };
+    let value_or_nothing = value.unwrap_or_default();
+    match name {
+        "bbml2" => match value_or_nothing {
+            "auto" => Word::BbmTrust(BbmTrust::Auto),
+            "trust" => Word::BbmTrust(BbmTrust::Trust),
+            "strict" => Word::BbmTrust(BbmTrust::Strict),
+            "off" => Word::BbmTrust(BbmTrust::Off),
+            _ => Word::Bad("bbml2=auto|trust|strict|off"),
+        },
+        "linear" => match value_or_nothing {
+            "auto" => Word::Linear(LinearMode::Auto),
+            "block" => Word::Linear(LinearMode::Block),
+            "page" => Word::Linear(LinearMode::Page),
+            "require" => Word::Linear(LinearMode::Require),
+            _ => Word::Bad("linear=auto|block|page|require"),
+        },
+        "fill" => match value_or_nothing {
+            "ahead" => Word::Fill(FillMode::Ahead),
+            "window" => Word::Fill(FillMode::Window),
+            _ => Word::Bad("fill=ahead|window"),
+        },
+        "rendezvous.deadline" => match decimal(value_or_nothing) {
+            Some(milliseconds) if milliseconds > 0 => Word::Deadline(milliseconds),
+            _ => Word::Bad("rendezvous.deadline=MS, milliseconds from 1"),
+        },
+        "load" => match value_or_nothing {
+            "on" => Word::Load(Load::On),
+            "off" => Word::Load(Load::Off),
+            _ => Word::Bad("load=on|off"),
+        },
+        "report" => match value_or_nothing {
+            "json" => Word::Report(ReportMode::Json),
+            _ => Word::Bad("report=json"),
+        },
+        "exit" => match value_or_nothing {
+            "semihosting" => Word::Exit(ExitMode::Semihosting),
+            _ => Word::Bad("exit=semihosting"),
+        },
+        "selftest" => task(Task::Selftest, value),
+        "bench" => task(Task::Bench, value),
+        "monitor" => task(Task::Monitor, value),
+        "fault" if value_or_nothing.is_empty() => Word::Bad("fault=FAULT,..."),
+        "fault" => Word::Faults(value_or_nothing),
+        _ => match cpu_word(name) {
+            Some((cpu, "bbm")) => match value_or_nothing {
+                "0" => Word::CpuBbm { cpu, level: 0 },
+                "1" => Word::CpuBbm { cpu, level: 1 },
+                "2" => Word::CpuBbm { cpu, level: 2 },
+                "3" => Word::CpuBbm { cpu, level: 3 },
+                _ => Word::Bad("cpuN.bbm=0|1|2|3"),
+            },
+            _ => Word::Unknown,
+        },
+    }
+}
+
+/// A task's word, which has no value.
+fn task<'a>(task: Task, value: Option<&str>) -> Word<'a> {
+    match value {
+        None => Word::Task(task),
+        Some(_) => Word::Bad("the word alone, without a value"),
+    }
+}
+
+/// The number and the rest of `cpuN.rest`.
+pub(super) fn cpu_word(name: &str) -> Option<(usize, &str)> {
+    let (number, rest) = name.strip_prefix("cpu")?.split_once('.')?;
+    Some((usize::try_from(decimal(number)?).ok()?, rest))
+}
+
+/// A decimal number: digits alone.
+pub(super) fn decimal(text: &str) -> Option<u64> {
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}

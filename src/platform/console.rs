@@ -1,0 +1,110 @@
+//! The console that `/chosen` asks for.
+
+use core::fmt;
+
+use super::nodes::{self, BadProperty, Place};
+use super::tree::Tree;
+use crate::paging::PhysRange;
+
+/// The console: an Arm PrimeCell UART (PL011), the one kind that is driven here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Console<'a> {
+    /// Its node's name, with its unit address.
+    pub node: &'a str,
+    /// Where its registers are.
+    pub registers: PhysRange,
+    /// The options behind the colon of `stdout-path`, such as `115200n8`.
+    pub options: Option<&'a str>,
+}
+
+impl Console<'_> {
+    /// The speed that the options give, in bits per second: the digits they start with. Firmware has set it already.
+    #[must_use]
+    pub fn baud(&self) -> Option<u32> {
+        let options = self.options?;
+        let digits = options.find(|c: char| !c.is_ascii_digit()).unwrap_or(options.len());
+        options.get(..digits)?.parse().ok().filter(|&baud| baud != 0)
+    }
+}
+
+/// Why the console that is asked for cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsoleError<'a> {
+    /// There is no node of that path, or no such alias.
+    NotFound {
+        /// The path or alias, without options.
+        path: &'a str,
+    },
+    /// The node is switched off, or a bus above it.
+    Disabled {
+        /// The path or alias, without options.
+        path: &'a str,
+    },
+    /// A device that is not driven here.
+    Unsupported {
+        /// What it is compatible with first; its name when it is compatible with nothing.
+        compatible: &'a str,
+    },
+    /// Its registers cannot be found.
+    Property(BadProperty<'a>),
+}
+
+impl fmt::Display for ConsoleError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { path } => write!(f, "the console {path} is not in the device tree"),
+            Self::Disabled { path } => write!(f, "the console {path} is disabled"),
+            Self::Unsupported { compatible } => write!(f, "unsupported console: {compatible}"),
+            Self::Property(bad) => write!(f, "console: {bad}"),
+        }
+    }
+}
+
+impl core::error::Error for ConsoleError<'_> {}
+
+impl<'a> Tree<'a> {
+    /// The console of `stdout-path` in `/chosen` (Devicetree Specification v0.4, section 3.6), or of the older
+    /// `linux,stdout-path`: a path or an alias, with or without options behind a colon. `None` when neither is there.
+    ///
+    /// # Errors
+    /// When what it names is not there, switched off, not driven here, or has no registers that can be found.
+    pub fn console(&self) -> Result<Option<Console<'a>>, ConsoleError<'a>> {
+        let Some(chosen) = self.node("/chosen") else {
+            return Ok(None);
+        };
+        let asked = nodes::text(&chosen, "stdout-path").or_else(|| nodes::text(&chosen, "linux,stdout-path"));
+        let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
+            return Ok(None);
+        };
+        let (path, options) = match asked.split_once(':') {
+            Some((path, options)) => (path, Some(options)),
+            None => (asked, None),
+        };
+        let full = if path.starts_with('/') { Some(path) } else { self.alias(path) };
+        let found = full.and_then(|full| self.at_path(full, |place| console(place, path, options)));
+        found.unwrap_or(Err(ConsoleError::NotFound { path })).map(Some)
+    }
+
+    /// The path that an alias stands for (Devicetree Specification v0.4, section 3.3).
+    fn alias(&self, name: &str) -> Option<&'a str> {
+        nodes::text(&self.node("/aliases")?, name)
+    }
+}
+
+/// Reads the node of the console.
+fn console<'a>(
+    place: &Place<'_, 'a>,
+    path: &'a str,
+    options: Option<&'a str>,
+) -> Result<Console<'a>, ConsoleError<'a>> {
+    let node = place.name();
+    if !nodes::is_compatible(&place.node, &["arm,pl011"]) {
+        let compatible = nodes::strings(&place.node, "compatible").next().unwrap_or(node);
+        return Err(ConsoleError::Unsupported { compatible });
+    }
+    if !place.is_available() {
+        return Err(ConsoleError::Disabled { path });
+    }
+    let registers = place.registers(0).map_err(ConsoleError::Property)?;
+    Ok(Console { node, registers, options })
+}

@@ -1,0 +1,248 @@
+//! Which memory there is, which of it must not be mapped, and which may be mapped but not given away.
+
+use core::fmt;
+
+use super::cpus::EnableMethod;
+use super::nodes::{self, BadProperty, PropertyFault};
+use super::ranges::{RangeSet, RangeSetFull};
+use super::tree::Tree;
+use crate::paging::{PhysAddr, PhysRange};
+use dtoolkit::Node;
+use dtoolkit::fdt::FdtNode;
+
+/// How many separate ranges each list of a [`MemoryMap`] can hold.
+pub const MEMORY_RANGES: usize = 64;
+
+/// The unit in which memory is mapped and given away, in bytes.
+const PAGE: u64 = 4096;
+
+/// A set of physical memory of the capacity that [`MemoryMap`] uses.
+pub type MemoryRanges = RangeSet<MEMORY_RANGES>;
+
+/// Why the tree's memory cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryError<'a> {
+    /// No memory node that is switched on gives a byte of memory.
+    NoMemory,
+    /// A property that says where memory is does not hold what it should.
+    Property(BadProperty<'a>),
+    /// More separate ranges than a list can hold.
+    TooManyRanges(RangeSetFull),
+    /// An initrd that ends before it starts.
+    BadInitrd {
+        /// Where it starts.
+        start: PhysAddr,
+        /// Where it ends.
+        end: PhysAddr,
+    },
+}
+
+impl fmt::Display for MemoryError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("the device tree has no memory"),
+            Self::Property(bad) => write!(f, "memory: {bad}"),
+            Self::TooManyRanges(full) => write!(f, "memory: {full}"),
+            Self::BadInitrd { start, end } => write!(f, "the initrd ends at {end}, before its start at {start}"),
+        }
+    }
+}
+
+impl core::error::Error for MemoryError<'_> {}
+
+impl<'a> From<BadProperty<'a>> for MemoryError<'a> {
+    fn from(bad: BadProperty<'a>) -> Self {
+        Self::Property(bad)
+    }
+}
+
+impl From<RangeSetFull> for MemoryError<'_> {
+    fn from(full: RangeSetFull) -> Self {
+        Self::TooManyRanges(full)
+    }
+}
+
+/// The machine's memory as the device tree gives it. Every list is to the byte; [`mapped`](Self::mapped) and
+/// [`free`](Self::free) are in whole pages of 4 KiB.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryMap {
+    ram: MemoryRanges,
+    no_map: MemoryRanges,
+    reserved: MemoryRanges,
+    initrd: Option<PhysRange>,
+    ignored_dynamic: usize,
+}
+
+impl MemoryMap {
+    /// All RAM: every memory node that is switched on, whatever is reserved in it.
+    #[must_use]
+    pub fn ram(&self) -> &MemoryRanges {
+        &self.ram
+    }
+
+    /// What must never be mapped: `/reserved-memory` with `no-map`. It may lie outside the RAM.
+    #[must_use]
+    pub fn no_map(&self) -> &MemoryRanges {
+        &self.no_map
+    }
+
+    /// What may be mapped and is not to be given away: `/memreserve/`, `/reserved-memory` without `no-map`, the
+    /// initrd, the spin-table's release words, and what [`reserve`](Self::reserve) added.
+    #[must_use]
+    pub fn reserved(&self) -> &MemoryRanges {
+        &self.reserved
+    }
+
+    /// The initrd that the boot loader left, if any. It is reserved.
+    #[must_use]
+    pub fn initrd(&self) -> Option<PhysRange> {
+        self.initrd
+    }
+
+    /// How many nodes of `/reserved-memory` ask for memory anywhere (`size` without `reg`). They are ignored: nobody
+    /// here drives the device that would use it.
+    #[must_use]
+    pub fn ignored_dynamic(&self) -> usize {
+        self.ignored_dynamic
+    }
+
+    /// Reserves what the tree cannot know of: the kernel's image, the tree itself.
+    ///
+    /// # Errors
+    /// When the list is full.
+    pub fn reserve(&mut self, range: PhysRange) -> Result<(), RangeSetFull> {
+        self.reserved.insert(range)
+    }
+
+    /// What the linear map maps: the RAM without what must not be mapped, in whole pages. A page with one byte that
+    /// is not RAM, or must not be mapped, is not in it.
+    ///
+    /// # Errors
+    /// When the holes make more ranges than a list can hold.
+    pub fn mapped(&self) -> Result<MemoryRanges, RangeSetFull> {
+        let mut mapped = self.ram.clone();
+        mapped.subtract(&self.no_map)?;
+        Ok(mapped.shrink_to(PAGE))
+    }
+
+    /// What may be given away: what is mapped, without every page that has a reserved byte.
+    ///
+    /// # Errors
+    /// When the holes make more ranges than a list can hold.
+    pub fn free(&self) -> Result<MemoryRanges, RangeSetFull> {
+        let mut free = self.mapped()?;
+        free.subtract(&self.reserved.grow_to(PAGE))?;
+        Ok(free)
+    }
+}
+
+impl<'a> Tree<'a> {
+    /// Reads the memory nodes and every kind of reservation.
+    ///
+    /// # Errors
+    /// When there is no memory, when a property is not what it should be, and when there are more separate ranges
+    /// than the lists can hold. A reservation that cannot be read is an error: what it protects is not known.
+    pub fn memory(&self) -> Result<MemoryMap, MemoryError<'a>> {
+        let mut map = MemoryMap::default();
+        for node in self.fdt.root().children().filter(is_memory) {
+            insert_regs(&node, &mut map.ram)?;
+        }
+        if map.ram.is_empty() {
+            return Err(MemoryError::NoMemory);
+        }
+        self.reservation_block(&mut map)?;
+        self.reserved_memory(&mut map)?;
+        self.release_words(&mut map)?;
+        map.initrd = self.initrd()?;
+        if let Some(initrd) = map.initrd {
+            map.reserved.insert(initrd)?;
+        }
+        Ok(map)
+    }
+
+    /// `/memreserve/` (Devicetree Specification v0.4, section 5.3).
+    fn reservation_block(&self, map: &mut MemoryMap) -> Result<(), MemoryError<'a>> {
+        for entry in self.fdt.memory_reservations() {
+            let range = nodes::range(entry.address(), entry.size());
+            let bad = |fault| BadProperty { node: "the tree", property: "/memreserve/", fault };
+            map.reserved.insert(range.map_err(bad)?)?;
+        }
+        Ok(())
+    }
+
+    /// The children of `/reserved-memory` (Devicetree Specification v0.4, section 3.5).
+    fn reserved_memory(&self, map: &mut MemoryMap) -> Result<(), MemoryError<'a>> {
+        let Some(parent) = self.node("/reserved-memory") else {
+            return Ok(());
+        };
+        for node in parent.children().filter(nodes::is_available) {
+            if node.property("reg").is_none() {
+                map.ignored_dynamic += 1;
+            } else if node.property("no-map").is_some() {
+                insert_regs(&node, &mut map.no_map)?;
+            } else {
+                insert_regs(&node, &mut map.reserved)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The words on which CPUs of a spin-table wait: firmware's code spins beside them, and not every firmware
+    /// reserves the page.
+    fn release_words(&self, map: &mut MemoryMap) -> Result<(), MemoryError<'a>> {
+        for cpu in self.cpus().flatten() {
+            if let EnableMethod::SpinTable { release } = cpu.enable_method {
+                let word = nodes::range(release.0, 8).map_err(|fault| BadProperty {
+                    node: cpu.node,
+                    property: "cpu-release-addr",
+                    fault,
+                })?;
+                map.reserved.insert(word.grow_to(PAGE))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `linux,initrd-start` and `linux,initrd-end` in `/chosen`, each of one or two cells.
+    fn initrd(&self) -> Result<Option<PhysRange>, MemoryError<'a>> {
+        let Some(chosen) = self.node("/chosen") else {
+            return Ok(None);
+        };
+        let address = |property| match nodes::bytes(&chosen, property) {
+            None => Ok(None),
+            Some(value) => match nodes::number(value) {
+                Some(address) => Ok(Some(PhysAddr(address))),
+                None => Err(nodes::bad(&chosen, property, PropertyFault::BadLength { bytes: value.len() })),
+            },
+        };
+        let missing = |property| Err(nodes::bad(&chosen, property, PropertyFault::Missing).into());
+        match (address("linux,initrd-start")?, address("linux,initrd-end")?) {
+            (None, None) => Ok(None),
+            (Some(_), None) => missing("linux,initrd-end"),
+            (None, Some(_)) => missing("linux,initrd-start"),
+            (Some(start), Some(end)) if start > end => Err(MemoryError::BadInitrd { start, end }),
+            (Some(start), Some(end)) if start == end => Ok(None),
+            (Some(start), Some(end)) => Ok(Some(PhysRange::new(start, end))),
+        }
+    }
+}
+
+/// True for a memory node that is switched on (Devicetree Specification v0.4, section 3.4). One without a
+/// `device_type` counts by its name.
+fn is_memory(node: &FdtNode<'_>) -> bool {
+    let named = match nodes::text(node, "device_type") {
+        Some(kind) => kind == "memory",
+        None => node.name_without_address() == "memory",
+    };
+    named && nodes::is_available(node)
+}
+
+/// Adds every entry of the node's `reg`.
+fn insert_regs<'a>(node: &FdtNode<'a>, set: &mut MemoryRanges) -> Result<(), MemoryError<'a>> {
+    for entry in nodes::regs(node)? {
+        let (address, size) = entry?;
+        let range = nodes::range(address, size).map_err(|fault| nodes::bad(node, "reg", fault))?;
+        set.insert(range)?;
+    }
+    Ok(())
+}

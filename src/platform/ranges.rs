@@ -1,0 +1,224 @@
+//! A sorted list of physical ranges with a fixed capacity: set arithmetic before there is a heap.
+
+use core::fmt;
+
+use crate::paging::{PhysAddr, PhysRange};
+
+/// A set of physical addresses, kept as at most `N` ranges.
+///
+/// The ranges are in ascending order, not empty, and neither overlap nor touch. An operation that would need more than
+/// `N` of them is an error and leaves the set as it was.
+///
+/// # Examples
+/// ```
+/// use cleave::paging::{PhysAddr, PhysRange};
+/// use cleave::platform::RangeSet;
+///
+/// let range = |start, end| PhysRange::new(PhysAddr(start), PhysAddr(end));
+/// let mut ram = RangeSet::<8>::new();
+/// ram.insert(range(0x4000_0000, 0x8000_0000))?;
+/// ram.remove(range(0x4800_0000, 0x4810_0000))?;
+/// assert_eq!(ram.as_slice(), [range(0x4000_0000, 0x4800_0000), range(0x4810_0000, 0x8000_0000)]);
+/// # Ok::<(), cleave::platform::RangeSetFull>(())
+/// ```
+#[derive(Clone)]
+pub struct RangeSet<const N: usize> {
+    ranges: [PhysRange; N],
+    len: usize,
+}
+
+/// A [`RangeSet`] would need more ranges than it can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeSetFull {
+    /// How many ranges it can hold.
+    pub capacity: usize,
+    /// The range for which there was no room.
+    pub range: PhysRange,
+}
+
+impl fmt::Display for RangeSetFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "more than {} separate ranges of memory, at {}", self.capacity, self.range)
+    }
+}
+
+impl core::error::Error for RangeSetFull {}
+
+impl<const N: usize> RangeSet<N> {
+    /// The empty set.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { ranges: [PhysRange::new(PhysAddr(0), PhysAddr(0)); N], len: 0 }
+    }
+
+    /// Its ranges, in ascending order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[PhysRange] {
+        self.ranges.get(..self.len).unwrap_or_default()
+    }
+
+    /// Its ranges, in ascending order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = PhysRange> + ExactSizeIterator + '_ {
+        self.as_slice().iter().copied()
+    }
+
+    /// True when it holds no address.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many bytes it holds.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.iter().map(PhysRange::bytes).sum()
+    }
+
+    /// True when `address` is in it.
+    #[must_use]
+    pub fn contains(&self, address: PhysAddr) -> bool {
+        self.iter().any(|range| range.contains(address))
+    }
+
+    /// True when every byte of `range` is in it. An empty range is in every set.
+    #[must_use]
+    pub fn contains_range(&self, range: PhysRange) -> bool {
+        range.is_empty() || self.iter().any(|own| own.contains_range(range))
+    }
+
+    /// True when some byte of `range` is in it.
+    #[must_use]
+    pub fn overlaps(&self, range: PhysRange) -> bool {
+        self.iter().any(|own| own.overlaps(range))
+    }
+
+    /// Adds a range at the upper end. `range` starts at or above every range there is.
+    fn push(&mut self, range: PhysRange) -> Result<(), RangeSetFull> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        if let Some(last) = self.len.checked_sub(1).and_then(|last| self.ranges.get_mut(last))
+            && last.end >= range.start
+        {
+            last.end = last.end.max(range.end);
+            return Ok(());
+        }
+        let slot = self.ranges.get_mut(self.len).ok_or(RangeSetFull { capacity: N, range })?;
+        *slot = range;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Adds every byte of `range`.
+    ///
+    /// # Errors
+    /// When that would take more than `N` ranges. The set is then as before.
+    pub fn insert(&mut self, range: PhysRange) -> Result<(), RangeSetFull> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut sum = Self::new();
+        let full = |_| RangeSetFull { capacity: N, range };
+        for own in self.iter().filter(|own| own.start <= range.start) {
+            sum.push(own).map_err(full)?;
+        }
+        sum.push(range).map_err(full)?;
+        for own in self.iter().filter(|own| own.start > range.start) {
+            sum.push(own).map_err(full)?;
+        }
+        *self = sum;
+        Ok(())
+    }
+
+    /// Takes out every byte of `range`.
+    ///
+    /// # Errors
+    /// When that would take more than `N` ranges: a hole makes two of one. The set is then as before.
+    pub fn remove(&mut self, range: PhysRange) -> Result<(), RangeSetFull> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.cut(&[range])
+    }
+
+    /// Takes out every range of `other`.
+    ///
+    /// # Errors
+    /// When that would take more than `N` ranges. The set is then as before.
+    pub fn subtract<const M: usize>(&mut self, other: &RangeSet<M>) -> Result<(), RangeSetFull> {
+        self.cut(other.as_slice())
+    }
+
+    /// Takes out ranges that are in ascending order, apart and not empty.
+    fn cut(&mut self, cuts: &[PhysRange]) -> Result<(), RangeSetFull> {
+        let mut rest = Self::new();
+        for own in self.iter() {
+            let mut start = own.start;
+            for cut in cuts {
+                rest.push(PhysRange::new(start, own.end.min(cut.start)))?;
+                start = start.max(cut.end);
+            }
+            rest.push(PhysRange::new(start, own.end))?;
+        }
+        *self = rest;
+        Ok(())
+    }
+
+    /// Keeps only what is in `other` as well.
+    ///
+    /// # Errors
+    /// When that would take more than `N` ranges. The set is then as before.
+    pub fn intersect<const M: usize>(&mut self, other: &RangeSet<M>) -> Result<(), RangeSetFull> {
+        let mut common = Self::new();
+        for own in self.iter() {
+            for range in other.iter() {
+                common.push(own.intersection(range))?;
+            }
+        }
+        *self = common;
+        Ok(())
+    }
+
+    /// The set with every range cut down to whole multiples of `size`, a power of two; what is smaller goes.
+    #[must_use]
+    pub fn shrink_to(&self, size: u64) -> Self {
+        self.map(|range| range.shrink_to(size))
+    }
+
+    /// The set with every range grown to whole multiples of `size`, a power of two.
+    #[must_use]
+    pub fn grow_to(&self, size: u64) -> Self {
+        self.map(|range| range.grow_to(size))
+    }
+
+    /// The set with every range changed in a way that keeps their order: never more ranges than before.
+    fn map(&self, change: impl Fn(PhysRange) -> PhysRange) -> Self {
+        let mut changed = Self::new();
+        for range in self.iter() {
+            // It cannot be full: there is at most one push for each range of a set of the same capacity.
+            let pushed = changed.push(change(range));
+            debug_assert!(pushed.is_ok());
+        }
+        changed
+    }
+}
+
+impl<const N: usize> Default for RangeSet<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> PartialEq for RangeSet<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl<const N: usize> Eq for RangeSet<N> {}
+
+impl<const N: usize> fmt::Debug for RangeSet<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.as_slice()).finish()
+    }
+}

@@ -1,0 +1,95 @@
+//! Whole trees of machines this kernel boots on.
+
+use super::super::bootargs::{Bootargs, LinearMode};
+use super::super::*;
+use super::fixtures::*;
+use crate::paging::PhysAddr;
+
+#[test]
+fn a_raspberry_pi_4_is_understood_from_its_tree_alone() {
+    let dtb = rpi4();
+    let tree = open(&dtb);
+    assert_eq!(tree.model(), Some("Raspberry Pi 4 Model B Rev 1.4"));
+    assert_eq!(tree.compatible().last(), Some("brcm,bcm2711"));
+    assert_eq!(tree.psci(), Ok(None));
+    assert_eq!(tree.timer(), Ok(Timer { virtual_ppi: 11, frequency: None }));
+    assert_eq!(tree.timer().map(|timer| timer.interrupt_id()), Ok(27));
+    assert_eq!(
+        tree.interrupt_controller(),
+        Ok(InterruptController::GicV2 {
+            distributor: range(0xff84_1000, 0xff84_2000),
+            cpu_interface: range(0xff84_2000, 0xff84_4000),
+        })
+    );
+    let console = tree.console().unwrap().unwrap();
+    assert_eq!((console.registers, console.baud()), (range(0xfe20_1000, 0xfe20_1200), Some(115_200)));
+    let releases: Vec<_> = tree.cpus().map(|cpu| cpu.unwrap().enable_method).collect();
+    let table = |release| EnableMethod::SpinTable { release: PhysAddr(release) };
+    assert_eq!(releases, [table(0xd8), table(0xe0), table(0xe8), table(0xf0)]);
+    let args = Bootargs::parse(tree.bootargs().unwrap());
+    assert_eq!((args.linear, args.unknown().count(), args.errors().count()), (LinearMode::Require, 3, 0));
+}
+
+#[test]
+fn a_raspberry_pi_4s_memory_comes_in_pieces_around_the_video_cores() {
+    let dtb = rpi4();
+    let memory = open(&dtb).memory().unwrap();
+    let pieces = [range(0, 0x3b40_0000), range(0x4000_0000, 0xfc00_0000), range(0x1_0000_0000, 0x1_8000_0000)];
+    assert_eq!(memory.ram().as_slice(), pieces);
+    assert_eq!(memory.mapped().unwrap().as_slice(), pieces);
+    assert_eq!(memory.ignored_dynamic(), 1);
+    assert_eq!(memory.initrd(), Some(range(0x2eff_0000, 0x2eff_ffab)));
+    let free = [range(0x1000, 0x2eff_0000), range(0x2f00_0000, 0x3b40_0000), pieces[1], pieces[2]];
+    assert_eq!(memory.free().unwrap().as_slice(), free);
+}
+
+#[test]
+fn behind_tf_a_a_raspberry_pi_4_has_psci_and_a_hole_in_its_map() {
+    let dtb = rpi4_tfa();
+    let tree = open(&dtb);
+    assert_eq!(tree.psci(), Ok(Some(Conduit::Smc)));
+    assert!(tree.cpus().all(|cpu| cpu.unwrap().enable_method == EnableMethod::Psci));
+    let memory = tree.memory().unwrap();
+    assert_eq!(memory.mapped().unwrap().as_slice()[0], range(0x8_0000, 0x3b40_0000));
+    assert!(memory.reserved().is_empty());
+    let console = tree.console().unwrap().unwrap();
+    assert_eq!((console.registers, console.baud()), (range(0xfe20_1000, 0xfe20_1200), None));
+}
+
+#[test]
+fn qemus_virt_with_a_gicv2_is_understood() {
+    let tree = open(QEMU_GICV2);
+    assert_eq!(tree.model(), Some("linux,dummy-virt"));
+    assert_eq!(tree.psci(), Ok(Some(Conduit::Hvc)));
+    assert_eq!(tree.timer().map(|timer| timer.interrupt_id()), Ok(27));
+    assert_eq!(
+        tree.interrupt_controller(),
+        Ok(InterruptController::GicV2 {
+            distributor: range(0x800_0000, 0x801_0000),
+            cpu_interface: range(0x801_0000, 0x802_0000),
+        })
+    );
+    let console = tree.console().unwrap().unwrap();
+    assert_eq!((console.registers, console.options), (range(0x900_0000, 0x900_1000), None));
+    assert_eq!(tree.cpus().count(), 4);
+    assert_eq!(tree.memory().unwrap().free().unwrap().as_slice(), [range(0x4000_0000, 0x8000_0000)]);
+    assert_eq!(tree.bootargs(), Ok(""));
+}
+
+#[test]
+fn two_numa_nodes_that_touch_are_one_range_of_memory() {
+    let tree = open(QEMU_NUMA);
+    assert_eq!(tree.memory().unwrap().ram().as_slice(), [range(0x4000_0000, 0x1_0000_0000)]);
+    let Ok(InterruptController::GicV3 { distributor, redistributors }) = tree.interrupt_controller() else {
+        panic!("the machine has a GICv3");
+    };
+    assert_eq!(distributor, range(0x800_0000, 0x801_0000));
+    assert_eq!(redistributors.regions(), [range(0x80a_0000, 0x900_0000)]);
+}
+
+#[test]
+fn memory_and_console_of_the_secure_world_are_left_alone() {
+    let tree = open(QEMU_SECURE);
+    assert_eq!(tree.memory().unwrap().ram().as_slice(), [range(0x4000_0000, 0x8000_0000)]);
+    assert_eq!(tree.console().unwrap().unwrap().registers, range(0x900_0000, 0x900_1000));
+}

@@ -1,0 +1,86 @@
+//! When each CPU was called, arrived, masked its interrupts and went on.
+
+use core::sync::atomic::Ordering;
+
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// One CPU's part of the timeline. Written by that CPU, read by anyone; it lies outside the linear map, for it is
+/// written while the map is broken.
+pub struct Slot {
+    generation: AtomicU32,
+    kicked: AtomicU64,
+    arrived: AtomicU64,
+    masked: AtomicU64,
+    released: AtomicU64,
+}
+
+/// The same as plain numbers: counter ticks, 0 where nothing has happened yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Times {
+    /// The leader called this CPU. Only the leader's own slot has it.
+    pub kicked: u64,
+    /// This CPU took the call.
+    pub arrived: u64,
+    /// Its interrupts were masked.
+    pub masked: u64,
+    /// It went on.
+    pub released: u64,
+}
+
+/// No generation yet.
+const NEVER: u32 = u32::MAX;
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Slot {
+    /// An empty slot.
+    #[must_use]
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Self {
+            generation: AtomicU32::new(NEVER),
+            kicked: AtomicU64::new(0),
+            arrived: AtomicU64::new(0),
+            masked: AtomicU64::new(0),
+            released: AtomicU64::new(0),
+        }
+    }
+
+    /// True when this CPU arrived in the rendezvous of that generation.
+    #[must_use]
+    pub fn arrived_in(&self, generation: u32) -> bool {
+        self.generation.load(Ordering::Acquire) == generation
+    }
+
+    /// Its times.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        Times {
+            kicked: self.kicked.load(Ordering::Relaxed),
+            arrived: self.arrived.load(Ordering::Relaxed),
+            masked: self.masked.load(Ordering::Relaxed),
+            released: self.released.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn kicked(&self, _generation: u32, ticks: u64) {
+        self.kicked.store(ticks, Ordering::Relaxed);
+    }
+
+    pub(super) fn arrived(&self, generation: u32, ticks: u64) {
+        self.arrived.store(ticks, Ordering::Relaxed);
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    pub(super) fn masked(&self, ticks: u64) {
+        self.masked.store(ticks, Ordering::Relaxed);
+    }
+
+    pub(super) fn released(&self, ticks: u64) {
+        self.released.store(ticks, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,45 @@
+//! The kernel's checks can fail: each finds the fault it is there for, and says so in its result.
+
+use crate::{
+    qemu::{Boot, Run},
+    words::fault,
+};
+
+fn with(fault: &str) -> Run {
+    let run = Boot::on("cortex-a72").fault(fault).run();
+    run.failed();
+    run
+}
+
+/// A changed byte is found by whoever reads it. A load that compares nothing fails this.
+#[test]
+fn the_load_finds_a_changed_byte() {
+    let run = with(fault::LOAD_FLIP);
+    run.claim(run.number("/load/mismatches") > 0, "nobody saw the changed byte");
+}
+
+/// A leaf that points elsewhere is found. An audit that asks the tables instead of the memory map fails this.
+#[test]
+fn the_audit_finds_a_changed_leaf() {
+    let run = with(fault::AUDIT_FLIP);
+    run.claim(run.number("/audit/translation_mismatches") > 0, "the audit did not see the changed leaf");
+}
+
+/// A page both writable and executable is found. An audit that skips the kernel area fails this.
+#[test]
+fn the_audit_finds_a_page_writable_and_executable() {
+    let run = with(fault::WX);
+    run.claim(run.number("/audit/wx") > 0, "the audit did not see the page");
+}
+
+/// A known word with a bad value is a mistake that its author wants to hear of.
+#[test]
+fn a_bad_value_of_a_known_bootarg_fails_the_run() {
+    let bad = ["linear=sideways", "rendezvous.deadline=soon", "fault=teapot"];
+    let run = Boot::on("cortex-a72").word(&bad.join(" ")).run();
+    run.failed();
+    for word in bad.map(|word| word.trim_start_matches("fault=")) {
+        run.claim(run.error_says(word), format_args!("{word} is not named"));
+    }
+    run.claim(run.list("/kernel/unknown_bootargs").is_empty(), "a known word is called unknown");
+}

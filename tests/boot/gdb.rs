@@ -1,0 +1,181 @@
+//! A small client of gdb's remote serial protocol: pokes a machine before it starts, and looks at where it ended.
+
+use crate::{image::image, qemu::Boot};
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// Number of the program counter in gdb's description of AArch64; x0 to x30 have their own numbers.
+pub(crate) const PC: u32 = 32;
+
+/// How long a machine may take for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A halted machine with a gdb server. Ends with this value.
+pub(crate) struct Machine {
+    runner: Child,
+    server: TcpStream,
+    console: PathBuf,
+}
+
+impl Machine {
+    /// Starts QEMU halted at reset, with the image loaded.
+    pub(crate) fn halted(boot: &Boot) -> Self {
+        // Free now; were it taken before QEMU has it, the connection would fail, not the wrong machine answer.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+        let console = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("console-{port}.txt"));
+        let file = File::create(&console).expect("a file for the console");
+        let mut command = boot.runner();
+        command.args(["--gdb", &port.to_string()]).arg(image()).stdin(Stdio::null());
+        command.stderr(file.try_clone().expect("a second handle")).stdout(file);
+        let mut runner = command.spawn().expect("scripts/qemu starts");
+        let begin = Instant::now();
+        let server = loop {
+            match TcpStream::connect(("127.0.0.1", port)) {
+                Ok(server) => break server,
+                Err(error) if begin.elapsed() > PATIENCE || runner.try_wait().is_ok_and(|end| end.is_some()) => {
+                    let _ = runner.kill();
+                    panic!("{error}\n{}", fs::read_to_string(&console).unwrap_or_default());
+                }
+                Err(_) => sleep(Duration::from_millis(20)),
+            }
+        };
+        server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        server.set_nodelay(true).expect("a socket");
+        let mut machine = Self { runner, server, console };
+        // Tells the server that we are there; it answers with the reason of the halt.
+        machine.ask("?");
+        machine
+    }
+
+    /// The QEMU command and what the kernel printed.
+    pub(crate) fn console(&self) -> String {
+        fs::read(&self.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// A register's value.
+    pub(crate) fn register(&mut self, number: u32) -> u64 {
+        let answer = self.ask(&format!("p{number:x}"));
+        u64::from_str_radix(&answer, 16).map(u64::swap_bytes).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// Changes a register.
+    pub(crate) fn set_register(&mut self, number: u32, value: u64) {
+        let answer = self.ask(&format!("P{number:x}={:016x}", value.swap_bytes()));
+        assert_eq!(answer, "OK", "register {number}");
+    }
+
+    /// Writes memory, at a physical address while the MMU is off.
+    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) {
+        let mut request = format!("M{address:x},{:x}:", bytes.len());
+        for byte in bytes {
+            write!(request, "{byte:02x}").expect("a string takes everything");
+        }
+        assert_eq!(self.ask(&request), "OK", "memory at {address:#x}");
+    }
+
+    /// Reads memory.
+    pub(crate) fn read(&mut self, address: u64, length: usize) -> Vec<u8> {
+        let answer = self.ask(&format!("m{address:x},{length:x}"));
+        let byte = |at: usize| u8::from_str_radix(&answer[at..at + 2], 16).expect("hexadecimal");
+        (0..answer.len()).step_by(2).map(byte).collect()
+    }
+
+    /// Lets the machine run until its program counter is in `range`; the last program counter if it never is.
+    pub(crate) fn run_until(&mut self, range: core::ops::Range<u64>) -> Result<(), u64> {
+        let begin = Instant::now();
+        loop {
+            let pc = self.look();
+            if range.contains(&pc) {
+                return Ok(());
+            }
+            if begin.elapsed() > PATIENCE / 4 {
+                return Err(pc);
+            }
+        }
+    }
+
+    /// Lets the machine run until two looks in a row find it at the same place: it sleeps for ever.
+    pub(crate) fn halts(&mut self) -> bool {
+        let mut last = None;
+        for _ in 0..50 {
+            let pc = self.look();
+            if last == Some(pc) {
+                return true;
+            }
+            last = Some(pc);
+        }
+        false
+    }
+
+    /// Lets the machine run for a tenth of a second; where it is then.
+    fn look(&mut self) -> u64 {
+        self.send("c");
+        sleep(Duration::from_millis(100));
+        // An interrupt is a bare byte; the answer is the stop packet of the `c`.
+        self.put(&[3]);
+        self.receive();
+        self.register(PC)
+    }
+
+    fn ask(&mut self, request: &str) -> String {
+        self.send(request);
+        self.receive()
+    }
+
+    fn send(&mut self, request: &str) {
+        let sum = request.bytes().fold(0_u8, u8::wrapping_add);
+        self.put(format!("${request}#{sum:02x}").as_bytes());
+    }
+
+    /// The next packet's content; acknowledges it. Acknowledgements of our own are skipped.
+    fn receive(&mut self) -> String {
+        while self.byte() != b'$' {}
+        let mut content = Vec::new();
+        loop {
+            match self.byte() {
+                b'#' => break,
+                byte => content.push(byte),
+            }
+        }
+        // The sum: TCP has checked already.
+        let _ = (self.byte(), self.byte());
+        self.put(b"+");
+        String::from_utf8(content).expect("ASCII")
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.server.write_all(bytes) {
+            panic!("the machine has ended: {error}\n{}", self.console());
+        }
+    }
+
+    fn byte(&mut self) -> u8 {
+        let mut byte = [0];
+        if let Err(error) = self.server.read_exact(&mut byte) {
+            panic!("the machine has ended: {error}\n{}", self.console());
+        }
+        byte[0]
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // `k` ends QEMU, and the runner with it.
+        let _ = self.server.write_all(b"$k#6b");
+        let begin = Instant::now();
+        while matches!(self.runner.try_wait(), Ok(None)) && begin.elapsed() < PATIENCE / 4 {
+            sleep(Duration::from_millis(10));
+        }
+        let _ = self.runner.kill();
+        let _ = self.runner.wait();
+        let _ = fs::remove_file(&self.console);
+    }
+}

@@ -1,0 +1,209 @@
+//! What must be true of a boot, whatever was asked of it.
+
+use crate::{
+    qemu::Run,
+    schema::{REPORT, violations},
+};
+use serde_json::Value;
+
+/// Of all tables no CPU out of four fills more than this percentage: the filling is shared.
+const SHARE_MAX: u64 = 40;
+
+/// Leaf sizes of the report with the bytes a descriptor maps.
+const SIZES: [(&str, u64); 5] =
+    [("1G", 1 << 30), ("cont2M", 2 << 20), ("2M", 2 << 20), ("cont4K", 4 << 10), ("4K", 4 << 10)];
+
+impl Run {
+    /// The kernel passed, said so, and nothing went wrong on the way.
+    #[track_caller]
+    pub(crate) fn passed(&self) -> &Self {
+        self.survived();
+        self.claim(self.list("/errors").is_empty(), "errors in a run without a fault");
+        self.claim(self.list("/cpus").iter().all(|cpu| cpu["online"] == true), "a CPU is not online");
+        self
+    }
+
+    /// The kernel passed; what went wrong is in `errors` and did no harm.
+    #[track_caller]
+    pub(crate) fn survived(&self) -> &Self {
+        self.claim(self.status == Some(0), "the kernel did not pass");
+        self.reported();
+        self.claim(self.value("/result") == "pass", "status 0 and another result in the report");
+        self.described();
+        for count in ["wx", "aliases", "translation_mismatches", "census_mismatches"] {
+            self.claim(self.number(&format!("/audit/{count}")) == 0, format_args!("the audit's {count}"));
+        }
+        self.painted_all_memory();
+        self.load_was_undisturbed();
+        self
+    }
+
+    /// The kernel judged itself and found something wrong.
+    #[track_caller]
+    pub(crate) fn failed(&self) -> &Self {
+        self.claim(self.status == Some(1), "the kernel did not say that it failed");
+        self.reported();
+        self.claim(self.value("/result") == "fail", "status 1 and another result in the report");
+        self
+    }
+
+    /// Blocks before, pages after, by the rendezvous.
+    #[track_caller]
+    pub(crate) fn split(&self) -> &Self {
+        self.claim(self.value("/decision/action") == "split", "the decision is not to split");
+        self.claim(self.value("/decision/outcome") == "done", "the map was not split");
+        self.tables_are_exact();
+        self.timeline_is_in_order();
+        for size in ["1G", "cont2M", "2M"] {
+            self.claim(self.leaves("after", size) == 0, format_args!("{size} blocks are left"));
+        }
+        // Only the alias of the kernel's text and rodata keeps its contiguous groups.
+        self.claim(self.leaves("after", "cont4K") <= self.leaves("before", "cont4K"), "new contiguous groups");
+        self.claim(self.leaves("before", "cont2M") + self.leaves("before", "1G") > 0, "painted without large blocks");
+        for time in ["paint", "reserve", "fill", "gather", "window", "release", "repaint", "ready"] {
+            self.number(&format!("/ticks/{time}"));
+        }
+        let [window, repaint, ready] =
+            ["window", "repaint", "ready"].map(|time| self.number(&format!("/ticks/{time}")));
+        self.claim(0 < window && window < repaint && repaint < ready, "the times contradict each other");
+        self
+    }
+
+    /// Blocks before and after; nobody was stopped for it.
+    #[track_caller]
+    pub(crate) fn kept(&self) -> &Self {
+        self.claim(self.value("/decision/action") == "keep", "the decision is not to keep the blocks");
+        self.claim(self.value("/decision/outcome") == "none", "keeping blocks has no outcome");
+        self.unchanged();
+        self.claim(self.value("/ticks/window").is_null(), "a window without a repaint");
+        self
+    }
+
+    /// The map is what it was.
+    #[track_caller]
+    pub(crate) fn unchanged(&self) -> &Self {
+        self.claim(self.value("/leaves/before") == self.value("/leaves/after"), "the leaves have changed");
+        self.claim(self.leaves("before", "cont2M") + self.leaves("before", "1G") > 0, "painted without large blocks");
+        self.claim(self.value("/tables/used").as_u64().unwrap_or(0) == 0, "tables were used for nothing");
+        self
+    }
+
+    /// There is a report, and it has the schema's form.
+    #[track_caller]
+    pub(crate) fn reported(&self) {
+        let Some(report) = &self.report else { return self.claim(false, "there is no report") };
+        let found = violations(&REPORT, report);
+        self.claim(found.is_empty(), format_args!("the report breaks its schema: {found:#?}"));
+    }
+
+    /// The report says which machine this was.
+    #[track_caller]
+    fn described(&self) {
+        let boot = &self.boot;
+        for path in ["/kernel/version", "/kernel/profile", "/machine/model", "/decision/level", "/decision/reason"] {
+            self.claim(!self.value(path).is_null(), format_args!("{path} is null"));
+        }
+        let bootargs = self.value("/kernel/bootargs").as_str().unwrap_or_default();
+        self.claim(bootargs.starts_with(&boot.bootargs), "other bootargs");
+        self.claim(!self.list("/machine/compatible").is_empty(), "compatible is empty");
+        self.claim(self.number("/machine/entry_el") == boot.el, "another exception level of entry");
+        self.claim(self.number("/machine/gic") == boot.gic, "another GIC");
+        let conduit = if boot.el == 2 { "smc" } else { "hvc" };
+        self.claim(self.value("/machine/conduit") == conduit, format_args!("the conduit is not {conduit}"));
+        self.claim(self.number("/machine/granule") == 4096 && self.number("/machine/va_bits") == 48, "geometry");
+        self.claim(self.number("/memory/bytes") == boot.bytes(), "another size of memory");
+        let sum: u64 = self.list("/memory/regions").iter().filter_map(length).sum();
+        self.claim(sum == boot.bytes(), "the regions do not add up to the memory");
+
+        let cpus = self.list("/cpus");
+        self.claim(cpus.len() as u64 == boot.smp, "another number of CPUs");
+        for (id, cpu) in cpus.iter().enumerate() {
+            self.claim(cpu["id"] == id, "CPUs out of order");
+            self.claim(cpu["method"] == if id == 0 { "boot" } else { "psci" }, format_args!("how CPU {id} started"));
+            let named = cpu["online"] == true || cpu["error"].is_string();
+            self.claim(named, format_args!("CPU {id} is missing without a reason"));
+            let read = cpu["online"] == false || cpu["midr"].is_u64() && cpu["bbm"].is_u64();
+            self.claim(read, format_args!("CPU {id} is online and did not say what it is"));
+            let known = cpus[..id].iter().any(|other| other["mpidr"] == cpu["mpidr"]);
+            self.claim(!known, format_args!("CPU {id} has the MPIDR of another one"));
+        }
+    }
+
+    /// A number of the leaves, before or after.
+    #[track_caller]
+    pub(crate) fn leaves(&self, when: &str, size: &str) -> u64 {
+        self.number(&format!("/leaves/{when}/{size}"))
+    }
+
+    /// The leaves cover all memory, before and after: nothing on virt is no-map.
+    #[track_caller]
+    fn painted_all_memory(&self) {
+        for when in ["before", "after"] {
+            let bytes: u64 = SIZES.iter().map(|(size, bytes)| self.leaves(when, size) * bytes).sum();
+            self.claim(bytes == self.boot.bytes(), format_args!("{bytes} bytes are mapped {when}"));
+        }
+    }
+
+    /// Used is what was reserved is what was counted, and no table more than the blocks need.
+    #[track_caller]
+    fn tables_are_exact(&self) {
+        let [census, reserved, used, returned] =
+            ["census", "reserved", "used", "returned"].map(|count| self.number(&format!("/tables/{count}")));
+        self.claim(census == reserved && reserved == used, "census, reserved and used differ");
+        let need = |when: &str| 513 * self.leaves(when, "1G") + self.leaves(when, "cont2M") + self.leaves(when, "2M");
+        let needed = need("before") - need("after");
+        self.claim(used.checked_sub(returned) == Some(needed), format_args!("{needed} tables are needed"));
+    }
+
+    /// Everyone was kicked, arrived, stood still and left, in this order, and nobody left before all stood still.
+    #[track_caller]
+    fn timeline_is_in_order(&self) {
+        let timeline = self.list("/timeline");
+        let online = self.list("/cpus").iter().filter(|cpu| cpu["online"] == true).count();
+        self.claim(timeline.len() == online, "the timeline has not one entry for each CPU that is online");
+        let moment = |entry: &Value, name: &str| entry[name].as_u64();
+        for entry in timeline {
+            let moments = ["kicked", "arrived", "masked", "released"].map(|name| moment(entry, name));
+            let ordered = moments.iter().all(Option::is_some) && moments.is_sorted();
+            self.claim(ordered, format_args!("a CPU's moments are out of order: {entry}"));
+        }
+        let last_masked = timeline.iter().filter_map(|entry| moment(entry, "masked")).max();
+        let first_released = timeline.iter().filter_map(|entry| moment(entry, "released")).min();
+        self.claim(last_masked <= first_released, "a CPU left before the last one stood still");
+
+        let filled: Vec<u64> = timeline.iter().filter_map(|entry| moment(entry, "filled")).collect();
+        let used = self.number("/tables/used");
+        self.claim(filled.iter().sum::<u64>() == used, "the CPUs' tables do not add up to those used");
+        if filled.len() == 4 && !self.boot.has("fill=window") {
+            let most = filled.iter().max().copied().unwrap_or_default();
+            self.claim(most * 100 <= used * SHARE_MAX, format_args!("one CPU filled {most} of {used} tables"));
+        }
+    }
+
+    /// Every CPU worked on the map before, during and after, and neither read a wrong byte nor took a fault.
+    #[track_caller]
+    fn load_was_undisturbed(&self) {
+        if self.boot.has("load=off") {
+            return self.claim(self.value("/load/cpus").is_null(), "a load although it is off");
+        }
+        self.claim(self.number("/load/mismatches") == 0, "the load read wrong bytes");
+        self.claim(self.number("/load/faults") == 0, "the load took faults");
+        self.claim(self.number("/load/bytes_checked") > 0, "the load checked nothing");
+        let online = self.list("/cpus").iter().filter(|cpu| cpu["online"] == true).count();
+        let per_cpu = self.list("/load/per_cpu");
+        let complete = per_cpu.len() == online && self.number("/load/cpus") == online as u64;
+        self.claim(complete, "the load was not on every CPU");
+        // Without a rendezvous there is no "during".
+        let stopped = self.value("/decision/outcome") == "done";
+        let phases: &[&str] = if stopped { &["before", "during", "after"] } else { &["before"] };
+        for phase in phases {
+            let all = per_cpu.iter().all(|lines| lines[phase].as_u64() > Some(0));
+            self.claim(all, format_args!("a CPU checked nothing {phase} the stop"));
+        }
+    }
+}
+
+/// Bytes of a range of the report.
+fn length(range: &Value) -> Option<u64> {
+    range[1].as_u64()?.checked_sub(range[0].as_u64()?)
+}

@@ -1,0 +1,69 @@
+//! Boots that keep what was painted: CPUs that can split live mappings, and people who asked for it.
+//!
+//! What fails these: a patch to the decision's table, or to the list of cores.
+
+use crate::qemu::Boot;
+
+/// Level 2 counts where the kernel was entered at EL2, since then nobody below can need to clean up.
+#[test]
+fn level_2_keeps_its_blocks_at_el2() {
+    for cpu in ["max", "neoverse-v1", "neoverse-n2"] {
+        let run = Boot::on(cpu).el(2).run();
+        run.passed().kept();
+        run.claim(run.number("/decision/level") == 2, "the level is not 2");
+    }
+}
+
+/// `bbml2=trust` is the word of a person who knows what is below.
+#[test]
+fn level_2_keeps_its_blocks_at_el1_when_trusted() {
+    for cpu in ["max", "neoverse-v1", "neoverse-n2"] {
+        let run = Boot::on(cpu).word("bbml2=trust").run();
+        run.passed().kept();
+        run.claim(run.number("/decision/level") == 2, "the level is not 2");
+    }
+}
+
+/// A listed core raises no conflict aborts, whatever its ID register says and whoever is below it: level 3.
+#[test]
+fn a_listed_core_keeps_its_blocks() {
+    for boot in [Boot::on("cortex-a72,midr=0x410fd823"), Boot::on("max,midr=0x410fd823").word("bbml2=strict")] {
+        let run = boot.run();
+        run.passed().kept();
+        run.claim(run.number("/decision/level") == 3, "the level is not 3");
+    }
+}
+
+/// The same core one revision before the fix is not on the list. Comparing parts without revisions is what this
+/// catches.
+#[test]
+fn a_listed_core_before_its_revision_is_split() {
+    Boot::on("cortex-a72,midr=0x410fd822").run().passed().split();
+}
+
+/// `linear=page` paints pages at once, and there is nothing left to do.
+#[test]
+fn pages_from_the_start_stay_pages() {
+    let run = Boot::on("cortex-a72").word("linear=page").run();
+    run.passed();
+    run.claim(run.value("/decision/action") == "page", "the decision is not pages");
+    run.claim(run.value("/decision/outcome") == "none", "painting pages has no outcome");
+    run.claim(run.value("/leaves/before") == run.value("/leaves/after"), "the leaves have changed");
+    for size in ["1G", "cont2M", "2M"] {
+        run.claim(run.leaves("after", size) == 0, format_args!("{size} blocks in a map of pages"));
+    }
+}
+
+/// `linear=block` is never split at boot, not even where blocks can never be split live.
+#[test]
+fn blocks_that_were_asked_for_stay_blocks() {
+    for boot in [Boot::on("cortex-a72"), Boot::on("cortex-a53").gic(2).el(2).mem("3G")] {
+        boot.word("linear=block").run().passed().kept();
+    }
+}
+
+/// A repaint that needs none is not one that cannot be done.
+#[test]
+fn a_required_split_passes_where_none_is_needed() {
+    Boot::on("max").el(2).word("linear=require").run().passed().kept();
+}

@@ -1,0 +1,59 @@
+//! Broken invariants: the kernel says what happened, where, on which CPU, and ends with the status 3.
+
+use crate::{
+    qemu::{Boot, Run},
+    words::{BAN, CPU, PANIC, PANIC_LINE, STACK_OVERFLOW, WILD_BRANCH, WINDOW_TOUCH, fault},
+};
+
+/// A boot that must panic, with this and the CPU's number in the panic's line; a report comes after it all the same.
+#[track_caller]
+fn panics(boot: Boot, says: &str) -> Run {
+    let run = boot.run();
+    run.claim(run.status == Some(3), "the kernel did not panic");
+    let line = run.line(PANIC_LINE).unwrap_or_default();
+    run.claim(line.contains(says), format_args!("the panic does not say {says:?}"));
+    let numbered = line.split(CPU).skip(1).any(|rest| rest.starts_with(|next: char| next.is_ascii_digit()));
+    run.claim(numbered, "the panic names no CPU");
+    run.reported();
+    run.claim(run.value("/result") == "fail", "a panic that passed");
+    run
+}
+
+/// What is banned from the arrival to the release is trapped, whoever does it. Leaving out the guard fails this: the
+/// deed itself would go unnoticed.
+#[test]
+fn what_is_banned_in_the_window_panics() {
+    for (fault, ban) in fault::BANS {
+        panics(Boot::on("cortex-a72").mem("128M").fault(fault), &format!("{ban}{BAN}"));
+    }
+}
+
+/// The broken map traps its own accesses. Without the break, or without the TLBI, this load would succeed.
+#[test]
+fn touching_the_map_in_the_window_faults() {
+    panics(Boot::on("cortex-a72").mem("128M").fault(fault::WINDOW_TOUCH), WINDOW_TOUCH);
+}
+
+/// A stack that runs over hits its guard page and is called by its name, not just a fault. Taking the exception on the
+/// same stack, or stacks without a guard, fails this.
+#[test]
+fn a_stack_overflow_is_called_one() {
+    for gic in [2, 3] {
+        panics(Boot::on("cortex-a72").gic(gic).mem("128M").fault(fault::STACK_OVERFLOW), STACK_OVERFLOW);
+    }
+}
+
+/// A branch into nothing is reported with its address, not taken for something else.
+#[test]
+fn a_wild_branch_is_reported() {
+    let run = panics(Boot::on("cortex-a53").mem("128M").fault(fault::WILD_BRANCH), WILD_BRANCH);
+    run.claim(run.console.contains("0x"), "no address is given");
+}
+
+/// A panic ends the run with its own text, alone and in company.
+#[test]
+fn a_panic_ends_the_run() {
+    for smp in [1, 4] {
+        panics(Boot::on("max").el(2).smp(smp).mem("128M").fault(fault::PANIC), PANIC);
+    }
+}

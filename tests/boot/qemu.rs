@@ -1,0 +1,216 @@
+//! One boot: what is asked for, by the names of the make variables, and what comes back.
+
+use crate::image::{ROOT, image};
+use serde_json::Value;
+use std::{
+    fmt, fs,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Variables of a run. The tests set flags; what the environment holds is not theirs.
+const VARIABLES: [&str; 14] = [
+    "MACHINE",
+    "CPU",
+    "SMP",
+    "MEM",
+    "GIC",
+    "EL",
+    "FIRMWARE",
+    "ACCEL",
+    "BOOTARGS",
+    "ICOUNT",
+    "TIMEOUT",
+    "REPORT",
+    "QEMU",
+    "QEMU_ARGS",
+];
+
+/// A boot to be made: the defaults of make, and what a test changes of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Boot {
+    /// `-cpu`.
+    pub(crate) cpu: String,
+    /// Number of CPUs.
+    pub(crate) smp: u64,
+    /// Size of memory.
+    pub(crate) mem: &'static str,
+    /// Version of the interrupt controller.
+    pub(crate) gic: u64,
+    /// Exception level of entry.
+    pub(crate) el: u64,
+    /// The kernel's command line, without what the runner adds.
+    pub(crate) bootargs: String,
+    flags: Vec<String>,
+}
+
+impl Boot {
+    /// A boot on four of this core.
+    pub(crate) fn on(cpu: &str) -> Self {
+        Self { cpu: cpu.into(), smp: 4, mem: "1G", gic: 3, el: 1, bootargs: String::new(), flags: Vec::new() }
+    }
+
+    /// `SMP`.
+    pub(crate) fn smp(self, smp: u64) -> Self {
+        Self { smp, ..self }
+    }
+
+    /// `MEM`.
+    pub(crate) fn mem(self, mem: &'static str) -> Self {
+        Self { mem, ..self }
+    }
+
+    /// `GIC`.
+    pub(crate) fn gic(self, gic: u64) -> Self {
+        Self { gic, ..self }
+    }
+
+    /// `EL`.
+    pub(crate) fn el(self, el: u64) -> Self {
+        Self { el, ..self }
+    }
+
+    /// Another word of `BOOTARGS`.
+    pub(crate) fn word(mut self, word: &str) -> Self {
+        if !self.bootargs.is_empty() {
+            self.bootargs.push(' ');
+        }
+        self.bootargs.push_str(word);
+        self
+    }
+
+    /// Injects a fault.
+    pub(crate) fn fault(self, fault: &str) -> Self {
+        self.word(&format!("fault={fault}"))
+    }
+
+    /// `ICOUNT=1`.
+    pub(crate) fn counted(self) -> Self {
+        self.flag("--icount", "1")
+    }
+
+    /// Loads the image this far from the start of memory.
+    pub(crate) fn text_offset(self, offset: u64) -> Self {
+        self.flag("--text-offset", &format!("{offset:#x}"))
+    }
+
+    fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.into(), value.into()]);
+        self
+    }
+
+    /// Whether the bootargs have this word.
+    pub(crate) fn has(&self, word: &str) -> bool {
+        self.bootargs.split(' ').any(|known| known == word)
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        let (number, unit) = self.mem.split_at(self.mem.len() - 1);
+        let shift = match unit {
+            "M" => 20,
+            "G" => 30,
+            _ => panic!("MEM={}: a size in M or G", self.mem),
+        };
+        number.parse::<u64>().expect("a number before the unit") << shift
+    }
+
+    /// The runner's command line up to, but without, the image.
+    pub(crate) fn runner(&self) -> Command {
+        let mut command = Command::new("scripts/qemu");
+        command.current_dir(ROOT);
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
+        for (flag, value) in [("--smp", self.smp), ("--gic", self.gic), ("--el", self.el)] {
+            command.arg(flag).arg(value.to_string());
+        }
+        command.args(["--cpu", &self.cpu, "--mem", self.mem, "--bootargs", &self.bootargs]);
+        command.args(&self.flags);
+        command
+    }
+
+    /// Boots with a report, and waits for the end.
+    pub(crate) fn run(self) -> Run {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let file =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{}-{number}.json", std::process::id()));
+        let mut command = self.runner();
+        command.arg("--report").arg(&file).arg("--timeout").arg("60").arg(image());
+        let mut run = Run::of(self, &mut command);
+        run.report = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let _ = fs::remove_file(&file);
+        run
+    }
+
+    /// Boots as a person does: without a report.
+    pub(crate) fn run_for_people(self) -> Run {
+        let mut command = self.runner();
+        command.arg(image());
+        Run::of(self, &mut command)
+    }
+}
+
+/// What a boot came to.
+pub(crate) struct Run {
+    /// What was asked for.
+    pub(crate) boot: Boot,
+    /// The runner's exit status: 0 pass, 1 fail, 2 no verdict, 3 panic.
+    pub(crate) status: Option<i32>,
+    /// The QEMU command and what the kernel printed.
+    pub(crate) console: String,
+    /// The report, if there is one.
+    pub(crate) report: Option<Value>,
+}
+
+impl Run {
+    fn of(boot: Boot, command: &mut Command) -> Self {
+        let output = command.output().expect("scripts/qemu starts");
+        let console =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
+        Self { boot, status: output.status.code(), console, report: None }
+    }
+
+    /// Fails the test, with everything there is to see, unless `claim` holds.
+    #[track_caller]
+    pub(crate) fn claim(&self, claim: bool, what: impl fmt::Display) {
+        assert!(
+            claim,
+            "{what}\n\n{:?}\nstatus {:?}\n{}\n{:#}\n",
+            self.boot,
+            self.status,
+            self.console,
+            self.report.as_ref().unwrap_or(&Value::Null)
+        );
+    }
+
+    /// A value of the report by its path, such as `/ticks/window`; null where it is not.
+    pub(crate) fn value(&self, path: &str) -> &Value {
+        self.report.as_ref().and_then(|report| report.pointer(path)).unwrap_or(&Value::Null)
+    }
+
+    /// A number of the report, which must be there.
+    #[track_caller]
+    pub(crate) fn number(&self, path: &str) -> u64 {
+        let number = self.value(path).as_u64();
+        self.claim(number.is_some(), format_args!("{path} is no number"));
+        number.unwrap_or_default()
+    }
+
+    /// The elements of a list of the report.
+    pub(crate) fn list(&self, path: &str) -> &[Value] {
+        self.value(path).as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an entry of `errors` contains this.
+    pub(crate) fn error_says(&self, part: &str) -> bool {
+        self.list("/errors").iter().any(|error| error.as_str().is_some_and(|error| error.contains(part)))
+    }
+
+    /// The console's first line that begins so.
+    pub(crate) fn line(&self, start: &str) -> Option<&str> {
+        self.console.lines().find(|line| line.starts_with(start))
+    }
+}

@@ -1,0 +1,97 @@
+//! Faults that must be survived: a named error, the map and the allocators as before, everyone still at work.
+
+use crate::{
+    qemu::Boot,
+    words::{CPU, fault},
+};
+
+/// A frame is missing at the first, an early and a late step of the reservation: everything is given back. A patch
+/// that forgets to give back, or that reserves inside the window, fails this.
+#[test]
+fn without_frames_the_blocks_stay() {
+    for fault in [fault::RESERVE_FIRST, fault::RESERVE_FIFTH, fault::RESERVE_LATE] {
+        for fill in ["fill=ahead", "fill=window"] {
+            let run = Boot::on("cortex-a72").word(fill).fault(fault).run();
+            run.survived().unchanged();
+            run.claim(run.value("/decision/action") == "split", "the decision is not to split");
+            run.claim(run.value("/decision/outcome") == "out-of-memory", "the outcome is not out-of-memory");
+            run.claim(!run.list("/errors").is_empty(), "nothing in errors");
+            run.claim(run.list("/timeline").is_empty(), "somebody was stopped for nothing");
+        }
+    }
+}
+
+/// Who requires the split is told that it failed. Ignoring the reservation's error fails this.
+#[test]
+fn without_frames_a_required_split_fails() {
+    let run = Boot::on("cortex-a72").word("linear=require").fault(fault::RESERVE_FIFTH).run();
+    run.failed().unchanged();
+    run.claim(run.value("/decision/outcome") == "out-of-memory", "the outcome is not out-of-memory");
+}
+
+/// A CPU misses the deadline once: nothing has changed, it is named, and another attempt succeeds. A leader that
+/// waits for ever, or that begins without the CPU, fails this.
+#[test]
+fn a_late_cpu_delays_the_split_and_loses_nothing() {
+    for fill in ["fill=ahead", "fill=window"] {
+        let run = Boot::on("cortex-a72").word("rendezvous.deadline=50").word(fill).fault(fault::LATE_ONCE).run();
+        run.survived().split();
+        let attempts = run.number("/decision/attempts");
+        run.claim((2..=3).contains(&attempts), format_args!("{attempts} attempts"));
+        run.claim(run.error_says(&format!("{CPU}2")), "the late CPU is not named");
+    }
+}
+
+/// A CPU misses every deadline: the kernel gives up, says who it was, and runs on in blocks.
+#[test]
+fn a_cpu_that_never_comes_in_time_leaves_the_blocks() {
+    let late = || Boot::on("cortex-a72").word("rendezvous.deadline=50").fault(fault::LATE_FOR_EVER);
+    let run = late().run();
+    run.survived().unchanged();
+    run.claim(run.value("/decision/outcome") == "aborted", "the outcome is not aborted");
+    run.claim(run.number("/decision/attempts") == 3, "not one attempt and two retries");
+    run.claim(run.error_says(&format!("{CPU}2")), "the late CPU is not named");
+
+    let run = late().word("linear=require").run();
+    run.failed().unchanged();
+    run.claim(run.value("/decision/outcome") == "aborted", "the outcome is not aborted");
+}
+
+/// A CPU that was started and never checks in is named, and the others go on without it. Counting it in would abort
+/// the rendezvous, waiting for it for ever would time out.
+#[test]
+fn a_cpu_that_never_checks_in_is_named_and_left_out() {
+    let run = Boot::on("cortex-a72").fault(fault::ABSENT).run();
+    run.survived().split();
+    run.claim(run.value("/cpus/3/online") == false, "CPU 3 is online");
+    run.claim(run.error_says(&format!("{CPU}3")), "the absent CPU is not named");
+}
+
+/// A CPU that the firmware refuses to start is named with the firmware's answer, and the others go on without it.
+#[test]
+fn a_cpu_that_firmware_refuses_is_named_and_left_out() {
+    for (fault, cpu, code) in [(fault::PSCI_INVALID, 1, "-2"), (fault::PSCI_INTERNAL, 3, "-6")] {
+        let run = Boot::on("cortex-a72").fault(fault).run();
+        run.survived().split();
+        run.claim(run.value(&format!("/cpus/{cpu}/online")) == false, format_args!("CPU {cpu} is online"));
+        let why = run.value(&format!("/cpus/{cpu}/error")).as_str().unwrap_or_default();
+        run.claim(why.contains(code), format_args!("the answer {code} is not given: {why}"));
+        run.claim(run.error_says(&format!("{CPU}{cpu}")), "the missing CPU is not named in errors");
+    }
+}
+
+/// A second caller is told that the rendezvous is busy, and neither of the two is harmed. Letting it wait for the
+/// lock would stand still for ever.
+#[test]
+fn a_second_caller_of_the_rendezvous_is_turned_away() {
+    Boot::on("cortex-a72").fault(fault::SECOND).run().survived().split();
+}
+
+/// Words of somebody else are listed and harmless.
+#[test]
+fn an_unknown_bootarg_is_listed_and_harmless() {
+    let run = Boot::on("cortex-a72").word("frobnicate=1 console=ttyAMA0,115200").run();
+    run.passed().split();
+    let unknown = run.list("/kernel/unknown_bootargs");
+    run.claim(unknown == ["frobnicate=1", "console=ttyAMA0,115200"], "the unknown words are not those");
+}

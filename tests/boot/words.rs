@@ -1,0 +1,92 @@
+//! What the tests rely on beyond the interface: names of faults, words on the console, reasons of a parked CPU.
+//!
+//! The kernel follows this list or this list follows the kernel; no other test file spells one of these out.
+
+/// Faults, as in `fault=`.
+pub(crate) mod fault {
+    /// The reservation fails at its fifth frame.
+    pub(crate) const RESERVE_FIFTH: &str = "reserve:5";
+    /// The reservation fails at its first frame.
+    pub(crate) const RESERVE_FIRST: &str = "reserve:1";
+    /// The reservation fails close to its end, of 1 GiB.
+    pub(crate) const RESERVE_LATE: &str = "reserve:400";
+    /// CPU 2 is late for one rendezvous, by more than the deadline and less than two retries take.
+    pub(crate) const LATE_ONCE: &str = "cpu2.late:80";
+    /// CPU 2 is late for more than every attempt together.
+    pub(crate) const LATE_FOR_EVER: &str = "cpu2.late:5000";
+    /// CPU 3 is started and never checks in.
+    pub(crate) const ABSENT: &str = "cpu3.absent";
+    /// `CPU_ON` of CPU 1 answers `INVALID_PARAMETERS`.
+    pub(crate) const PSCI_INVALID: &str = "cpu1.psci:-2";
+    /// `CPU_ON` of CPU 3 answers `INTERNAL_FAILURE`.
+    pub(crate) const PSCI_INTERNAL: &str = "cpu3.psci:-6";
+    /// A byte of the load's memory changes.
+    pub(crate) const LOAD_FLIP: &str = "load.flip";
+    /// A leaf changes before the audit.
+    pub(crate) const AUDIT_FLIP: &str = "audit.flip";
+    /// A page becomes writable and executable.
+    pub(crate) const WX: &str = "wx";
+    /// A second caller asks for a rendezvous while one runs.
+    pub(crate) const SECOND: &str = "rendezvous.second";
+    /// The linear map is touched inside the window.
+    pub(crate) const WINDOW_TOUCH: &str = "window.touch";
+    /// What is done inside the window although it is banned there, and the panic's word for it.
+    pub(crate) const BANS: [(&str, &str); 4] =
+        [("ban.alloc", "allocation"), ("ban.free", "free"), ("ban.lock", "lock"), ("ban.log", "log")];
+    /// Recursion without an end.
+    pub(crate) const STACK_OVERFLOW: &str = "stack.overflow";
+    /// A branch to where nothing is.
+    pub(crate) const WILD_BRANCH: &str = "wild.branch";
+    /// A plain panic.
+    pub(crate) const PANIC: &str = "panic";
+    /// The window's TLBI is left out.
+    pub(crate) const NO_TLBI: &str = "probe.notlbi";
+}
+
+/// Begins a panic's line on the console.
+pub(crate) const PANIC_LINE: &str = "cleave: PANIC ";
+
+/// The last line of a run that passed.
+pub(crate) const PASS_LINE: &str = "cleave: PASS";
+
+/// Follows the name of what was banned in the panic's line.
+pub(crate) const BAN: &str = " inside the rendezvous window on CPU ";
+
+/// In the panic's line of a stack overflow.
+pub(crate) const STACK_OVERFLOW: &str = "stack overflow";
+
+/// In the panic's line of a branch to nowhere; the address stands behind it.
+pub(crate) const WILD_BRANCH: &str = "instruction abort";
+
+/// In the panic's line of an access to the broken map.
+pub(crate) const WINDOW_TOUCH: &str = "data abort";
+
+/// In the panic's line of the injected plain panic.
+pub(crate) const PANIC: &str = "injected";
+
+/// How a CPU is called on the console and in errors, with its number behind it.
+pub(crate) const CPU: &str = "CPU ";
+
+/// On the console under `selftest`: the probe load inside the window faulted, as it must, on the leader.
+pub(crate) const PROBE_LEADER: &str = "probe on the leader: faulted";
+
+/// The same on a follower.
+pub(crate) const PROBE_FOLLOWER: &str = "probe on a follower: faulted";
+
+/// In `errors` when it did not.
+pub(crate) const PROBE_FAILED: &str = "probe";
+
+/// The label at which a CPU ends that cannot go on, with the reason in x0.
+pub(crate) const PARK: &str = "cleave_park";
+
+/// Reasons, four ASCII characters, the first in the highest byte.
+pub(crate) mod reason {
+    /// x0 was 0.
+    pub(crate) const TREE_NONE: [u8; 4] = *b"DTB0";
+    /// x0 was no multiple of 8.
+    pub(crate) const TREE_ALIGN: [u8; 4] = *b"DTBA";
+    /// x0 points at something else.
+    pub(crate) const TREE_MAGIC: [u8; 4] = *b"DTBM";
+    /// A fault before the MMU was on.
+    pub(crate) const FAULT_EL1: [u8; 4] = *b"FLT1";
+}

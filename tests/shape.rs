@@ -1,0 +1,249 @@
+//! The repository's shape: promises about the sources that no compiler checks.
+//!
+//! Each test knows how it is made to fail: the scanner is tried on text that breaks the rule, in the last tests here.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The repository.
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What is not ours or not kept.
+const SKIPPED: [&str; 4] = ["target", ".cache", ".git", "__pycache__"];
+
+/// Crates the kernel is built on, by their names in paths.
+const CRATES: [&str; 5] = ["aarch64_cpu", "tock_registers", "spin", "linked_list_allocator", "smccc"];
+
+/// Code that may stand in these places only (a file, or a folder with a slash at its end).
+///
+/// The rule that a live descriptor is stored by the table writer alone belongs here, once that has a name.
+const CONFINED: [(&str, &[&str]); 2] = [
+    ("global_asm!", &["src/arch/", "src/kernel/boot.rs", "src/kernel/exceptions/", "src/kernel/exceptions.rs"]),
+    ("asm!", &["src/arch/", "src/kernel/"]),
+];
+
+/// Every file under `directory`.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display())) {
+        let path = entry.expect("a directory entry").path();
+        let skipped = path.file_name().is_some_and(|name| SKIPPED.iter().any(|skipped| name == *skipped));
+        if path.is_dir() && !path.is_symlink() {
+            if !skipped {
+                found.extend(files(&path));
+            }
+        } else if path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Rust files under these folders, by their names in the repository, with their text.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    let rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let all = folders.iter().flat_map(|folder| files(&Path::new(ROOT).join(folder))).filter(rust);
+    all.map(|path| (name(&path), fs::read_to_string(&path).expect("UTF-8"))).collect()
+}
+
+/// A file's name in the repository.
+fn name(path: &Path) -> String {
+    path.strip_prefix(ROOT).unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// Rust without comments and without what is in strings; lines stay lines.
+fn code(text: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let mut code = String::with_capacity(text.len());
+    let starts = |at: usize, what: &str| what.chars().enumerate().all(|(i, c)| characters.get(at + i) == Some(&c));
+    let mut at = 0;
+    while at < characters.len() {
+        let begin = at;
+        if starts(at, "//") {
+            while at < characters.len() && characters[at] != '\n' {
+                at += 1;
+            }
+        } else if starts(at, "/*") {
+            at += 2;
+            while at < characters.len() && !starts(at, "*/") {
+                at += 1;
+            }
+            at += 2;
+        } else if let Some(hashes) = raw_string(&characters[at..]) {
+            let end: String = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+            at += hashes + 2;
+            while at < characters.len() && !starts(at, &end) {
+                at += 1;
+            }
+            at += end.len();
+        } else if characters[at] == '"' {
+            at += 1;
+            while at < characters.len() && characters[at] != '"' {
+                at += if characters[at] == '\\' { 2 } else { 1 };
+            }
+            at += 1;
+        } else if starts(at, "'\"'") || starts(at, "'\\\"'") {
+            // The one character literal that would look like a string.
+            at += if starts(at, "'\"'") { 3 } else { 4 };
+        } else {
+            code.push(characters[at]);
+            at += 1;
+            continue;
+        }
+        let end = at.min(characters.len());
+        code.extend(characters[begin..end].iter().filter(|&&character| character == '\n'));
+    }
+    code
+}
+
+/// How many hashes a raw string that begins here has.
+fn raw_string(rest: &[char]) -> Option<usize> {
+    let hashes = rest.strip_prefix(&['r'])?.iter().take_while(|&&character| character == '#').count();
+    (rest.get(hashes + 1) == Some(&'"')).then_some(hashes)
+}
+
+/// Whether a word stands in the code followed by `suffix`, not as the end of a longer word.
+fn has(code: &str, word: &str, suffix: &str) -> bool {
+    let wanted = format!("{word}{suffix}");
+    let alone = |at: usize| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+    code.match_indices(&wanted).any(|(at, _)| alone(at))
+}
+
+/// Lines with an unsafe block or implementation that no `SAFETY:` comment stands at.
+fn undocumented_unsafe(text: &str) -> Vec<usize> {
+    let code = code(text);
+    let (lines, code): (Vec<_>, Vec<_>) = (text.lines().collect(), code.lines().collect());
+    let explained = |line: usize| {
+        if lines[line].contains("SAFETY:") {
+            return true;
+        }
+        // Upwards through comments, attributes and the statement's own first lines.
+        for above in (0..line).rev() {
+            if lines[above].contains("SAFETY:") {
+                return true;
+            }
+            let code = code[above].trim_end();
+            let ends = code.ends_with([';', '{', '}']) || lines[above].trim().is_empty();
+            if ends {
+                return false;
+            }
+        }
+        false
+    };
+    let unsafe_lines = code.iter().enumerate().filter(|(_, code)| {
+        has(code, "unsafe", " {")
+            || has(code, "unsafe", " impl")
+            || has(code, "unsafe", "(")
+            || code.ends_with("unsafe")
+    });
+    unsafe_lines.map(|(line, _)| line).filter(|&line| !explained(line)).map(|line| line + 1).collect()
+}
+
+/// Absolute paths of somebody's machine in a text.
+fn machine_paths(text: &str) -> Vec<String> {
+    let follows = |folder: &str, next: Option<char>| match folder {
+        "work" => !next.is_some_and(|next| next.is_alphanumeric() || "_-".contains(next)),
+        _ => next == Some('/'),
+    };
+    let mut found = Vec::new();
+    for folder in ["work", "root", "home", "Users"] {
+        for (at, path) in text.match_indices(&format!("/{folder}")) {
+            let inner = text[..at].ends_with(|before: char| before.is_alphanumeric() || "_-./}*)>$".contains(before));
+            if !inner && follows(folder, text[at + path.len()..].chars().next()) {
+                found.push(text[at..].chars().take_while(|c| !c.is_whitespace()).take(40).collect());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_required_crate_is_used() {
+    let sources: Vec<String> = sources(&["src"]).iter().map(|(_, text)| code(text)).collect();
+    for name in CRATES {
+        assert!(sources.iter().any(|code| has(code, name, "::")), "{name} is a dependency without a use in src/");
+    }
+}
+
+#[test]
+fn no_file_holds_a_path_of_somebodys_machine() {
+    for path in files(Path::new(ROOT)) {
+        // What is not text has no paths for people.
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let found = machine_paths(&text);
+        assert!(found.is_empty(), "{}: {found:?}", name(&path));
+    }
+}
+
+#[test]
+fn every_dependency_comes_from_the_public_registry_and_no_file_names_another() {
+    let lock = fs::read_to_string(Path::new(ROOT).join("Cargo.lock")).expect("Cargo.lock is kept");
+    for source in lock.lines().filter(|line| line.starts_with("source = ")) {
+        assert_eq!(source, "source = \"registry+https://github.com/rust-lang/crates.io-index\"");
+    }
+    let words = ["[source", "[registries", "sparse+http", "index-url", "replace-with"];
+    for path in files(Path::new(ROOT)).iter().filter(|path| !path.ends_with("tests/shape.rs")) {
+        let Ok(text) = fs::read_to_string(path) else { continue };
+        for word in words {
+            assert!(!text.contains(word), "{}: {word}", name(path));
+        }
+    }
+}
+
+#[test]
+fn what_a_reader_looks_for_first_is_there() {
+    for file in ["Cargo.lock", "CHANGELOG.md", "README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+        let size = fs::metadata(Path::new(ROOT).join(file)).map(|file| file.len()).unwrap_or(0);
+        assert!(size > 0, "{file} is missing or empty");
+    }
+}
+
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    for (name, text) in sources(&["src", "tests"]) {
+        let lines = undocumented_unsafe(&text);
+        assert!(lines.is_empty(), "{name}: no SAFETY comment at lines {lines:?}");
+    }
+}
+
+#[test]
+fn code_for_one_room_stays_in_it() {
+    for (name, text) in sources(&["src"]) {
+        let code = code(&text);
+        for (word, places) in CONFINED {
+            let allowed = places.iter().any(|place| name == *place || place.ends_with('/') && name.starts_with(place));
+            assert!(allowed || !has(&code, word, ""), "{name}: {word} belongs in {places:?}");
+        }
+    }
+}
+
+#[test]
+fn the_scanner_sees_code_and_nothing_else() {
+    let text = "a /* b\nb */ c // d\n\"e \\\" e\" f r#\"g \" g\"# h '\"' i";
+    assert_eq!(code(text).split_whitespace().collect::<String>(), "acfhi");
+    assert_eq!(code(text).lines().count(), text.lines().count());
+    assert!(!has(&code("// use spin::Mutex;\nlet a = \"spin::\";"), "spin", "::"));
+    assert!(!has("let a = my_spin::b;", "spin", "::"));
+    assert!(has("use spin::Mutex;", "spin", "::"));
+}
+
+#[test]
+fn an_unsafe_block_without_its_comment_is_found() {
+    assert_eq!(undocumented_unsafe("let a = 1;\nunsafe { b() };\n"), [2]);
+    assert_eq!(undocumented_unsafe("// SAFETY: for a.\nunsafe { a() };\nunsafe { b() };\n"), [3]);
+    assert_eq!(undocumented_unsafe("// SAFETY: so.\n#[rustfmt::skip]\nlet a =\n    unsafe { b() };\n"), []);
+    assert_eq!(undocumented_unsafe("// unsafe { in a comment }\n\"unsafe { in a string }\"\n"), []);
+    assert_eq!(undocumented_unsafe("unsafe impl Sync for A {}\n"), [1]);
+}
+
+#[test]
+fn a_machine_path_is_found_and_a_relative_one_is_none() {
+    // Composed, or this file would be the first one found.
+    let [work, home, root] = ["work", "home", "root"].map(|folder| format!("/{folder}"));
+    assert_eq!(machine_paths(&format!("see {work}/a and {home}/me")), [format!("{work}/a"), format!("{home}/me")]);
+    assert_eq!(machine_paths(&format!("`{work}`, ({root}/x)")), [format!("{work}`,"), format!("{root}/x)")]);
+    assert_eq!(machine_paths("src/kernel/work/mod.rs, $HOME/work, network/work, /workspace"), Vec::<String>::new());
+}

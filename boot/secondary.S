@@ -33,11 +33,12 @@ cleave_secondary_entry:
 
     .type cleave_secondary_high, %function
 cleave_secondary_high:
+    // First, so that a fault from here on finds this CPU's own block and emergency stack; TTBR1 has both.
+    msr     tpidr_el1, x26
     bl      cleave_leave_identity_map
     mov     sp, x25                 // SP_EL1
     msr     spsel, #0
     mov     sp, x24                 // SP_EL0
-    msr     tpidr_el1, x26
     mov     x0, x28
     mov     x1, x20
     mov     x29, xzr                // the root of every backtrace

@@ -51,9 +51,9 @@ mod boot_story {
         });
         open_console(&tree);
         let args = read_arguments(&tree);
+        banner(&tree, entry_el);
         let conduit = find_firmware(&tree);
         power::configure(args.exit, conduit);
-        banner(&tree, entry_el);
 
         let map = read_memory(&tree, tree_memory);
         let largest = if args.linear == LinearMode::Page { LargestLeaf::Page } else { LargestLeaf::Block };
@@ -90,8 +90,9 @@ mod boot_story {
             expected = account.after;
             good &= ending == Ending::Done || args.linear != LinearMode::Require;
             good &= frames_add_up(free_before, account.used - account.returned);
-            gathered = account.attempts > 0;
-            if gathered {
+            // After a repaint that gave up somebody is not coming.
+            gathered = account.attempts > 0 || ending == Ending::Aborted;
+            if account.attempts > 0 {
                 story::tell_timeline(account.measured.map_or(0, |measured| measured.kicked));
             }
             if args.asks_for(Task::Selftest) {

@@ -149,6 +149,13 @@ impl Midr {
         self.is_in(REPEAT_TLBI) || self.implementer() == QUALCOMM && self.part() & 0xf00 == 0x200
     }
 
+    /// True for the Cortex-A53 up to r0p4, on which a 64-bit multiply-accumulate right behind a memory access may go wrong
+    /// (erratum 835769). Only the compiler can avoid it, and rustc has no stable switch for that.
+    #[must_use]
+    pub fn may_miscompute_multiply_accumulate(self) -> bool {
+        self.is_in(&[(Core(ARM, 0xd03), 0x00..=0x04)])
+    }
+
     /// True for the cores whose CPUECTLR_EL1 has SMPEN in bit 6.
     #[must_use]
     pub fn has_smpen(self) -> bool {
@@ -195,6 +202,13 @@ mod tests {
     /// The MIDR of an Arm core, `revision` as in `0xNM`.
     fn arm(part: u32, revision: u32) -> Midr {
         Midr(0x410f_0000 | part << 4 | (revision & 0xf0) << 16 | revision & 0xf)
+    }
+
+    #[test]
+    fn only_early_cortex_a53_may_miscompute() {
+        assert!(Midr(0x410f_d034).may_miscompute_multiply_accumulate());
+        assert!(!Midr(0x410f_d041).may_miscompute_multiply_accumulate());
+        assert!(!Midr(0x411f_d030).may_miscompute_multiply_accumulate());
     }
 
     #[test]

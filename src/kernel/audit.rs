@@ -154,7 +154,11 @@ impl Progress {
     }
 }
 
-/// The faults that the audit must find.
+/// The faults that the audit must find. They change one page: a leaf of a contiguous group cannot be changed alone, and
+/// a block might map the very table it stands in.
+///
+/// # Panics
+/// When the map has no page there.
 fn plant_faults() {
     let last = memory::layout().regions()[0].end.0 - PAGE;
     let address = memory::linear(PhysAddr(last));
@@ -164,20 +168,15 @@ fn plant_faults() {
     }
     if faults::args().injects(Fault::AuditFlip) {
         // Another output address.
-        let size = 1 << 30;
-        replace(address, |leaf| Attributes::NORMAL.leaf(PhysAddr(last ^ size), leaf_level(leaf)));
+        replace(address, |_| Attributes::NORMAL.leaf(PhysAddr(last ^ 1 << 30), Level::L3));
     }
 }
 
-/// A block has bit 1 clear; the level of a page is 3, and that of the last leaf of a region in blocks is found below.
-fn leaf_level(leaf: Descriptor) -> Level {
-    if leaf.0 & 0b10 != 0 { Level::L3 } else { Level::L2 }
-}
-
-/// Replaces the leaf of `address` by break-before-make; nobody uses what it maps.
+/// Replaces the page of `address` by break-before-make; nobody uses what it maps.
 fn replace(address: VirtAddr, change: impl Fn(Descriptor) -> Descriptor) {
     let found = walk_to(&View::LINEAR, GEOMETRY, memory::root(), address);
-    let (leaf, _) = found.unwrap_or_else(|| panic!("{address} is not in the linear map"));
+    let page = found.map(|(leaf, _)| leaf).filter(|leaf| leaf.level == Level::L3 && !leaf.descriptor.is_contiguous());
+    let leaf = page.unwrap_or_else(|| panic!("fault: {address} is not mapped by a page of its own"));
     View::LINEAR.store(leaf.slot, Descriptor::EMPTY);
     invalidate_everywhere(&ThisCpu, TlbiRepeat::Twice);
     View::LINEAR.store(leaf.slot, change(leaf.descriptor));

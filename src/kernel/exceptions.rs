@@ -72,8 +72,8 @@ global_asm!(
     HANDLE_IRQ = sym handle_irq,
 );
 
-/// How many TLB conflicts in a row at one instruction are survived. The handler invalidates this CPU's whole TLB, so the
-/// same instruction meets another only if somebody remakes it; a third is a bug.
+/// How many TLB conflicts in a row at one instruction, for one address, are survived. The handler invalidates this CPU's
+/// whole TLB, so the same access meets another only if somebody remakes it; a third is a bug.
 const CONFLICTS_IN_A_ROW: u64 = 2;
 
 /// The interrupt handler, a `fn()`; null until one is set.
@@ -125,7 +125,7 @@ fn survives_tlb_conflict(frame: &Frame) -> bool {
         return false;
     }
     let Some(cpu) = percpu::try_this_cpu() else { return false };
-    if cpu.conflicts.count(frame.elr) > CONFLICTS_IN_A_ROW {
+    if cpu.conflicts.count(frame.elr, frame.far) > CONFLICTS_IN_A_ROW {
         return false;
     }
     // Every entry of this CPU goes, whatever sizes they have; no table changed, so nothing is to be ordered before it.

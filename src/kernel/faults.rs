@@ -36,7 +36,7 @@ pub(crate) fn come_late() {
     if !cpu.own.was_late.first() {
         return;
     }
-    let ticks = late * timer::frequency() / 1000;
+    let ticks = late.saturating_mul(timer::frequency()) / 1000;
     let start = timer::count();
     while timer::count().wrapping_sub(start) < ticks {
         hint::wait_for_event();

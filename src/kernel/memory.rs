@@ -5,7 +5,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use cleave::arch::timer;
-use cleave::linear_map::{LargestLeaf, Layout, paint, tables_bound};
+use cleave::linear_map::{LargestLeaf, Layout, link, paint, tables_bound};
 use cleave::paging::{
     Attributes, BitmapFrames, Census, Descriptor, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MemoryType,
     PhysAddr, PhysRange, TableMemory, TlbiRepeat, VirtAddr, invalidate_everywhere, map_pages, slot,
@@ -120,8 +120,11 @@ fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -
     let memory = Split { range: piece, near: window.view(), far: View::image() };
     let mut tables = Bump { next: piece.start, end: piece.end };
     let start = timer::count();
-    let census = paint(layout, largest, &memory, &ThisCpu, &mut tables, Table::Root.phys())
-        .unwrap_or_else(|error| panic!("{error}"));
+    // Below a root that no walker uses, since the kernel runs on the real one.
+    let apart = Table::ShadowRoot.phys();
+    let census =
+        paint(layout, largest, &memory, &ThisCpu, &mut tables, apart).unwrap_or_else(|error| panic!("{error}"));
+    link(layout, &View::image(), &ThisCpu, apart, Table::Root.phys());
     let ticks = timer::count().wrapping_sub(start);
     window.unmap();
     (Painted { census, ticks }, PhysRange::new(piece.start, tables.next))

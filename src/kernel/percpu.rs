@@ -44,16 +44,20 @@ pub(crate) struct Conflicts {
     pub(crate) total: AtomicU64,
     /// Where the last one was taken.
     pub(crate) last_elr: AtomicU64,
-    /// How many in a row were taken there.
-    pub(crate) same_elr: AtomicU64,
+    /// For which address.
+    pub(crate) last_far: AtomicU64,
+    /// How many in a row were the same.
+    pub(crate) row: AtomicU64,
 }
 
 impl Conflicts {
-    /// Counts one taken at `elr`; returns how many in a row were taken there.
-    pub(crate) fn count(&self, elr: u64) -> u64 {
-        let again = self.last_elr.swap(elr, Ordering::Relaxed) == elr;
-        let row = if again { self.same_elr.load(Ordering::Relaxed) + 1 } else { 1 };
-        self.same_elr.store(row, Ordering::Relaxed);
+    /// Counts one taken at `elr` for `far`; returns how many in a row were taken there, for that address. A loop over
+    /// many blocks that are being split may meet one at each, and gets on all the same.
+    pub(crate) fn count(&self, elr: u64, far: u64) -> u64 {
+        let same_place = self.last_elr.swap(elr, Ordering::Relaxed) == elr;
+        let same_address = self.last_far.swap(far, Ordering::Relaxed) == far;
+        let row = if same_place && same_address { self.row.load(Ordering::Relaxed) + 1 } else { 1 };
+        self.row.store(row, Ordering::Relaxed);
         self.total.fetch_add(1, Ordering::Relaxed);
         row
     }
@@ -69,7 +73,12 @@ impl PerCpu {
             slot,
             window: Window::new(),
             interrupts: AtomicU64::new(0),
-            conflicts: Conflicts { total: AtomicU64::new(0), last_elr: AtomicU64::new(0), same_elr: AtomicU64::new(0) },
+            conflicts: Conflicts {
+                total: AtomicU64::new(0),
+                last_elr: AtomicU64::new(0),
+                last_far: AtomicU64::new(0),
+                row: AtomicU64::new(0),
+            },
             own: Own::new(),
         }
     }

@@ -9,7 +9,7 @@
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use cleave::arch::{barrier, hint, timer};
-use cleave::paging::{Cpu, PhysAddr, VirtAddr};
+use cleave::paging::{Cpu, PhysAddr, TlbiRepeat, VirtAddr, invalidate_everywhere};
 
 use crate::kernel::exceptions::faulting_load;
 use crate::kernel::views::ThisCpu;
@@ -159,6 +159,10 @@ impl ProbingCpu {
             await_stage(DONE);
         }
         STAGE.store(IDLE, Ordering::Release);
+        if self.plan == Plan::ProbeWithoutInvalidation {
+            // The defect has been seen; the commit itself is to stay sound, on a board too.
+            invalidate_everywhere(&ThisCpu, TlbiRepeat::Twice);
+        }
     }
 }
 

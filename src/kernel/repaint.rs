@@ -309,7 +309,12 @@ pub(crate) fn deadline() -> u64 {
 /// # Errors
 /// As a rendezvous: when somebody did not come.
 pub(crate) fn drill() -> Result<Measured, Refused> {
-    RENDEZVOUS
-        .run(&Host, &this_cpu().own.slot, smp::online_count(), deadline(), |_| begin_window())
-        .map(|((), measured)| measured)
+    let mut attempts = 1;
+    loop {
+        match RENDEZVOUS.run(&Host, &this_cpu().own.slot, smp::online_count(), deadline(), |_| begin_window()) {
+            Ok(((), measured)) => return Ok(measured),
+            Err(Refused::Deadline { .. }) if attempts < ATTEMPTS => attempts += 1,
+            Err(refused) => return Err(refused),
+        }
+    }
 }

@@ -7,7 +7,9 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
+use cleave::arch::midr::Midr;
 use cleave::arch::timer;
 use cleave::linear_map::{Action, Decision};
 use cleave::paging::{LeafCounts, Level, PhysRange};
@@ -94,6 +96,9 @@ pub(crate) fn tell_cpus() {
         }
     }
     tell(|report| report.cpus = cpus);
+    if smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::may_miscompute_multiply_accumulate) {
+        log::warn!("a core has erratum 835769 (multiply-accumulate), which this build does not work around");
+    }
 }
 
 fn leaves(counts: &LeafCounts) -> report::Leaves {
@@ -177,7 +182,7 @@ pub(crate) fn tell_timeline(kicked: u64) {
                 arrived: known(times.arrived),
                 masked: known(times.masked),
                 released: known(times.released),
-                filled: cpu.own.filled.load(core::sync::atomic::Ordering::Relaxed),
+                filled: cpu.own.filled.load(Ordering::Relaxed),
             }
         })
         .collect();
@@ -197,8 +202,8 @@ pub(crate) fn tell_load(account: &load::Account) {
             cpus: account.cpus,
             bytes_checked: account.bytes(),
             mismatches: account.mismatches,
-            // A fault that nobody expected ends the run in a panic.
-            faults: 0,
+            // TLB conflict aborts that were survived; any other fault ends the run in a panic.
+            faults: smp::online().map(|cpu| cpu.conflicts.total.load(Ordering::Relaxed)).sum(),
             per_cpu,
         });
     });

@@ -91,6 +91,7 @@ pub fn split_in_window<R: TableMemory, W: TableMemory, C: Cpu>(
     _everyone: &Parked<'_>,
 ) -> u64 {
     let geometry = layout.geometry();
+    // Its tables are visible to the walker: painting them ended with a DSB ISHST.
     cpu.set_ttbr0(window.root);
     // The window may be used from here on; before, TTBR0 named an empty table, of which no TLB holds anything.
     cpu.isb();

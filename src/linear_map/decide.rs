@@ -125,7 +125,7 @@ impl fmt::Display for Reason {
 /// The decision and what it rests on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
-    /// The lowest level of any CPU.
+    /// The lowest level of any CPU; 0 with [`Trust::Off`].
     pub level: BbmLevel,
     /// What to do.
     pub action: Action,
@@ -143,7 +143,11 @@ pub fn decide(cpus: impl Iterator<Item = (BbmLevel, EntryLevel)>, trust: Trust, 
         level = Some(level.map_or(cpu, |least: BbmLevel| least.min(cpu)));
         all_at_el2 &= entry == EntryLevel::El2;
     }
-    let level = level.unwrap_or(BbmLevel::Zero);
+    let level = match (level.unwrap_or(BbmLevel::Zero), trust) {
+        // As if no CPU had it.
+        (_, Trust::Off) => BbmLevel::Zero,
+        (level, _) => level,
+    };
     let (action, reason) = match (wish, level, trust) {
         (Wish::KeepBlocks, ..) => (Action::Keep, Reason::BlocksAskedFor),
         (Wish::Pages, ..) => (Action::Page, Reason::PagesAskedFor),
@@ -184,7 +188,7 @@ mod tests {
         assert_eq!(decided(&[(2, El2), (2, El1)], Trust::Auto), (2, Action::Split, Reason::EnteredAtEl1));
         assert_eq!(decided(&[(2, El1)], Trust::Always), (2, Action::Keep, Reason::LevelTwoTrusted));
         assert_eq!(decided(&[(2, El2)], Trust::Strict), (2, Action::Split, Reason::StrictlyTooLow));
-        assert_eq!(decided(&[(2, El2)], Trust::Off), (2, Action::Split, Reason::SwitchedOff));
+        assert_eq!(decided(&[(2, El2)], Trust::Off), (0, Action::Split, Reason::SwitchedOff));
     }
 
     #[test]
@@ -193,7 +197,7 @@ mod tests {
         for trust in [Trust::Auto, Trust::Always, Trust::Strict] {
             assert_eq!(decided(&[(3, El1), (7, El1)], trust), (3, Action::Keep, Reason::NoConflictAborts));
         }
-        assert_eq!(decided(&[(3, El1)], Trust::Off), (3, Action::Split, Reason::SwitchedOff));
+        assert_eq!(decided(&[(3, El1)], Trust::Off), (0, Action::Split, Reason::SwitchedOff));
     }
 
     #[test]

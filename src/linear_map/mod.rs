@@ -2,7 +2,7 @@
 //!
 //! The order of a repaint is in the types and in this list:
 //!
-//! 1. [`paint`] writes the map in the largest leaves and counts ([`crate::paging::Census`]);
+//! 1. [`paint`] writes the map in the largest leaves and counts ([`crate::paging::Census`]), [`link`] makes it live;
 //! 2. [`decide`] says whether live changes of size are possible;
 //! 3. [`Pool::reserve`] sets aside exactly what the split takes, or fails and changes nothing;
 //! 4. [`Skeleton::build`] and [`Fill`] make the shadow, a complete map in pages that no walker reaches;
@@ -27,7 +27,7 @@ pub use decide::{Action, BbmLevel, Decision, EntryLevel, Reason, Trust, Wish, de
 pub use fill::{Fill, ShadowMap, Share};
 pub use layout::{Layout, LayoutError};
 pub use lock::{Busy, MapLock, MapLockGuard};
-pub use paint::{LargestLeaf, PaintError, paint, tables_bound};
+pub use paint::{LargestLeaf, PaintError, link, paint, tables_bound};
 pub use pool::{OutOfMemory, Pool};
 pub use retire::free_tables;
 pub use shadow::Skeleton;

@@ -59,7 +59,10 @@ pub fn tables_bound(layout: &Layout<'_>, largest: LargestLeaf) -> u64 {
 }
 
 /// Paints `layout` into the tree under `root`, whose entries for it are empty, with tables from `frames`; returns the
-/// count of what it wrote. The map may be used on this CPU when it returns.
+/// count of what it wrote. Every table is visible to the walkers when it returns.
+///
+/// `root` should be one that no walker uses yet: a table that two regions share is linked when the first is painted, and
+/// a walk in between could meet a group of contiguous leaves half written. [`link`] makes the finished map reachable.
 ///
 /// # Errors
 /// [`PaintError`].
@@ -79,11 +82,24 @@ pub fn paint<M: TableMemory, C: Cpu, F: FrameSource>(
         let start = layout.base().0 - base.0 + piece.start.0;
         painter.paint(top, Piece { start, end: start + piece.bytes(), output: piece.start, part })?;
     }
-    // Pairs the stores of the map with walks for the accesses that follow, ...
+    // Every table is visible to the walkers before whoever makes them reachable: a root entry, or a TTBR.
+    cpu.dsb_ishst();
+    Ok(painter.census)
+}
+
+/// Makes the map that was painted below the root `painted` reachable through `live`, whose entries for it are empty, and
+/// clears those of `painted`. The map may be used on this CPU when it returns.
+pub fn link<R: TableMemory, C: Cpu>(layout: &Layout<'_>, roots: &R, cpu: &C, painted: PhysAddr, live: PhysAddr) {
+    // The tables are visible to the walkers already: the last thing `paint` sees to.
+    for entry in layout.root_entries() {
+        let from = slot(painted, entry);
+        roots.store(slot(live, entry), roots.load(from));
+        roots.store(from, Descriptor::EMPTY);
+    }
+    // Pairs these stores with the walks for the accesses that follow, ...
     cpu.dsb_ishst();
     // ... which are fetched after this.
     cpu.isb();
-    Ok(painter.census)
 }
 
 struct Painter<'a, M, C, F> {

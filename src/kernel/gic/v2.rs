@@ -132,6 +132,10 @@ impl GicV2 {
     #[inline]
     pub(super) fn acknowledge(&self) -> Option<Interrupt> {
         let token: IntId = self.driver().get_and_acknowledge_interrupt(InterruptGroup::Group0)?;
+        // DSB SY: the read of GICC_IAR completes before any load of the handler's. Without it the handler could act on
+        // what it read before this very interrupt was sent, and the call be lost: nothing else orders a Device load
+        // before a later load of ordinary memory. Pairs with the DSB in `send_sgi`.
+        barrier::dsb_sy();
         Some(Interrupt::new(encoding::v2::acknowledged(token.raw_value())?, token))
     }
 

@@ -70,15 +70,13 @@ impl Repaint<'_> {
 /// physical address, for one address space (nG) and never executable.
 fn identity(layout: &Layout<'static>) -> Option<Layout<'static>> {
     static REGIONS: spin::Once<MemoryRanges> = spin::Once::new();
-    let regions = REGIONS.call_once(|| {
-        let mut ranges = MemoryRanges::new();
-        for &region in layout.regions() {
-            // As many as the linear map has, and one more for the hole: the linear map's own set had room for more.
-            ranges.insert(region).ok();
-        }
-        ranges.remove(layout.alias()).ok();
-        ranges
-    });
+    // A set that is too full for the hole must not be used: the kernel's text would be writable through it.
+    let mut ranges = MemoryRanges::new();
+    for &region in layout.regions() {
+        ranges.insert(region).ok()?;
+    }
+    ranges.remove(layout.alias()).ok()?;
+    let regions = REGIONS.call_once(|| ranges);
     let attributes = Attributes { scope: Scope::AddressSpace, ..Attributes::NORMAL };
     Layout::new(layout.geometry(), VirtAddr(0), 1 << 47, regions.as_slice(), PhysRange::default(), attributes).ok()
 }

@@ -16,6 +16,7 @@ fn main() {
 #[cfg(target_os = "none")]
 mod boot_story {
     use alloc::format;
+    use alloc::vec::Vec;
 
     use cleave::arch::{interrupts, timer};
     use cleave::linear_map::{Action, LargestLeaf, Trust, Wish, decide};
@@ -23,6 +24,7 @@ mod boot_story {
     use cleave::platform::bootargs::{BbmTrust, Bootargs, LinearMode, Load, Task};
     use cleave::platform::{Conduit, InterruptController, MemoryMap, Tree};
 
+    use crate::kernel::boot::{self, Parked};
     use crate::kernel::firmware::Firmware;
     use crate::kernel::image::Section;
     use crate::kernel::power::{self, Verdict};
@@ -42,7 +44,11 @@ mod boot_story {
         exceptions::set_irq_handler(kernel_interrupts::handle_irq);
         interrupts::unmask_errors();
 
-        let (tree, tree_memory) = early::device_tree(PhysAddr(tree)).unwrap_or_else(|error| panic!("{error}"));
+        let (tree, tree_memory) = early::device_tree(PhysAddr(tree)).unwrap_or_else(|error| {
+            // No console is known without it; the early ring has the text, for a debugger.
+            log::error!("{error}");
+            boot::park(Parked::TreeMalformed)
+        });
         open_console(&tree);
         let args = read_arguments(&tree);
         let conduit = find_firmware(&tree);
@@ -51,13 +57,14 @@ mod boot_story {
 
         let map = read_memory(&tree, tree_memory);
         let largest = if args.linear == LinearMode::Page { LargestLeaf::Page } else { LargestLeaf::Block };
-        let painted = memory::init(&map, largest, tree.cpus().count() as u64);
+        let painted = memory::init(&map, largest);
         story::tell_kernel();
         story::tell_painted(&painted);
         let redistributors = open_interrupt_controller(&tree);
-        smp::init_boot_cpu(boot_cpu(&tree), entry_el, &redistributors);
+        let cpus: Vec<_> = tree.cpus().collect();
+        smp::init_boot_cpu(&cpus, entry_el, &redistributors);
         interrupts::unmask();
-        smp::start_others(&tree, conduit, &redistributors);
+        smp::start_others(cpus, conduit, &redistributors);
         story::tell_machine(&tree, &map, entry_el, conduit);
         story::tell_cpus();
         log::info!("{} of {} CPUs at work", smp::online_count(), smp::cpus().len());
@@ -76,25 +83,23 @@ mod boot_story {
         }
         let mut good = arguments_are_good(&args);
         let mut expected = painted.census.leaves;
+        let mut gathered = false;
         if decision.action == Action::Split {
             let (ending, account) = repaint::repaint(&painted.census);
             story::tell_repaint(&ending, &account);
             expected = account.after;
             good &= ending == Ending::Done || args.linear != LinearMode::Require;
             good &= frames_add_up(free_before, account.used - account.returned);
-            if account.attempts > 0 {
+            gathered = account.attempts > 0;
+            if gathered {
                 story::tell_timeline(account.measured.map_or(0, |measured| measured.kicked));
             }
             if args.asks_for(Task::Selftest) {
                 good &= probes_faulted(&ending);
             }
-        } else if loaded {
-            let (measured, error) = repaint::drill();
-            story::tell_timeline(measured.map_or(0, |measured| measured.kicked));
-            if measured.is_none() {
-                story::error(error.into());
-                good = false;
-            }
+        }
+        if loaded && !gathered {
+            good &= drill();
         }
         let ready = timer::count().wrapping_sub(entered);
         story::tell(|report| report.ticks.ready = Some(ready));
@@ -109,6 +114,7 @@ mod boot_story {
         story::tell_audit(&findings);
         good &= findings.is_clean();
         log::info!("heap: {}", heap::statistics());
+        faults::tell_calls();
         faults::at_the_end();
         story::publish(if good { report::Verdict::Pass } else { report::Verdict::Fail });
         power::end(if good { Verdict::Pass } else { Verdict::Fail })
@@ -175,12 +181,6 @@ mod boot_story {
         map
     }
 
-    fn boot_cpu(tree: &Tree<'static>) -> usize {
-        let me = cleave::platform::Affinity::from_mpidr(cleave::arch::cpu::mpidr());
-        let found = tree.cpus().flatten().find(|cpu| cpu.affinity == me);
-        found.unwrap_or_else(|| panic!("the device tree does not have the CPU this runs on, {me}")).id
-    }
-
     /// Maps and initialises the interrupt controller; for GICv3 returns where each CPU's redistributor is, sorted.
     #[expect(unsafe_code, reason = "a device is named by its address")]
     fn open_interrupt_controller(tree: &Tree<'static>) -> smp::Redistributors {
@@ -206,6 +206,19 @@ mod boot_story {
         controller.init_distributor().unwrap_or_else(|error| panic!("interrupt controller: {error}"));
         gic::install(controller);
         found
+    }
+
+    /// A rendezvous with nothing to do, where there was none: so that its timeline, and what the load counted before,
+    /// during and after it, mean the same in every run.
+    fn drill() -> bool {
+        match repaint::drill() {
+            Ok(measured) => story::tell_timeline(measured.kicked),
+            Err(refused) => {
+                story::error(format!("rendezvous without a repaint: {refused}"));
+                return false;
+            }
+        }
+        true
     }
 
     fn trust(args: &Bootargs<'_>) -> Trust {

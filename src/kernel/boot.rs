@@ -49,6 +49,11 @@ pub(crate) enum Parked {
     FaultEl2 = reason(*b"FLT2"),
     /// A fault on the emergency stack: while a fault in a fault handler was being reported.
     Nested = reason(*b"NEST"),
+    /// What x0 points at begins like a device tree and is not a usable one.
+    TreeMalformed = reason(*b"DTBX"),
+    /// The kernel panicked and knows no way to stop the machine; where it knew no console either, the console's early
+    /// ring has the text.
+    Panicked = reason(*b"PANC"),
     /// Parked by the kernel after a report, or as it ended.
     Ended = reason(*b"DONE"),
 }

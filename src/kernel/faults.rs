@@ -5,12 +5,14 @@
 
 extern crate alloc;
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use cleave::arch::{hint, timer};
 use cleave::paging::PhysAddr;
 use cleave::platform::bootargs::{Bootargs, Fault};
 use spin::Once;
 
-use crate::kernel::interrupts::RENDEZVOUS;
+use crate::kernel::interrupts::{self, RENDEZVOUS};
 use crate::kernel::lock::IrqLock;
 use crate::kernel::memory;
 use crate::kernel::percpu::this_cpu;
@@ -38,6 +40,25 @@ pub(crate) fn come_late() {
     let start = timer::count();
     while timer::count().wrapping_sub(start) < ticks {
         hint::wait_for_event();
+    }
+}
+
+/// Calls made by [`at_lock`].
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// With `fault=lock.call`: calls this CPU to the rendezvous while it holds a lock, at every lock there is. The call must
+/// not be taken before the lock is released: the interrupt's handler looks.
+pub(crate) fn at_lock() {
+    if ARGS.get().is_some_and(|args| args.injects(Fault::LockCall)) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        interrupts::call_myself();
+    }
+}
+
+/// Says how often [`at_lock`] called.
+pub(crate) fn tell_calls() {
+    if args().injects(Fault::LockCall) {
+        log::info!("called at {} locks, and taken behind each", CALLS.load(Ordering::Relaxed));
     }
 }
 
@@ -135,6 +156,5 @@ impl<F: cleave::paging::FrameSource> cleave::paging::FrameSource for Failing<'_,
 
 /// A second caller of the rendezvous, from inside the first: it must be refused.
 pub(crate) fn second_caller() -> Option<cleave::rendezvous::Refused> {
-    let host = crate::kernel::interrupts::ThisCpu;
-    RENDEZVOUS.run(&host, &this_cpu().own.slot, 1, 0, |_| ()).err()
+    RENDEZVOUS.run(&interrupts::ThisCpu, &this_cpu().own.slot, 1, 0, |_| ()).err()
 }

@@ -32,6 +32,7 @@ const PRIORITY: u8 = 0xa0;
 mod controller {
     use core::fmt;
 
+    use cleave::arch::cpu;
     use cleave::paging::VirtAddr;
     use cleave::platform::Affinity;
 
@@ -231,6 +232,14 @@ mod controller {
             match self {
                 Self::V2(gic) => gic.send_sgi(encoding::v2::others(sgi)),
                 Self::V3(gic) => gic.send_sgi(encoding::v3::others(sgi)),
+            }
+        }
+
+        /// Sends `sgi` to this CPU.
+        pub(crate) fn send_sgi_to_self(&self, sgi: Sgi) {
+            match self {
+                Self::V2(gic) => gic.send_sgi(encoding::v2::myself(sgi)),
+                Self::V3(gic) => gic.send_sgi(encoding::v3::one(Affinity::from_mpidr(cpu::mpidr()), sgi)),
             }
         }
 

@@ -23,6 +23,9 @@ pub(crate) static RENDEZVOUS: Rendezvous = Rendezvous::new();
 pub(crate) fn handle_irq() {
     let Some(controller) = gic::get() else { return };
     let Some(interrupt) = controller.acknowledge() else { return };
+    // What makes the rendezvous free of deadlocks: an interrupted CPU holds no lock, for locks mask interrupts.
+    let held = this_cpu().own.locks.load(Ordering::Relaxed);
+    assert!(held == 0, "interrupted with {held} locks held");
     let called = interrupt.is(CALL);
     let known = called || interrupt.is(WAKE);
     let id = interrupt.id();
@@ -40,6 +43,13 @@ pub(crate) fn handle_irq() {
 pub(crate) fn wake_others() {
     if let Some(controller) = gic::get() {
         controller.send_sgi_to_others(WAKE);
+    }
+}
+
+/// Calls this CPU to a rendezvous that nobody leads: it comes as soon as interrupts are open, and finds nothing.
+pub(crate) fn call_myself() {
+    if let Some(controller) = gic::get() {
+        controller.send_sgi_to_self(CALL);
     }
 }
 

@@ -17,6 +17,7 @@ use cleave::arch::{cpu, hint};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::kernel::guard::{self, Ban};
+use crate::kernel::{faults, percpu};
 
 /// No CPU: what [`IrqLock::owner`] holds while the lock is free.
 const NOBODY: u64 = 0;
@@ -83,6 +84,10 @@ impl<T> IrqLock<T> {
         let masked = interrupts::mask();
         let inner = self.inner.try_lock()?;
         self.owner.store(this_cpu(), Ordering::Relaxed);
+        if let Some(cpu) = percpu::try_this_cpu() {
+            cpu.own.locks.fetch_add(1, Ordering::Relaxed);
+            faults::at_lock();
+        }
         Some(IrqGuard { owner: &self.owner, inner, _masked: masked })
     }
 
@@ -108,6 +113,9 @@ pub(crate) struct IrqGuard<'a, T> {
 
 impl<T> Drop for IrqGuard<'_, T> {
     fn drop(&mut self) {
+        if let Some(cpu) = percpu::try_this_cpu() {
+            cpu.own.locks.fetch_sub(1, Ordering::Relaxed);
+        }
         // Before the release, or the next owner's name could be wiped out.
         self.owner.store(NOBODY, Ordering::Relaxed);
     }

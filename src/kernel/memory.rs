@@ -26,8 +26,8 @@ use crate::kernel::{guard, heap};
 
 /// The shape of the kernel's own tables.
 pub(crate) const GEOMETRY: Geometry = Geometry::K4_V48;
-/// Heap: 1 MiB, and 4 KiB for each CPU.
-const HEAP_BYTES: u64 = 1 << 20;
+/// The heap: what a report of some thousand CPUs takes.
+const HEAP_BYTES: u64 = 2 << 20;
 
 static REGIONS: Once<MemoryRanges> = Once::new();
 static LAYOUT: Once<Layout<'static>> = Once::new();
@@ -84,7 +84,7 @@ pub(crate) struct Painted {
 ///
 /// # Panics
 /// When the memory the device tree describes cannot be mapped: named on the console, nothing can go on without it.
-pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf, cpus: u64) -> Painted {
+pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf) -> Painted {
     let mapped = map.mapped().unwrap_or_else(|full| panic!("memory: {full}"));
     let free = map.free().unwrap_or_else(|full| panic!("memory: {full}"));
     let regions = REGIONS.call_once(|| mapped);
@@ -95,11 +95,19 @@ pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf, cpus: u64) -> Painted 
     let layout = LAYOUT.call_once(|| layout);
     let (painted, used) = first_paint(layout, largest, &free);
     make_frames(free, used);
-    let heap = (HEAP_BYTES + cpus * FRAME_SIZE).next_multiple_of(FRAME_SIZE);
-    map_new(VirtAddr(HEAP_AREA), heap).unwrap_or_else(|error| panic!("heap: {error}"));
-    // SAFETY: mapped just now, for good, on every CPU (the holding root shares the kernel half); nobody else has it.
-    unsafe { heap::init(VirtAddr(HEAP_AREA), heap as usize) }.unwrap_or_else(|error| panic!("heap: {error}"));
+    make_heap().unwrap_or_else(|error| panic!("heap: {error}"));
     painted
+}
+
+fn make_heap() -> Result<(), MapError> {
+    let address = VirtAddr(HEAP_AREA);
+    let mut frames = frames();
+    let memory = frames.allocate_adjacent(HEAP_BYTES / FRAME_SIZE).ok_or(MapError::OutOfFrames(address))?;
+    map_in(&mut frames, address, memory, Attributes::NORMAL)?;
+    drop(frames);
+    // SAFETY: mapped just now, for good, on every CPU (the holding root shares the kernel half); nobody else has it.
+    unsafe { heap::init(address, HEAP_BYTES as usize) }.unwrap_or_else(|error| panic!("heap: {error}"));
+    Ok(())
 }
 
 /// Paints with tables from one piece of free memory, which is reached through a temporary mapping: the linear map, by

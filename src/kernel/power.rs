@@ -165,7 +165,10 @@ mod ending {
         if take(PSCI_SMC) {
             Firmware::behind(Conduit::Smc).system_off();
         }
-        halt()
+        match verdict {
+            Verdict::Panic => boot::park(Parked::Panicked),
+            Verdict::Pass | Verdict::Fail => halt(),
+        }
     }
 
     /// Stops this CPU for good, asleep with interrupts masked.

@@ -5,36 +5,35 @@
 //! [`Repaint::in_window`] inside it. `docs/protocol.md` has each barrier and each failure.
 #![cfg(target_os = "none")]
 
+mod classic;
+mod fill;
+
 extern crate alloc;
 
-use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 
-use cleave::arch::{hint, timer};
-use cleave::linear_map::{
-    Fill, LargestLeaf, Layout, MapLock, OutOfMemory, PhysicalWindow, Pool, ShadowMap, Share, Skeleton, exchange,
-    free_tables, paint, split_in_window, tables_bound,
-};
-use cleave::paging::{
-    Attributes, Census, Descriptor, FrameSource, LeafCounts, PhysRange, Scope, TableMemory, VirtAddr, slot,
-};
-use cleave::platform::MemoryRanges;
-use cleave::platform::bootargs::{Fault, FillMode};
+use cleave::arch::timer;
+use cleave::linear_map::{Layout, MapLock, OutOfMemory, Pool, RootSpan, Skeleton, exchange, free_tables};
+use cleave::paging::{Census, Descriptor, LeafCounts, TableMemory, slot};
+use cleave::platform::bootargs::{Fault, FillMode, Task};
 use cleave::rendezvous::{Measured, Parked, Refused};
 
 use crate::kernel::image::Table;
-use crate::kernel::interrupts::{RENDEZVOUS, ThisCpu as Host, wake_others};
-use crate::kernel::percpu::{PerCpu, this_cpu};
+use crate::kernel::interrupts::{RENDEZVOUS, ThisCpu as Host};
+use crate::kernel::percpu::this_cpu;
 use crate::kernel::probe::{Plan, ProbingCpu};
 use crate::kernel::views::{ThisCpu, View};
 use crate::kernel::{faults, load, memory, probe, smp};
 
+pub(crate) use fill::{help, wants_help};
+
 /// Held from the reservation until the old tables are back.
 pub(crate) static MAP_LOCK: MapLock = MapLock::new();
-static FILL: Fill = Fill::new();
+
+/// More frames than are reserved and filled in a second.
+const MANY: u64 = 1 << 15;
 
 /// How often the rendezvous is tried.
 const ATTEMPTS: u32 = 3;
@@ -117,6 +116,9 @@ impl Repaint<'_> {
 
     fn reserve(&mut self, needed: u64) -> Result<Pool, OutOfMemory> {
         self.account.census = needed;
+        if needed > MANY {
+            log::info!("reserving {needed} frames for tables");
+        }
         let mut frames = memory::frames();
         let start = timer::count();
         let pool = match faults::args().fault_reserve() {
@@ -129,6 +131,14 @@ impl Repaint<'_> {
         self.account.reserve = Some(timer::count().wrapping_sub(start));
         self.account.reserved = pool.as_ref().map_or(0, Pool::frames);
         pool
+    }
+
+    /// Gives back what is left of a reservation.
+    fn give_back(&mut self, pool: Pool, unused: Unused) {
+        if unused == Unused::Defect && pool.frames() != 0 {
+            self.account.errors.push(format!("{} frames more reserved than used", pool.frames()));
+        }
+        pool.release(&View::LINEAR, &mut *memory::frames());
     }
 
     /// The default: a complete shadow before the window, and in the window an exchange of root entries.
@@ -148,14 +158,11 @@ impl Repaint<'_> {
             Table::ShadowRoot.phys(),
             &mut pool,
         );
-        self.fill(&skeleton);
+        let complete = self.fill(&skeleton);
         self.account.fill = Some(timer::count().wrapping_sub(start));
         self.account.used = skeleton.tables;
-        if pool.frames() != 0 {
-            self.account.errors.push(format!("{} frames more reserved than used", pool.frames()));
-            pool.release(&View::LINEAR, &mut *memory::frames());
-        }
-        if !FILL.is_complete() {
+        self.give_back(pool, Unused::Defect);
+        if !complete {
             // A CPU has claimed tables and does not finish them. It may still write to them, so they cannot be given
             // back: they are lost, and said to be.
             self.account.errors.push(format!("a CPU stopped while it filled tables: {} frames kept", skeleton.tables));
@@ -167,13 +174,11 @@ impl Repaint<'_> {
         for entry in layout.root_entries() {
             roots.store(slot(old, entry), roots.load(slot(live, entry)));
         }
-        let entries = layout.root_entries();
+        let span = RootSpan::of(layout, live, shadow);
         let repeat = smp::tlbi_repeat();
         let committed = self.gather(Commit {
-            plain: |everyone: &Parked<'_>| exchange(&roots, &ThisCpu, live, shadow, entries.clone(), repeat, everyone),
-            probing: |cpu: &ProbingCpu, everyone: &Parked<'_>| {
-                exchange(&roots, cpu, live, shadow, entries.clone(), repeat, everyone);
-            },
+            plain: |everyone: &Parked<'_>| exchange(&roots, &ThisCpu, span, repeat, everyone),
+            probing: |cpu: &ProbingCpu, everyone: &Parked<'_>| exchange(&roots, cpu, span, repeat, everyone),
         });
         // Outside the window again: the tables no walker reaches any more. After an abort those are the shadow's.
         let gone = if committed { old } else { shadow };
@@ -198,86 +203,10 @@ impl Repaint<'_> {
         }
     }
 
-    /// Fills the shadow's page tables with every CPU at hand.
-    fn fill(&mut self, skeleton: &Skeleton) {
-        for cpu in smp::online() {
-            cpu.own.chunks.store(0, Ordering::Relaxed);
-            cpu.own.filled.store(0, Ordering::Relaxed);
-        }
-        let me = this_cpu();
-        me.own.filled.store(skeleton.complete, Ordering::Relaxed);
-        FILL.open(self.layout, &ThisCpu, smp::online_count().into());
-        wake_others();
-        work(me, Share::Fair);
-        let patience = deadline();
-        let waited = |since: u64| timer::count().wrapping_sub(since) > patience;
-        let start = timer::count();
-        while FILL.is_open() && !waited(start) {
-            hint::wait_for_event();
-        }
-        // Whatever nobody came for.
-        work(me, Share::Everything);
-        let start = timer::count();
-        while !FILL.is_complete() && !waited(start) {
-            hint::wait_for_event();
-        }
-        FILL.close();
-    }
-
-    /// The classic form: the leader splits the broken map while everyone is parked.
-    fn in_window(&mut self) -> Ending {
-        let layout = self.layout;
-        let needed = self.census.tables_to_split(layout.geometry());
-        let mut pool = match self.reserve(needed) {
-            Ok(pool) => pool,
-            Err(missing) => return Ending::OutOfMemory(missing),
-        };
-        if let Err(missing) = paint_window(layout) {
-            pool.release(&View::LINEAR, &mut *memory::frames());
-            return Ending::OutOfMemory(missing);
-        }
-        let window =
-            PhysicalWindow { view: View::PHYSICAL, root: Table::WindowRoot.phys(), empty: Table::EmptyRoot.phys() };
-        let (roots, live, save) = (View::image(), Table::Root.phys(), Table::ShadowRoot.phys());
-        let repeat = smp::tlbi_repeat();
-        let pool_cell = core::cell::RefCell::new(&mut pool);
-        let (used, filled) = (core::cell::Cell::new(0), core::cell::Cell::new(None));
-        let committed = self.gather(Commit {
-            plain: |everyone: &Parked<'_>| {
-                let pool = &mut **pool_cell.borrow_mut();
-                let start = timer::count();
-                used.set(split_in_window(layout, &roots, &ThisCpu, live, save, &window, pool, repeat, everyone));
-                filled.set(Some(timer::count().wrapping_sub(start)));
-            },
-            probing: |cpu: &ProbingCpu, everyone: &Parked<'_>| {
-                let pool = &mut **pool_cell.borrow_mut();
-                let start = timer::count();
-                used.set(split_in_window(layout, &roots, cpu, live, save, &window, pool, repeat, everyone));
-                filled.set(Some(timer::count().wrapping_sub(start)));
-            },
-        });
-        self.account.fill = filled.get();
-        self.account.used = used.get();
-        this_cpu().own.filled.store(used.get(), Ordering::Relaxed);
-        if pool.frames() != 0 {
-            if committed {
-                self.account.errors.push(format!("{} frames more reserved than used", pool.frames()));
-            }
-            pool.release(&View::LINEAR, &mut *memory::frames());
-        }
-        let entries = identity(layout).map_or(0..0, |plan| plan.root_entries());
-        free_tables(layout.geometry(), &View::LINEAR, &roots, window.root, entries.clone(), &mut *memory::frames());
-        for entry in entries.chain(layout.root_entries()) {
-            roots.store(slot(window.root, entry), Descriptor::EMPTY);
-            roots.store(slot(save, entry), Descriptor::EMPTY);
-        }
-        self.finish(committed, 0)
-    }
-
     /// Gathers everyone and commits; tries again when somebody did not come in time. True when it was done.
     fn gather(&mut self, mut commit: Commit<impl FnMut(&Parked<'_>), impl FnMut(&ProbingCpu, &Parked<'_>)>) -> bool {
         let args = faults::args();
-        let selftest = args.asks_for(cleave::platform::bootargs::Task::Selftest);
+        let selftest = args.asks_for(Task::Selftest);
         while self.account.attempts < ATTEMPTS {
             self.account.attempts += 1;
             let (slot, cpus) = (&this_cpu().own.slot, smp::online_count());
@@ -290,14 +219,14 @@ impl Repaint<'_> {
                     () => Plan::Probe,
                 };
                 RENDEZVOUS.run(&Host, slot, cpus, deadline(), |everyone| {
-                    load::parked();
+                    begin_window();
                     (commit.probing)(&ProbingCpu::new(plan), everyone);
                 })
             } else if faults::any_in_window() {
                 let mut held = faults::hold();
                 let mut second = None;
                 let result = RENDEZVOUS.run(&Host, slot, cpus, deadline(), |everyone| {
-                    load::parked();
+                    begin_window();
                     faults::in_window(&mut held);
                     second = args.injects(Fault::RendezvousSecond).then(faults::second_caller).flatten();
                     (commit.plain)(everyone);
@@ -308,7 +237,7 @@ impl Repaint<'_> {
                 result
             } else {
                 RENDEZVOUS.run(&Host, slot, cpus, deadline(), |everyone| {
-                    load::parked();
+                    begin_window();
                     (commit.plain)(everyone);
                 })
             };
@@ -337,6 +266,36 @@ impl Repaint<'_> {
     }
 }
 
+mod marker {
+    #![allow(unsafe_code, reason = "a name for debuggers, and no frame")]
+
+    /// The first thing the leader does when every CPU is parked, in either form: a place for debuggers to stop at
+    /// (`break cleave_window`), and nothing else, since the window is counted in instructions.
+    // SAFETY: no other function has this name; returning is all it does.
+    #[unsafe(no_mangle)]
+    #[unsafe(naked)]
+    pub(super) extern "C" fn cleave_window() {
+        core::arch::naked_asm!("ret")
+    }
+}
+
+/// What every window begins with.
+#[inline(always)]
+fn begin_window() {
+    marker::cleave_window();
+    // From "during" to "after": nobody works on the load here.
+    load::parked();
+}
+
+/// What it means that reserved frames were not used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unused {
+    /// The census counted too many tables.
+    Defect,
+    /// There was no commit.
+    Expected,
+}
+
 /// The commit as the leader runs it, and as it runs with the self-test's probe in it.
 struct Commit<P, Q> {
     plain: P,
@@ -349,77 +308,12 @@ pub(crate) fn deadline() -> u64 {
     milliseconds.saturating_mul(timer::frequency()) / 1000
 }
 
-/// True while there are tables to fill that this CPU may still help with.
-pub(crate) fn wants_help() -> bool {
-    FILL.is_open() && FILL.share_left(this_cpu().own.chunks.load(Ordering::Relaxed))
-}
-
-/// Fills tables, if there is anything to fill.
-pub(crate) fn help(cpu: &PerCpu) {
-    if FILL.is_open() {
-        work(cpu, Share::Fair);
-    }
-}
-
-fn work(cpu: &PerCpu, share: Share) {
-    let map = ShadowMap {
-        layout: memory::layout(),
-        memory: View::LINEAR,
-        roots: View::image(),
-        live: Table::Root.phys(),
-        shadow: Table::ShadowRoot.phys(),
-    };
-    let mut mine = cpu.own.chunks.load(Ordering::Relaxed);
-    let tables = FILL.work(&map, &ThisCpu, share, &mut mine);
-    cpu.own.chunks.store(mine, Ordering::Relaxed);
-    cpu.own.filled.fetch_add(tables, Ordering::Relaxed);
-    if tables != 0 {
-        hint::send_event();
-    }
-}
-
-/// The plan of the physical window: everything the linear map has but the kernel's text and read-only data, at its
-/// physical address, for one address space (nG) and never executable.
-fn identity(layout: &Layout<'static>) -> Option<Layout<'static>> {
-    static REGIONS: spin::Once<MemoryRanges> = spin::Once::new();
-    let regions = REGIONS.call_once(|| {
-        let mut ranges = MemoryRanges::new();
-        for &region in layout.regions() {
-            // As many as the linear map has, and one more for the hole: the linear map's own set had room for more.
-            ranges.insert(region).ok();
-        }
-        ranges.remove(layout.alias()).ok();
-        ranges
-    });
-    let attributes = Attributes { scope: Scope::AddressSpace, ..Attributes::NORMAL };
-    Layout::new(layout.geometry(), VirtAddr(0), 1 << 47, regions.as_slice(), PhysRange::default(), attributes).ok()
-}
-
-/// Paints the physical window. Its tables are no part of the repaint's account: they come and go.
-fn paint_window(layout: &Layout<'static>) -> Result<(), OutOfMemory> {
-    let mut frames = memory::frames();
-    let available = frames.available();
-    let plan = identity(layout).ok_or(OutOfMemory { needed: 0, available })?;
-    let needed = tables_bound(&plan, LargestLeaf::Block);
-    if available < needed {
-        return Err(OutOfMemory { needed, available });
-    }
-    let root = Table::WindowRoot.phys();
-    let memory = crate::kernel::views::Split {
-        range: PhysRange::new(root, root.offset(4096)),
-        near: View::image(),
-        far: View::LINEAR,
-    };
-    paint(&plan, LargestLeaf::Block, &memory, &ThisCpu, &mut *frames, root)
-        .map(|_census| ())
-        .map_err(|_| OutOfMemory { needed, available })
-}
-
-/// A rendezvous with nothing to do, where there is no repaint: so that its timeline and the load's counters mean the
-/// same in every run.
-pub(crate) fn drill() -> (Option<Measured>, Cow<'static, str>) {
-    match RENDEZVOUS.run(&Host, &this_cpu().own.slot, smp::online_count(), deadline(), |_| load::parked()) {
-        Ok(((), measured)) => (Some(measured), Cow::Borrowed("")),
-        Err(refused) => (None, Cow::Owned(format!("rendezvous without a repaint: {refused}"))),
-    }
+/// A rendezvous with nothing to do.
+///
+/// # Errors
+/// As a rendezvous: when somebody did not come.
+pub(crate) fn drill() -> Result<Measured, Refused> {
+    RENDEZVOUS
+        .run(&Host, &this_cpu().own.slot, smp::online_count(), deadline(), |_| begin_window())
+        .map(|((), measured)| measured)
 }

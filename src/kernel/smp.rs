@@ -16,7 +16,7 @@ use cleave::arch::midr::Midr;
 use cleave::arch::{barrier, cache, cpu, hint, interrupts, mmu, timer};
 use cleave::linear_map::{BbmLevel, EntryLevel};
 use cleave::paging::{TlbiRepeat, VirtAddr};
-use cleave::platform::{Affinity, Conduit, EnableMethod, Tree};
+use cleave::platform::{Affinity, Conduit, CpuError, EnableMethod};
 use cleave::rendezvous::Slot as Timeline;
 use spin::Once;
 
@@ -61,6 +61,8 @@ pub(crate) struct Own {
     pub(crate) chunks: AtomicU64,
     /// Tables it filled.
     pub(crate) filled: AtomicU64,
+    /// Locks it holds.
+    pub(crate) locks: AtomicU64,
     /// Whether it has come late once already (fault injection).
     pub(crate) was_late: Flag,
     /// Why it is [`State::Unusable`]: the GIC's error.
@@ -80,6 +82,7 @@ impl Own {
             load: load::Counters::new(),
             chunks: AtomicU64::new(0),
             filled: AtomicU64::new(0),
+            locks: AtomicU64::new(0),
             was_late: Flag::new(),
             unusable: Once::new(),
         }
@@ -185,12 +188,18 @@ pub(crate) fn tlbi_repeat() -> TlbiRepeat {
 /// Where each CPU's redistributor is; empty with GICv2.
 pub(crate) type Redistributors = Vec<(Affinity, VirtAddr)>;
 
-/// Gives the boot CPU its block and its interrupts. `id`: its number in the tree.
+/// A CPU as the device tree has it, or why it cannot be told.
+pub(crate) type Found = Result<cleave::platform::Cpu<'static>, CpuError<'static>>;
+
+/// Gives the boot CPU its block and its interrupts.
 ///
 /// # Panics
-/// When its interrupts cannot be set up: nothing else would work.
-pub(crate) fn init_boot_cpu(id: usize, entry_level: u64, redistributors: &Redistributors) {
+/// When the tree does not have it, or its interrupts cannot be set up: nothing else would work.
+pub(crate) fn init_boot_cpu(cpus: &[Found], entry_level: u64, redistributors: &Redistributors) {
     let mpidr = cpu::mpidr();
+    let me = Affinity::from_mpidr(mpidr);
+    let found = cpus.iter().flatten().find(|cpu| cpu.affinity == me);
+    let id = found.unwrap_or_else(|| panic!("the device tree does not have the CPU this runs on, {me}")).id;
     let block = PerCpu::new(id, mpidr, crate::kernel::image::boot_slot());
     // SAFETY: the boot slot is part of the image and this CPU's alone; its block is written here, once.
     unsafe {
@@ -218,13 +227,10 @@ fn init_interrupts(own: &Own) -> Result<(), gic::GicError> {
 }
 
 /// Starts every other CPU of the tree and waits until each is at work or its time is over.
-///
-/// # Panics
-/// When the tree's CPUs do not include the one this runs on.
-pub(crate) fn start_others(tree: &Tree<'static>, conduit: Option<Conduit>, redistributors: &Redistributors) {
+pub(crate) fn start_others(cpus: Vec<Found>, conduit: Option<Conduit>, redistributors: &Redistributors) {
     let mut list = Vec::new();
     let me = Affinity::from_mpidr(cpu::mpidr());
-    for found in tree.cpus() {
+    for found in cpus {
         list.push(match found {
             Ok(found) if found.affinity == me => {
                 Cpu { id: found.id, affinity: me, method: Some(Method::Boot), block: Some(this_cpu()), error: None }

@@ -3,8 +3,6 @@
 //! It cannot fail, allocate, log or block, and it gets no view through the linear map. Two ways: exchanging the root
 //! entries for a shadow's (a constant number of steps), or the classic one, which splits the broken map in place.
 
-use core::ops::Range;
-
 use super::layout::Layout;
 use super::pool::Pool;
 use crate::paging::{
@@ -12,7 +10,26 @@ use crate::paging::{
 };
 use crate::rendezvous::Parked;
 
-/// Exchanges the root entries `entries` of the live map for those of the shadow, by break-before-make.
+/// The root entries of a linear map, in the live root and in the shadow's: what the commit exchanges. Worked out before
+/// the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RootSpan {
+    live: PhysAddr,
+    shadow: PhysAddr,
+    entries: usize,
+}
+
+impl RootSpan {
+    /// The entries of `layout` in the tables `live` and `shadow`.
+    #[must_use]
+    pub fn of(layout: &Layout<'_>, live: PhysAddr, shadow: PhysAddr) -> Self {
+        let entries = layout.root_entries();
+        Self { live: slot(live, entries.start), shadow: slot(shadow, entries.start), entries: entries.len() }
+    }
+}
+
+/// Exchanges the root entries of the live map for those of the shadow, by break-before-make. The old entries are gone
+/// then: who wants to give the old tables back has copied them before.
 ///
 /// `roots` reaches both roots and lies outside the linear map. Every CPU is parked, so nobody uses what is broken; the
 /// shadow is complete and visible to walkers (its fillers did DSB ISHST, and the caller acquired their word).
@@ -20,18 +37,16 @@ use crate::rendezvous::Parked;
 pub fn exchange<R: TableMemory, C: Cpu>(
     roots: &R,
     cpu: &C,
-    live: PhysAddr,
-    shadow: PhysAddr,
-    entries: Range<usize>,
+    span: RootSpan,
     repeat: TlbiRepeat,
     _everyone: &Parked<'_>,
 ) {
-    for entry in entries.clone() {
-        roots.store(slot(live, entry), Descriptor::EMPTY);
+    for entry in 0..span.entries {
+        roots.store(slot(span.live, entry), Descriptor::EMPTY);
     }
     invalidate_everywhere(cpu, repeat);
-    for entry in entries {
-        roots.store(slot(live, entry), roots.load(slot(shadow, entry)));
+    for entry in 0..span.entries {
+        roots.store(slot(span.live, entry), roots.load(slot(span.shadow, entry)));
     }
     make_visible(cpu);
 }

@@ -11,6 +11,7 @@
 
 mod commit;
 mod decide;
+mod fill;
 mod layout;
 mod lock;
 mod paint;
@@ -21,11 +22,12 @@ mod shadow;
 #[cfg(test)]
 mod tests;
 
-pub use commit::{PhysicalWindow, exchange, split_in_window};
+pub use commit::{PhysicalWindow, RootSpan, exchange, split_in_window};
 pub use decide::{Action, BbmLevel, Decision, EntryLevel, Reason, Trust, Wish, decide};
+pub use fill::{Fill, ShadowMap, Share};
 pub use layout::{Layout, LayoutError};
 pub use lock::{Busy, MapLock, MapLockGuard};
 pub use paint::{LargestLeaf, PaintError, paint, tables_bound};
 pub use pool::{OutOfMemory, Pool};
 pub use retire::free_tables;
-pub use shadow::{Fill, ShadowMap, Share, Skeleton};
+pub use shadow::Skeleton;

@@ -9,10 +9,11 @@ use crate::paging::{Descriptor, FrameSource, PhysAddr, TableMemory};
 
 /// Frames that were reserved and not yet used. Only [`Pool::reserve`] makes one, and it must be emptied: by use, or
 /// by [`Pool::release`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[must_use = "reserved frames are lost unless they are used or released"]
 pub struct Pool {
-    head: Option<PhysAddr>,
+    /// The address of the first frame, or [`END`]: as it stands in the frames, so that taking one is a load and no more.
+    head: Descriptor,
     frames: u64,
 }
 
@@ -53,7 +54,7 @@ impl Pool {
             memory.store(frame, next);
             next = Descriptor(frame.0);
         });
-        let pool = Self { head: (next != END).then_some(PhysAddr(next.0)), frames: granted };
+        let pool = Self { head: next, frames: granted };
         if granted < needed {
             pool.release(memory, frames);
             return Err(OutOfMemory { needed, available: granted });
@@ -73,16 +74,16 @@ impl Pool {
     /// When it is empty: the census was wrong, which is a defect.
     #[inline]
     pub fn take<M: TableMemory>(&mut self, memory: &M) -> PhysAddr {
-        let Some(frame) = self.head else { panic!("the census counted too few tables") };
-        let next = memory.load(frame);
-        self.head = (next != END).then_some(PhysAddr(next.0));
+        assert!(self.head != END, "the census counted too few tables");
+        let frame = PhysAddr(self.head.0);
+        self.head = memory.load(frame);
         self.frames -= 1;
         frame
     }
 
     /// Gives every frame back.
     pub fn release<M: TableMemory, F: FrameSource>(mut self, memory: &M, frames: &mut F) {
-        while self.head.is_some() {
+        while self.head != END {
             frames.free(self.take(memory));
         }
     }

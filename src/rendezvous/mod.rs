@@ -194,11 +194,13 @@ impl Rendezvous {
             return Err(refused);
         }
         let everyone = Parked { cpus, everyone: PhantomData };
+        // Worked out in front of the window, which is counted in instructions.
+        let release = State { generation, phase: Phase::Release, arrived: 0, masked: cpus - 1 };
+        let release = core::hint::black_box(release.pack());
         let began = host.ticks();
         let result = function(&everyone);
-        let release = State { generation, phase: Phase::Release, arrived: 0, masked: cpus - 1 };
         // Nobody else changes the word in Run. Release: what the function did comes before any CPU that sees this.
-        self.state.store(release.pack(), Ordering::Release);
+        self.state.store(release, Ordering::Release);
         let ended = host.ticks();
         host.kick_others();
         slot.released(ended);

@@ -3,8 +3,16 @@
 use crate::{
     elf::symbol,
     gdb::{Machine, PC},
+    image::image,
     qemu::Boot,
     words::{PARK, reason},
+};
+use std::{
+    env,
+    io::Write,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 
 /// QEMU's virt machine: where memory starts, and where its loader puts the tree of a machine with 128M or more.
@@ -70,7 +78,7 @@ fn a_device_tree_in_nowhere_parks_the_cpu_with_the_fault() {
 }
 
 /// A tree that has the magic and is cut short, or claims to be endless, is refused once the kernel can look at all
-/// of it: there is no console yet, so the CPU parks or halts, and nothing else runs.
+/// of it: there is no console yet, so the CPU parks with the reason.
 #[test]
 fn a_malformed_device_tree_never_boots() {
     // totalsize is at offset 4, off_dt_struct at 8, off_dt_strings at 12, all big endian.
@@ -82,5 +90,35 @@ fn a_malformed_device_tree_never_boots() {
         machine.write(TREE + at, &value.to_be_bytes());
         let halted = machine.halts();
         assert!(halted, "offset {at} of the tree = {value:#x}: still running\n{}", machine.console());
+        let found = u32::try_from(machine.register(0)).unwrap_or_default().to_be_bytes();
+        assert_eq!(found, reason::TREE_MALFORMED, "offset {at} of the tree = {value:#x}\n{}", machine.console());
     }
+}
+
+/// A loader that leaves the CPU at EL3 has not done its part. A kernel that ran on would do so with the secure state's
+/// registers unset; it parks with the reason.
+#[test]
+fn entry_at_el3_parks_the_cpu_with_the_reason() {
+    // Without `-kernel`, and with EL3 there, QEMU starts the CPU at the image's first instruction at EL3.
+    let loader = format!("loader,file={},addr=0x40200000,force-raw=on,cpu-num=0", image().display());
+    let chosen = env::var_os("QEMU").filter(|path| !path.is_empty());
+    let mut qemu = Command::new(chosen.unwrap_or_else(|| "qemu-system-aarch64".into()))
+        .args(["-machine", "virt,secure=on,gic-version=3", "-cpu", "cortex-a72", "-m", "256M", "-nic", "none"])
+        .args(["-display", "none", "-serial", "none", "-monitor", "stdio", "-device", &loader])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("QEMU starts");
+    sleep(Duration::from_secs(2));
+    let monitor = qemu.stdin.take().expect("a pipe");
+    // QEMU ends with `quit`; should it not, closing the pipe and killing it below ends it.
+    let asked = { &monitor }.write_all(b"info registers\nquit\n");
+    sleep(Duration::from_secs(1));
+    drop(monitor);
+    let _ = qemu.kill();
+    let output = qemu.wait_with_output().expect("QEMU's output");
+    let text = String::from_utf8_lossy(&output.stdout);
+    asked.expect("the monitor listens");
+    let expected = format!("X00={:016x}", u32::from_be_bytes(reason::EL3));
+    assert!(text.contains(&expected), "{expected} is not in\n{text}");
 }

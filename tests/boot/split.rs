@@ -3,7 +3,7 @@
 //! What fails these: any patch to the repaint that leaves a block, miscounts a table, lets a CPU go early or disturbs
 //! the load; `fault=load.flip` and `fault=audit.flip` show that the checks behind `passed` can fail (`faults.rs`).
 
-use crate::qemu::Boot;
+use crate::{qemu::Boot, words::TWICE};
 
 /// One test for each boot, since boots run in parallel and a failure should name its machine.
 macro_rules! splits {
@@ -39,6 +39,26 @@ splits! {
     eight_cpus_are_split_in_the_window: Boot::on("cortex-a72").smp(8).word("fill=window");
     thirty_two_cpus_are_split: Boot::on("cortex-a72").smp(32).mem("3G");
     thirty_two_cpus_are_split_in_the_window: Boot::on("cortex-a53").smp(32).el(2).word("fill=window");
+}
+
+/// A GICv3 has room for any number of CPUs, behind more than one region of redistributors from 124 on. A table of fixed
+/// size fails this.
+#[test]
+fn many_cpus_are_split() {
+    for cpus in [64, 160] {
+        Boot::on("cortex-a72").smp(cpus).run().passed().split();
+    }
+}
+
+/// On a core whose broadcast invalidation may complete early it is done twice, on others once. A list that lacks the
+/// core, or has every core, fails this; that both are done is in the event logs of the library's tests.
+#[test]
+fn invalidations_are_repeated_where_a_core_needs_it() {
+    for (cpu, twice) in [("cortex-a72", false), ("cortex-a53", false), ("cortex-a55", true), ("cortex-a76", true)] {
+        let run = Boot::on(cpu).mem("128M").smp(2).run();
+        run.passed().split();
+        run.claim(run.console.contains(TWICE) == twice, format_args!("repeated: not {twice}"));
+    }
 }
 
 // Sizes of memory: without a gigabyte block, with some, with an odd end, and large.

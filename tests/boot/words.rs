@@ -20,6 +20,8 @@ pub(crate) mod fault {
     pub(crate) const PSCI_INVALID: &str = "cpu1.psci:-2";
     /// `CPU_ON` of CPU 3 answers `INTERNAL_FAILURE`.
     pub(crate) const PSCI_INTERNAL: &str = "cpu3.psci:-6";
+    /// Whoever takes a lock is called to the rendezvous.
+    pub(crate) const LOCK_CALL: &str = "lock.call";
     /// A byte of the load's memory changes.
     pub(crate) const LOAD_FLIP: &str = "load.flip";
     /// A leaf changes before the audit.
@@ -76,6 +78,9 @@ pub(crate) const PROBE_FOLLOWER: &str = "probe on a follower: faulted";
 /// In `errors` when it did not.
 pub(crate) const PROBE_FAILED: &str = "probe";
 
+/// On the console where some core's broadcast invalidations may complete early.
+pub(crate) const TWICE: &str = "broadcast invalidations are done twice";
+
 /// The label at which a CPU ends that cannot go on, with the reason in x0.
 pub(crate) const PARK: &str = "cleave_park";
 
@@ -87,6 +92,10 @@ pub(crate) mod reason {
     pub(crate) const TREE_ALIGN: [u8; 4] = *b"DTBA";
     /// x0 points at something else.
     pub(crate) const TREE_MAGIC: [u8; 4] = *b"DTBM";
+    /// x0 points at something that has the magic and is no usable tree.
+    pub(crate) const TREE_MALFORMED: [u8; 4] = *b"DTBX";
+    /// Entered at EL3.
+    pub(crate) const EL3: [u8; 4] = *b"EL3!";
     /// A fault before the MMU was on.
     pub(crate) const FAULT_EL1: [u8; 4] = *b"FLT1";
 }

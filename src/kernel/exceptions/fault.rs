@@ -9,7 +9,9 @@ use super::Frame;
 use super::backtrace::backtrace;
 use crate::kernel::console::emergency_print;
 use crate::kernel::image::{Section, boot_slot};
-use crate::kernel::layout::{AREA_BYTES, DEVICE_AREA, LINEAR_BASE, LINEAR_BYTES, Part, Slot, Spot, TEMPORARY_AREA};
+use crate::kernel::layout::{
+    AREA_BYTES, DEVICE_AREA, HEAP_AREA, LINEAR_BASE, LINEAR_BYTES, Part, Slot, Spot, TEMPORARY_AREA,
+};
 use crate::kernel::percpu;
 use crate::kernel::power::{self, PanicEntry, Verdict};
 
@@ -51,6 +53,8 @@ pub(super) enum Place {
     Devices,
     /// The temporary area.
     Temporary,
+    /// The heap.
+    Heap,
     /// The first page: a null pointer and a bit.
     Null,
     /// Nothing the kernel knows.
@@ -81,6 +85,8 @@ impl Place {
             Self::LinearMap
         } else if within(DEVICE_AREA, AREA_BYTES) {
             Self::Devices
+        } else if within(HEAP_AREA, AREA_BYTES) {
+            Self::Heap
         } else if within(TEMPORARY_AREA, AREA_BYTES) {
             Self::Temporary
         } else if address.0 < 0x1000 {
@@ -106,6 +112,7 @@ impl fmt::Display for Place {
             Self::LinearMap => f.write_str("the linear map"),
             Self::Devices => f.write_str("the device area"),
             Self::Temporary => f.write_str("the temporary area"),
+            Self::Heap => f.write_str("the heap's area"),
             Self::Null => f.write_str("a null pointer"),
             Self::Elsewhere => f.write_str("nothing the kernel maps"),
         }

@@ -1,5 +1,7 @@
 //! The numbers the GIC understands: affinities, SGI registers, acknowledged values. Portable.
 
+use cleave::platform::Affinity;
+
 /// A software-generated interrupt: a number from 0 to 15.
 ///
 /// Firmware tends to keep 8 to 15 for the secure world; the kernel's are below.
@@ -38,6 +40,11 @@ pub(crate) mod v2 {
         0b01 << 24 | sgi.number() as u32
     }
 
+    /// GICD_SGIR: TargetListFilter 0b10, to the sender alone.
+    pub(crate) const fn myself(sgi: Sgi) -> u32 {
+        0b10 << 24 | sgi.number() as u32
+    }
+
     /// The interrupt's number in `raw`, read from GICC_IAR. Bits 12:10 name the CPU that sent an SGI and are not part
     /// of it (4.4.4).
     pub(crate) const fn acknowledged(raw: u32) -> Option<u32> {
@@ -57,13 +64,25 @@ pub(crate) mod v2 {
 
 /// GICv3.
 pub(crate) mod v3 {
-    use super::Sgi;
+    use super::{Affinity, Sgi};
 
     const INTID_SHIFT: u32 = 24;
 
     /// ICC_SGI1R_EL1 (IHI 0069H): IRM, to all but the sender.
     pub(crate) const fn others(sgi: Sgi) -> u64 {
         1 << 40 | (sgi.number() as u64) << INTID_SHIFT
+    }
+
+    /// ICC_SGI1R_EL1: to the CPU `to`. The target list has 16 bits for Aff0; above that RS, bits 47:44, says which 16
+    /// are meant, which only a GIC with a CPU there implements.
+    pub(crate) const fn one(to: Affinity, sgi: Sgi) -> u64 {
+        let [aff0, aff1, aff2, aff3] = to.packed().to_le_bytes();
+        (aff3 as u64) << 48
+            | (aff0 as u64 / 16) << 44
+            | (aff2 as u64) << 32
+            | (sgi.number() as u64) << INTID_SHIFT
+            | (aff1 as u64) << 16
+            | 1 << (aff0 % 16)
     }
 
     /// The interrupt's number in `raw`, read from ICC_IAR1_EL1.
@@ -82,6 +101,15 @@ mod tests {
     fn a_broadcast_never_reaches_the_sender() {
         assert_eq!(v2::others(KICK), 0x0100_0001);
         assert_eq!(v3::others(KICK), 0x100_0100_0000);
+    }
+
+    #[test]
+    fn a_targeted_sgi_names_one_cpu() {
+        assert_eq!(v2::myself(KICK), 0x0200_0001);
+        assert_eq!(v3::one(Affinity::from_mpidr(0x8000_0003), KICK), 0x0100_0008);
+        assert_eq!(v3::one(Affinity::from_mpidr(0x0000_0105), KICK), 0x0101_0020);
+        assert_eq!(v3::one(Affinity::from_mpidr(0x21), KICK), 2 << 44 | 1 << 24 | 1 << 1);
+        assert_eq!(v3::one(Affinity::from_mpidr(0x02_0003_0400), Sgi::new(7)), 0x0002_0003_0704_0001);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, PhysicalWindow, Pool, ShadowMap, Share, Skeleton};
+use crate::linear_map::{Fill, LargestLeaf, PhysicalWindow, Pool, RootSpan, ShadowMap, Share, Skeleton};
 use crate::linear_map::{exchange, free_tables, paint, split_in_window};
 use crate::paging::fake::{FakeCpu, FakeMemory};
 use crate::paging::{
@@ -71,7 +71,7 @@ fn split_ahead(world: &mut World, before: &[Leaf]) {
     }
     let entries = layout.root_entries();
     parked(|everyone| {
-        exchange(&roots(&world.memory), &world.cpu, LIVE, SHADOW, entries.clone(), TlbiRepeat::Once, everyone);
+        exchange(&roots(&world.memory), &world.cpu, RootSpan::of(&layout, LIVE, SHADOW), TlbiRepeat::Once, everyone);
     });
     let old = free_tables(geometry, &tables(&world.memory), &roots(&world.memory), SAVE, entries, &mut world.frames);
     assert_eq!(old, world.census.tables);
@@ -270,7 +270,7 @@ fn the_frame_allocator_has_all_but_the_growth_afterwards() {
     for entry in entries.clone() {
         memory.store(slot(SAVE, entry), memory.load(slot(LIVE, entry)));
     }
-    parked(|everyone| exchange(&memory, &cpu, LIVE, SHADOW, entries.clone(), TlbiRepeat::Twice, everyone));
+    parked(|everyone| exchange(&memory, &cpu, RootSpan::of(&layout, LIVE, SHADOW), TlbiRepeat::Twice, everyone));
     let returned = free_tables(geometry, &memory, &memory, SAVE, entries, &mut frames);
     assert_eq!(returned, census.tables);
     // The alias keeps the only gibibyte from being one block.

@@ -2,7 +2,7 @@
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, PhysicalWindow, Pool, ShadowMap, Share, Skeleton};
+use crate::linear_map::{Fill, LargestLeaf, PhysicalWindow, Pool, RootSpan, ShadowMap, Share, Skeleton};
 use crate::linear_map::{exchange, split_in_window};
 use crate::paging::fake::{Event, FakeCpu};
 use crate::paging::{Descriptor, PhysAddr, PhysRange, TableMemory, TlbiRepeat, slot};
@@ -36,7 +36,7 @@ fn exchanged(plan: &Plan, repeat: TlbiRepeat) -> (Vec<Event>, [Descriptor; 2]) {
     fill.work(&map, &world.cpu, Share::Everything, &mut 0);
     world.cpu.take();
     let view = roots(&world.memory).logged(&world.cpu);
-    parked(|everyone| exchange(&view, &world.cpu, LIVE, SHADOW, layout.root_entries(), repeat, everyone));
+    parked(|everyone| exchange(&view, &world.cpu, RootSpan::of(&layout, LIVE, SHADOW), repeat, everyone));
     (world.cpu.take(), [0, 1].map(|entry| world.memory.load(slot(SHADOW, entry))))
 }
 

@@ -32,6 +32,8 @@ pub enum Fault {
     },
     /// `load.flip`: a bit of the load's memory is changed.
     LoadFlip,
+    /// `lock.call`: a CPU that takes a lock is called to the rendezvous, at every lock.
+    LockCall,
     /// `rendezvous.second`: a second caller while a rendezvous runs.
     RendezvousSecond,
     /// `window.touch`: the linear map is touched inside the window.
@@ -59,8 +61,9 @@ pub enum Fault {
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 13] = [
+const PLAIN: [(&str, Fault); 14] = [
     ("load.flip", Fault::LoadFlip),
+    ("lock.call", Fault::LockCall),
     ("rendezvous.second", Fault::RendezvousSecond),
     ("window.touch", Fault::WindowTouch),
     ("ban.alloc", Fault::BanAlloc),

@@ -9,7 +9,7 @@
 //!
 //! - [`linear_map`]: the subject. Paint the map, decide whether it must be split, reserve, build the shadow, exchange it, give
 //!   the old tables back.
-//! - [`rendezvous`]: gather every CPU, run one function on the leader while all stand still, let all go; or call it off.
+//! - [`rendezvous`]: bring every CPU to a stop, let one of them act, let all go; or call it off.
 //! - [`platform`]: what the device tree says.
 //! - [`paging`]: translation tables as data, and the seam to the machine.
 //! - [`arch`]: one function for each instruction, on the device; what the hardware encodes, everywhere.

@@ -13,7 +13,7 @@ export GDB GDB_PORT
 
 NOT_BUILT := soak mutants watch litmus monitor bench rpi4
 
-.PHONY: help setup build image run debug test check doc clean $(NOT_BUILT)
+.PHONY: help setup build image run figures debug test check doc clean $(NOT_BUILT)
 
 help:
 	@cat scripts/help.txt
@@ -32,6 +32,11 @@ image: build
 run: build
 	@scripts/setup run
 	@scripts/qemu $(ELF)
+
+# Counted boots, for docs/figures.md. Measurements of a machine are `make bench`'s business, not this one's.
+figures: build
+	@scripts/setup run
+	@scripts/figures $(if $(WRITE),--write) $(ELF)
 
 debug: build
 	@scripts/setup $(if $(filter none,$(GDB)),run,debug)

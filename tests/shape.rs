@@ -30,10 +30,12 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display())) {
         let path = entry.expect("a directory entry").path();
         let skipped = path.file_name().is_some_and(|name| SKIPPED.iter().any(|skipped| name == *skipped));
+        // `.git` is a file in a worktree of its own.
+        if skipped {
+            continue;
+        }
         if path.is_dir() && !path.is_symlink() {
-            if !skipped {
-                found.extend(files(&path));
-            }
+            found.extend(files(&path));
         } else if path.is_file() {
             found.push(path);
         }

@@ -1,4 +1,5 @@
-//! Who this CPU is.
+//! Who this CPU is: the ID registers, read on the CPU that asks. What their fields mean is [`super::features`]'s and
+//! [`super::midr`]'s.
 
 use tock_registers::interfaces::Readable;
 

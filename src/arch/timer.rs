@@ -1,5 +1,6 @@
-//! The virtual counter and its timer (DDI 0487, "The Generic Timer in AArch64 state"). CNTVOFF_EL2 is 0 (boot/el2.S), so it is the physical counter, or
-//! what the hypervisor makes of it.
+//! The virtual counter and its timer (DDI 0487, "The Generic Timer in AArch64 state").
+//!
+//! CNTVOFF_EL2 is 0 (boot/el2.S), so it is the physical counter, or what the hypervisor makes of it.
 #![allow(unsafe_code, reason = "the ordered read is inline assembly")]
 
 use core::arch::asm;

@@ -1,4 +1,8 @@
 //! Memory: painting the linear map for the first time, the frame allocator, the heap, and mappings of the kernel half.
+//!
+//! The order is forced: the map is painted before there is an allocator, with tables from one piece of free memory; the
+//! allocator's bitmap lies in the map; the heap is made of its frames, in the kernel half, where it can be reached while
+//! the map is broken.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "frames become slices, and the heap gets its memory")]
 

@@ -1,4 +1,8 @@
 //! The repaint: from the reservation to the old tables' return, with everything that can go wrong before the commit.
+//!
+//! The steps are the library's ([`cleave::linear_map`]); here they meet this kernel's views, frames, CPUs and boot
+//! arguments. Two ways share everything but when tables are filled: [`Repaint::ahead`] before the window,
+//! [`Repaint::in_window`] inside it. `docs/protocol.md` has each barrier and each failure.
 #![cfg(target_os = "none")]
 
 mod classic;

@@ -1,4 +1,7 @@
 //! What the linear map is to look like: which memory, at which address, and which part of it is the kernel's alias.
+//!
+//! The plan is checked once, here; who has a [`Layout`] may rely on sorted, aligned regions that fit. It says nothing of
+//! leaf sizes: those are the painter's, and the only thing about the map that changes later.
 
 use core::fmt;
 use core::ops::Range;

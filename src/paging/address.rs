@@ -1,7 +1,7 @@
 //! Addresses and ranges, as types that cannot be mixed up.
 //!
 //! Only the arithmetic that makes sense is there: a physical address never becomes a virtual one by a cast,
-//! but through the view of memory that says where it is mapped ([`crate::paging::View`]).
+//! but through a view of memory that knows where it is mapped ([`crate::paging::TableMemory`]).
 
 use core::fmt;
 

@@ -1,4 +1,7 @@
 //! Walking a tree of tables: every non-empty descriptor, or the way to one address.
+//!
+//! It reads what is in memory. What a TLB still holds is another question, which only the MMU answers
+//! ([`crate::arch::translate`]). Nobody may change the tree meanwhile.
 
 use super::address::{PhysAddr, VirtAddr};
 use super::descriptor::{Descriptor, Kind};

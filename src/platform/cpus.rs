@@ -1,4 +1,7 @@
 //! The CPUs that the tree lists, in its order, and how each is started.
+//!
+//! A CPU whose node is wrong is an error with its number, not a missing one: the report has every CPU of the tree. Which
+//! methods can be used is the kernel's to say.
 
 use core::fmt;
 

@@ -1,4 +1,5 @@
-//! What the tree says of itself: the machine's name, and the words of the boot loader.
+//! What the tree says of itself: the machine's name, and the words of the boot loader. For people and for the report; no
+//! decision hangs on a name.
 
 use super::nodes::{self, BadProperty, PropertyFault};
 use super::tree::Tree;

@@ -1,4 +1,7 @@
 //! Which memory there is, which of it must not be mapped, and which may be mapped but not given away.
+//!
+//! The difference matters: a CPU may speculate into whatever is mapped cacheable, so `no-map` memory is a hole in the linear
+//! map, while an initrd, the tree itself and a spin-table's page are ordinary memory that nobody gives away.
 
 use core::fmt;
 

@@ -1,4 +1,6 @@
 //! Firmware's power interface: which instruction calls it.
+//!
+//! Only the tree knows. The wrong one of HVC and SMC is undefined, or hangs, so nothing here guesses.
 
 use core::fmt;
 use core::ops::ControlFlow;

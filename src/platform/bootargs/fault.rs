@@ -11,12 +11,12 @@ pub enum Fault {
         /// The number of the frame.
         frame: usize,
     },
-    /// `cpuN.absent`: the CPU never comes to the rendezvous.
+    /// `cpuN.absent`: the CPU is started and never checks in.
     CpuAbsent {
         /// The CPU.
         cpu: usize,
     },
-    /// `cpuN.late:MS`: the CPU comes late.
+    /// `cpuN.late:MS`: the CPU comes late to the first rendezvous it is called to.
     CpuLate {
         /// The CPU.
         cpu: usize,
@@ -30,7 +30,7 @@ pub enum Fault {
         /// The code, negative for an error.
         code: i32,
     },
-    /// `load.flip`: a byte of the load's memory is changed.
+    /// `load.flip`: a bit of the load's memory is changed.
     LoadFlip,
     /// `lock.call`: a CPU that takes a lock is called to the rendezvous, at every lock.
     LockCall,
@@ -52,7 +52,7 @@ pub enum Fault {
     StackOverflow,
     /// `probe.notlbi`: the TLB invalidation is left out of the window, with `selftest`.
     ProbeNoTlbi,
-    /// `wx`: a page that is writable and executable.
+    /// `wx`: a leaf of the linear map becomes writable and executable, before the audit.
     Wx,
     /// `audit.flip`: a leaf is changed before the audit.
     AuditFlip,

@@ -11,18 +11,23 @@ the address the loader chose, so that early code has names and lines too. `make 
 does all of this by itself.
 """
 import os
+import sys
 
 import gdb
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import image
+
 ENTRY = "_start"
 
 # Names for `cleave break`: the symbol, and what it means to be there.
 PLACES = {
     "entry": (ENTRY, "first instruction, MMU off"),
     "main": ("kernel_main", "first Rust in the upper half"),
+    "gather": ("cleave_gather", "a CPU was called to a rendezvous and is about to arrive"),
     "window": ("cleave_window", "inside the rendezvous window, on the leader"),
-    "panic": ("__rustc::rust_begin_unwind", "the panic handler"),
+    "release": ("cleave_release", "a CPU goes on, the leader first"),
+    "panic": ("*rust_begin_unwind", "the panic handler"),
 }
 
 # QEMU's stub in front of an arm64 image: `ldr x0, .+24` first, the kernel's entry at byte 32.
@@ -30,9 +35,22 @@ STUB_FIRST = 0x580000C0
 STUB_ENTRY_AT = 32
 
 UPPER_HALF = 1 << 63
+MASK = 2**64 - 1
 
 # Physical minus link-time address, once a connection has shown it.
 OFFSETS = []
+# The symbols of the image, once it was looked at.
+SYMBOLS = {}
+
+
+def symbols():
+    """The symbols of gdb's file."""
+    path = gdb.current_progspace().filename
+    if path is None:
+        raise gdb.GdbError("no image: give gdb the ELF file first")
+    if path not in SYMBOLS:
+        SYMBOLS[path] = image.Symbols(path)
+    return SYMBOLS[path]
 
 
 def word(address, size):
@@ -43,17 +61,12 @@ def word(address, size):
 
 def address_of(symbol):
     """A symbol's link-time address, or None."""
-    try:
-        found = int(gdb.parse_and_eval(f"(unsigned long)&'{symbol}'"))
-    except gdb.error:
-        return None
-    # With the symbols loaded twice gdb may find the physical one.
-    return found if found >= UPPER_HALF or not OFFSETS else (found - OFFSETS[0]) & (2**64 - 1)
+    return symbols().address(symbol)
 
 
 def pc():
     """The program counter of the selected CPU."""
-    return int(gdb.parse_and_eval("(unsigned long)$pc")) & (2**64 - 1)
+    return int(gdb.selected_frame().read_register("pc")) & MASK
 
 
 def physical_entry():
@@ -72,10 +85,27 @@ def add_physical_symbols():
     linked, loaded = address_of(ENTRY), physical_entry()
     if OFFSETS or linked is None or loaded is None or linked == loaded:
         return
-    offset = (loaded - linked) & (2**64 - 1)
+    offset = (loaded - linked) & MASK
     OFFSETS.append(offset)
     gdb.execute(f"add-symbol-file '{gdb.current_progspace().filename}' -o {offset:#x}", to_string=True)
     print(f"cleave: image at {loaded:#x}, linked at {linked:#x}")
+
+
+def tell_assembly(event):
+    """On a stop in the boot assembly, which has no line table: the label's place in its source."""
+    try:
+        here = pc()
+        if gdb.selected_frame().find_sal().symtab is not None:
+            return
+    except gdb.error:
+        return
+    linked = here if here >= UPPER_HALF or not OFFSETS else (here - OFFSETS[0]) & MASK
+    found = symbols().around(linked)
+    line = found and image.boot_line(found[0])
+    if line:
+        name, offset = found
+        print(f"{line[0]}:{line[1]}: {name}: {line[2]}" if offset == 0 else
+              f"{line[0]}:{line[1]}: {offset} bytes into {name}")
 
 
 class Cleave(gdb.Command):
@@ -118,7 +148,7 @@ class Break(gdb.Command):
         if not argument:
             for name, (symbol, meaning) in PLACES.items():
                 there = "" if address_of(symbol) is not None else " (not in this image)"
-                print(f"{name:8} {symbol:20} {meaning}{there}")
+                print(f"{name:8} {symbol.lstrip('*'):20} {meaning}{there}")
             return
         symbol = PLACES.get(argument, (argument,))[0]
         if address_of(symbol) is None:
@@ -135,8 +165,9 @@ def main():
     for setting in ("confirm off", "pagination off", "architecture aarch64"):
         gdb.execute(f"set {setting}")
     Cleave(), Connect(), Symbols(), Break()
+    gdb.events.stop.connect(tell_assembly)
     if gdb.current_progspace().filename is None:
-        target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target")
+        target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(image.ROOT, "target")
         elf = os.path.join(target, "aarch64-unknown-none-softfloat", "release", "cleave")
         if os.path.exists(elf):
             gdb.execute(f"file {elf}")

@@ -9,7 +9,7 @@ use cleave::rendezvous::{Host, Rendezvous};
 
 use crate::kernel::gic::{self, encoding::Sgi};
 use crate::kernel::percpu::this_cpu;
-use crate::kernel::{faults, guard, load, probe};
+use crate::kernel::{faults, guard, landmarks, load, probe};
 
 /// Calls to the rendezvous, and releases from it.
 pub(crate) const CALL: Sgi = Sgi::new(0);
@@ -117,6 +117,7 @@ impl Host for ThisCpu {
     }
 
     fn before_arrival(&self) {
+        landmarks::cleave_gather();
         load::before_arrival();
         faults::come_late();
     }
@@ -127,6 +128,7 @@ impl Host for ThisCpu {
 
     fn on_release(&self) {
         guard::leave();
+        landmarks::cleave_release();
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod guard;
 pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod interrupts;
+pub(crate) mod landmarks;
 pub(crate) mod layout;
 pub(crate) mod load;
 pub(crate) mod lock;

@@ -5,6 +5,7 @@
 mod address;
 mod census;
 mod descriptor;
+mod dump;
 mod frames;
 mod geometry;
 mod machine;
@@ -17,6 +18,7 @@ pub(crate) mod fake;
 pub use address::{PhysAddr, PhysRange, VirtAddr};
 pub use census::{Census, Hint, LeafCounts, Part};
 pub use descriptor::{Attributes, Descriptor, Kind, MemoryType, Permissions, Scope};
+pub use dump::{Decoded, Run, Size, dump, path};
 pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS};
 pub use geometry::{Geometry, Granule, Level, VaBits};
 pub use machine::{Cpu, TableMemory, TlbiRepeat, invalidate_everywhere, slot};

@@ -9,6 +9,7 @@
 #[path = "../support/schema.rs"]
 mod schema;
 
+mod debugger;
 mod elf;
 mod entry;
 mod faults;

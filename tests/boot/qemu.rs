@@ -131,6 +131,16 @@ impl Boot {
         command
     }
 
+    /// The same as [`Boot::runner`]'s flags, for a program that reads the variables of make.
+    pub(crate) fn environment(&self, command: &mut Command) {
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
+        let numbers = [("SMP", self.smp), ("GIC", self.gic), ("EL", self.el)];
+        command.envs(numbers.map(|(name, value)| (name, value.to_string())));
+        command.envs([("CPU", self.cpu.as_str()), ("MEM", self.mem), ("BOOTARGS", &self.bootargs)]);
+    }
+
     /// Boots with a report, and waits for the end.
     pub(crate) fn run(self) -> Run {
         static NUMBER: AtomicU32 = AtomicU32::new(0);

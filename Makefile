@@ -8,7 +8,7 @@ ELF     := $(BUILT)/$(TARGET)/release/cleave
 IMAGE   := $(BUILT)/image
 GDB_PORT ?= 1234
 
-export MACHINE CPU SMP MEM GIC EL FIRMWARE ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
+export MACHINE CPU SMP MEM GIC EL FIRMWARE DTB ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
 export GDB GDB_PORT
 
 NOT_BUILT := soak mutants watch litmus monitor bench rpi4
@@ -30,7 +30,7 @@ image: build
 	@scripts/image $(ELF) $(IMAGE)
 
 run: build
-	@scripts/setup run
+	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)
 	@scripts/qemu $(ELF)
 
 # Counted boots, for docs/figures.md. Measurements of a machine are `make bench`'s business, not this one's.

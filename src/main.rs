@@ -122,16 +122,22 @@ mod boot_story {
     }
 
     fn open_console(tree: &Tree<'static>) {
-        match tree.console() {
-            Ok(Some(found)) => match memory::map_device(found.registers) {
-                // SAFETY: the tree says that a PL011 is there, and it is mapped now as device memory, for good.
-                #[expect(unsafe_code, reason = "a device is named by its address")]
-                Ok(address) => unsafe { console::init(address, None) },
-                Err(error) => log::error!("console: {error}"),
-            },
-            // Nobody will see these two; they are in the early ring for a debugger.
-            Ok(None) => log::error!("the device tree names no console"),
-            Err(error) => log::error!("{error}"),
+        // What is logged here comes out once there is a console; without one it is in the early ring for a debugger.
+        let asked = tree.console();
+        match asked {
+            Ok(Some(_)) => {}
+            Ok(None) => log::warn!("the device tree has no stdout-path"),
+            Err(error) => log::warn!("{error}"),
+        }
+        let Some(found) = asked.ok().flatten().or_else(|| tree.console_by_alias()) else {
+            log::error!("no console that is driven here");
+            return;
+        };
+        match memory::map_device(found.registers) {
+            // SAFETY: the tree says that a PL011 is there, and it is mapped now as device memory, for good.
+            #[expect(unsafe_code, reason = "a device is named by its address")]
+            Ok(address) => unsafe { console::init(address, None) },
+            Err(error) => log::error!("console: {error}"),
         }
     }
 

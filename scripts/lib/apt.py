@@ -75,7 +75,8 @@ def main_mirror() -> str:
 class Apt:
     """One private set of package lists, filled from the suites given to `update`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, architecture: str | None = None) -> None:
+        self.architecture = architecture
         self.dir = os.path.join(tools.CACHE, "apt", name)
         for sub in ("lists/partial", "archives/partial"):
             os.makedirs(os.path.join(self.dir, sub), exist_ok=True)
@@ -99,12 +100,15 @@ class Apt:
             # The project may lie where apt's own user cannot go.
             "APT::Sandbox::User": "",
         }
+        if self.architecture:
+            # Of these lists only: the machine's own architectures are dpkg's, and stay.
+            settings["APT::Architecture"] = settings["APT::Architectures"] = self.architecture
         return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
-    def _run(self, command: list[str], **extra) -> None:
+    def _run(self, command: list[str], source=subprocess.DEVNULL, **extra) -> None:
         # Pages of progress help nobody, unless it goes wrong.
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              stdin=subprocess.DEVNULL, **extra)
+                              stdin=source, **extra)
         if done.returncode:
             sys.stderr.write(done.stdout.decode("utf-8", "replace"))
             raise AptError("failed: " + " ".join(command))
@@ -136,6 +140,29 @@ class Apt:
                    "--no-install-recommends"]
         command += ["-t", suite] if suite else []
         self._run([*command, "install", *packages])
+
+    def dependency(self, package: str, prefix: str) -> str:
+        """The package that `package`, newest version first, depends on and whose name begins so."""
+        text = tools.output(["apt-cache", *self._options(), "show", package]) or ""
+        for line in text.splitlines():
+            if line.startswith("Depends:"):
+                for entry in line[len("Depends:"):].split(","):
+                    name = entry.split()[0].split(":")[0]
+                    if name.startswith(prefix):
+                        return name
+        raise AptError(f"{package} does not depend on any {prefix}...")
+
+    def unpack_files(self, package: str, pattern: str, into: str) -> None:
+        """Downloads one package and unpacks the files that match below `into`, and nothing else of it."""
+        download = os.path.join(self.dir, "download")
+        shutil.rmtree(download, ignore_errors=True)
+        os.makedirs(download)
+        self._run(["apt-get", *self._options(), "-qq", "download", package], cwd=download)
+        for name in os.listdir(download):
+            with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", os.path.join(download, name)],
+                                  stdout=subprocess.PIPE) as tar:
+                self._run(["tar", "-x", "-C", into, "--wildcards", pattern], source=tar.stdout)
+        shutil.rmtree(download)
 
     def unpack(self, package: str, version: str, into: str) -> None:
         """Downloads one package and unpacks it below `into`; the machine sees nothing of it."""

@@ -12,6 +12,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
+import board
 import tools
 
 RAM_BASE = 0x4000_0000  # of QEMU's virt machine
@@ -27,9 +28,10 @@ VARIABLES = {
     "CPU": "QEMU's -cpu, properties too (cortex-a72)",
     "SMP": "number of CPUs, or QEMU's longer form (4)",
     "MEM": "size of memory (1G)",
-    "GIC": "2 or 3 (3)",
-    "EL": "exception level of entry, 1 or 2 (1)",
-    "FIRMWARE": "empty, or tfa on raspi4b",
+    "GIC": "2 or 3 (virt: 3, raspi4b: 2)",
+    "EL": "exception level of entry, 1 or 2 (virt: 1, raspi4b: 2)",
+    "FIRMWARE": "raspi4b: empty, or tfa",
+    "DTB": "raspi4b: board, minimal, none, or a file (board)",
     "ACCEL": "tcg, kvm or hvf (tcg)",
     "BOOTARGS": "the kernel's command line",
     "ICOUNT": "1: repeatable, a counter tick per instruction; 0: never",
@@ -44,10 +46,6 @@ class OptionError(Exception):
     """A request that cannot be met; the text is the message."""
 
 
-class NotBuilt(OptionError):
-    """A request that will be met one day."""
-
-
 @dataclass
 class Options:
     """A checked request."""
@@ -60,6 +58,8 @@ class Options:
     mem: int
     gic: int
     el: int
+    firmware: str
+    dtb: str
     accel: str
     icount: bool
     cntfrq: bool
@@ -76,8 +76,8 @@ class Options:
 
     @property
     def semihosting(self) -> bool:
-        """Semihosting does not exist under hardware virtualisation."""
-        return self.accel == "tcg"
+        """Semihosting does not exist under hardware virtualisation; TF-A is there to be asked for SYSTEM_OFF."""
+        return self.accel == "tcg" and self.firmware != "tfa"
 
     def append(self) -> str:
         """The bootargs with the words the runner adds."""
@@ -88,20 +88,10 @@ class Options:
             words.append("report=json")
         return " ".join(words)
 
-    def command(self, image: str) -> list[str]:
-        """The QEMU command line that boots this flat image."""
-        machine = f"virt,gic-version={self.gic},memory-backend=ram"
-        machine += ",virtualization=on" if self.el == 2 else ""
-        # Shared memory stays in small pages: private memory becomes huge pages, and a
-        # line touched in each block would then take all of the guest's size.
-        memory = f"memory-backend-ram,id=ram,size={size_text(self.mem)},share=on"
-        memory += ",reserve=off" if self.mem > host_memory() // 2 else ""
-        accel = f"{self.accel},thread=single" if self.icount else self.accel
-        cpu = self.cpu
-        if self.cntfrq and "cntfrq=" not in cpu:
-            cpu += ",cntfrq=1000000000"
-        command = [self.qemu, "-machine", machine, "-object", memory, "-m", size_text(self.mem),
-                   "-accel", accel, "-cpu", cpu, "-smp", self.smp]
+    def command(self, image: str, tree: str | None = None, firmware: str | None = None) -> list[str]:
+        """The QEMU command line that boots this flat image; `tree` and `firmware` are raspi4b's files."""
+        board = self.raspi4b(image, tree, firmware) if self.machine == "raspi4b" else self.virt(image)
+        command = [self.qemu, *board[0]]
         if self.icount:
             command += ["-icount", "shift=0,sleep=off"]
         command += ["-nic", "none", "-display", "none", "-monitor", "none",
@@ -112,10 +102,41 @@ class Options:
             command += ["-S", "-gdb", f"tcp:127.0.0.1:{self.gdb}"]
         if self.qmp:
             command += ["-qmp", f"unix:{self.qmp},server=on,wait=off"]
-        command += ["-kernel", image]
-        if self.append():
-            command += ["-append", self.append()]
-        return command + self.qemu_args
+        return command + board[1] + self.qemu_args
+
+    def raspi4b(self, image: str, tree: str | None, firmware: str | None) -> tuple[list[str], list[str]]:
+        """The machine, and what it loads. QEMU's board has four CPUs and 2 GiB; the tree may say less."""
+        single = self.icount or firmware
+        machine = ["-machine", "raspi4b", "-accel", "tcg,thread=single" if single else "tcg"]
+        if self.cntfrq:
+            machine += ["-cpu", "cortex-a72,cntfrq=1000000000"]
+        machine += ["-m", "2G", "-smp", str(board.CPUS)]
+        if not firmware:
+            loads = ["-kernel", image]
+            loads += ["-dtb", tree] if tree else []
+            return machine, loads + (["-append", self.append()] if self.append() else [])
+        # Without a -kernel the CPUs start at address 0 at EL3, as on the board. The board's GIC has the security
+        # extensions, which QEMU's has only when asked.
+        machine += ["-global", "arm_gic.has-security-extensions=on"]
+        places = [(firmware, 0), (tree, board.TREE_AT), (image, board.kernel_at(self))]
+        return machine, [word for file, address in places
+                         for word in ("-device", f"loader,file={file},addr={address:#x},force-raw=on")]
+
+    def virt(self, image: str) -> tuple[list[str], list[str]]:
+        """The machine, and what it loads."""
+        machine = f"virt,gic-version={self.gic},memory-backend=ram"
+        machine += ",virtualization=on" if self.el == 2 else ""
+        # Shared memory stays in small pages: private memory becomes huge pages, and a
+        # line touched in each block would then take all of the guest's size.
+        memory = f"memory-backend-ram,id=ram,size={size_text(self.mem)},share=on"
+        memory += ",reserve=off" if self.mem > host_memory() // 2 else ""
+        accel = f"{self.accel},thread=single" if self.icount else self.accel
+        cpu = self.cpu
+        if self.cntfrq and "cntfrq=" not in cpu:
+            cpu += ",cntfrq=1000000000"
+        command = ["-machine", machine, "-object", memory, "-m", size_text(self.mem),
+                   "-accel", accel, "-cpu", cpu, "-smp", self.smp]
+        return command, ["-kernel", image] + (["-append", self.append()] if self.append() else [])
 
 
 def host_memory() -> int:
@@ -154,23 +175,31 @@ def parse(arguments: list[str], environment: dict[str, str]) -> Options:
         return flag if flag is not None else environment.get(name) or None
 
     machine = choice("MACHINE", value("MACHINE") or "virt", ("virt", "raspi4b"))
-    if machine == "raspi4b":
+    is_board = machine == "raspi4b"
+    if is_board:
         check_raspi4b(value)
-        raise NotBuilt("MACHINE=raspi4b is not built yet")
-    if value("FIRMWARE"):
-        raise OptionError("FIRMWARE is for MACHINE=raspi4b only")
+    for name in ("FIRMWARE", "DTB"):
+        if value(name) and not is_board:
+            raise OptionError(f"{name} is for MACHINE=raspi4b only")
+    dtb = value("DTB") or "board"
+    if dtb == "none" and value("FIRMWARE"):
+        raise OptionError("DTB=none and FIRMWARE: BL31 edits the device tree, so there must be one")
+    if dtb not in ("board", "minimal", "none") and not os.path.exists(dtb):
+        raise OptionError(f"DTB={dtb}: must be board, minimal, none or a file")
     accel = choice("ACCEL", value("ACCEL") or "tcg", ("tcg", "kvm", "hvf"))
     cpu = value("CPU") or ("cortex-a72" if accel == "tcg" else "host")
     if (cpu.split(",")[0] == "host") != (accel != "tcg"):
         raise OptionError(f"ACCEL={accel} and CPU={cpu}: the host's CPU goes with kvm and hvf, and they with it")
     smp = value("SMP") or "4"
     cpus = cpu_count(smp)
-    gic = int(choice("GIC", value("GIC") or "3", ("2", "3")))
+    gic = int(choice("GIC", value("GIC") or ("2" if is_board else "3"), ("2", "3")))
+    if is_board and not 1 <= cpus <= board.CPUS:
+        raise OptionError(f"SMP={smp}: raspi4b has 1 to {board.CPUS} CPUs")
     if not 1 <= cpus <= VIRT_CPUS_MAX:
         raise OptionError(f"SMP={smp}: virt has 1 to {VIRT_CPUS_MAX} CPUs")
     if gic == 2 and cpus > GICV2_CPUS_MAX:
         raise OptionError(f"GIC=2 has {GICV2_CPUS_MAX} CPUs at most, SMP={smp} asks for {cpus}")
-    el = int(choice("EL", value("EL") or "1", ("1", "2")))
+    el = int(choice("EL", value("EL") or ("2" if is_board else "1"), ("1", "2")))
     icount = value("ICOUNT")
     if icount is not None:
         choice("ICOUNT", icount, ("0", "1"))
@@ -183,23 +212,30 @@ def parse(arguments: list[str], environment: dict[str, str]) -> Options:
     gdb = None if given.gdb is None else number("--gdb", given.gdb)
     return Options(
         image=given.image, machine=machine, cpu=cpu, smp=smp, cpus=cpus,
-        mem=size("MEM", value("MEM") or "1G"), gic=gic, el=el, accel=accel, icount=single,
+        mem=size("MEM", value("MEM") or "1G"), gic=gic, el=el,
+        firmware=value("FIRMWARE") or "", dtb=dtb, accel=accel, icount=single,
         cntfrq=icount == "1", bootargs=value("BOOTARGS") or "",
         timeout=None if gdb is not None else seconds(value("TIMEOUT")),
         report=value("REPORT"), qemu=qemu,
         qemu_args=shlex.split(value("QEMU_ARGS") or "") + given.raw_args,
-        text_offset=text_offset(given.text_offset, given.load_addr),
+        text_offset=text_offset(given.text_offset, given.load_addr, 0 if is_board else RAM_BASE),
         gdb=gdb, qmp=given.qmp, stdin=given.stdin, dry_run=given.dry_run)
 
 
 def check_raspi4b(value) -> None:
     """What the board has is fixed; asking for something else is an error."""
-    fixed = {"CPU": ("cortex-a72",), "SMP": ("4",), "MEM": ("2G", "2048", "2048M"),
-             "GIC": ("2",), "EL": ("2",), "ACCEL": ("tcg",), "FIRMWARE": ("tfa",)}
+    fixed = {"CPU": ("cortex-a72",), "GIC": ("2",), "EL": ("2",), "ACCEL": ("tcg",), "FIRMWARE": ("tfa",)}
     for name, allowed in fixed.items():
         asked = value(name)
         if asked is not None and asked not in allowed:
             raise OptionError(f"MACHINE=raspi4b has {name}={allowed[0]} only, not {asked}")
+    asked = value("MEM")
+    # Boards with 4 and 8 GiB exist; QEMU has none of them.
+    if asked is not None and size("MEM", asked) not in (1 << 30, 2 << 30):
+        raise OptionError(f"MACHINE=raspi4b has MEM=1G or MEM=2G in QEMU, not {asked}")
+    asked = value("SMP")
+    if asked is not None and not asked.isdigit():
+        raise OptionError(f"MACHINE=raspi4b: SMP={asked}: a plain number of CPUs, 1 to {board.CPUS}")
 
 
 def choice(name: str, text: str, allowed: tuple[str, ...]) -> str:
@@ -264,12 +300,12 @@ def cpu_count(text: str) -> int:
     return product
 
 
-def text_offset(offset: str | None, address: str | None) -> int | None:
-    """Where the image asks to be loaded, relative to the start of memory."""
+def text_offset(offset: str | None, address: str | None, ram: int) -> int | None:
+    """Where the image asks to be loaded, relative to the start of memory at `ram`."""
     if offset is None and address is None:
         return None
-    found = number("--text-offset", offset) if offset else number("--load-addr", address) - RAM_BASE
+    found = number("--text-offset", offset) if offset else number("--load-addr", address) - ram
     # QEMU puts its own first instructions into the first page.
     if found < PAGE or found % PAGE:
-        raise OptionError(f"the image needs a page-aligned place above {RAM_BASE + PAGE:#x}")
+        raise OptionError(f"the image needs a page-aligned place above {ram + PAGE:#x}")
     return found

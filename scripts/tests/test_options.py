@@ -129,12 +129,23 @@ class Refused(unittest.TestCase):
         self.refuse("page-aligned", "--load-addr", "0x40000000")
         self.refuse("page-aligned", "--load-addr", "0x1000")
 
-    def test_raspi4b_has_one_shape(self):
-        self.refuse("SMP=4 only", MACHINE="raspi4b", SMP="2")
+    def test_what_raspi4b_cannot_have(self):
+        self.refuse("1 to 4", MACHINE="raspi4b", SMP="5")
+        self.refuse("1 to 4", MACHINE="raspi4b", SMP="0")
+        self.refuse("1 to 4", MACHINE="raspi4b", SMP="4,cores=2")
         self.refuse("CPU=cortex-a72 only", MACHINE="raspi4b", CPU="max")
-        self.refuse("MEM=2G only", MACHINE="raspi4b", MEM="1G")
-        with self.assertRaisesRegex(options.NotBuilt, "not built yet"):
-            parse(MACHINE="raspi4b", SMP="4", MEM="2G")
+        self.refuse("GIC=2 only", MACHINE="raspi4b", GIC="3")
+        self.refuse("EL=2 only", MACHINE="raspi4b", EL="1")
+        self.refuse("ACCEL=tcg only", MACHINE="raspi4b", ACCEL="kvm")
+        self.refuse("FIRMWARE=tfa only", MACHINE="raspi4b", FIRMWARE="uefi")
+        for mem in ("4G", "8G", "512M", "3G"):
+            self.refuse("MEM=1G or MEM=2G", MACHINE="raspi4b", MEM=mem)
+        self.refuse("DTB=missing.dtb", MACHINE="raspi4b", DTB="missing.dtb")
+        self.refuse("there must be one", MACHINE="raspi4b", DTB="none", FIRMWARE="tfa")
+
+    def test_what_only_raspi4b_has(self):
+        self.refuse("for MACHINE=raspi4b only", FIRMWARE="tfa")
+        self.refuse("for MACHINE=raspi4b only", DTB="minimal")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,11 @@ class Machine:
         self.has("qemu-system-aarch64", f"echo 'QEMU emulator version {qemu} (Debian)'")
         self.has("gdb-multiarch")
         self.has("dtc")
+        cache = os.path.join(self.root, ".cache", "rpi4")
+        os.makedirs(cache, exist_ok=True)
+        for name in ("bcm2711-rpi-4-b.dtb", "bl31.bin"):
+            with open(os.path.join(cache, name), "w", encoding="utf-8"):
+                pass
 
     def forbids(self, *names):
         """Programs that must not be called: they leave a mark and fail."""
@@ -100,6 +105,35 @@ class Ready(unittest.TestCase):
         machine.has("qemu-system-aarch64", "echo 'QEMU emulator version 9.2.0'")
         self.assertEqual(machine.setup("run"), (0, ""))
         self.assertNotEqual(machine.setup("debug")[0], 0)
+        self.assertNotEqual(machine.setup("rpi4")[0], 0)
+        machine.has("gdb-multiarch")
+        self.assertEqual(machine.setup("debug"), (0, ""))
+
+
+class Board(unittest.TestCase):
+    """The two files of the Raspberry Pi 4, on a machine that cannot get them."""
+
+    def machine(self):
+        machine = Machine(self)
+        machine.ready()
+        shutil.rmtree(os.path.join(machine.root, ".cache", "rpi4"))
+        return machine
+
+    def test_they_are_named_and_what_does_not_need_them_goes_on(self):
+        status, output = self.machine().setup("all")
+        self.assertEqual(status, 0)
+        for word in ("bcm2711-rpi-4-b.dtb", "bl31.bin", "linux-image-arm64", "arm-trusted-firmware"):
+            self.assertIn(word, output)
+
+    def test_what_needs_them_stops(self):
+        status, output = self.machine().setup("rpi4")
+        self.assertEqual(status, 1)
+        self.assertIn("bl31.bin", output)
+        self.assertNotIn("Traceback", output)
+
+    def test_what_does_not_need_them_does_not_ask(self):
+        for level in ("build", "run", "debug"):
+            self.assertEqual(self.machine().setup(level), (0, ""))
 
 
 class CannotInstall(unittest.TestCase):

@@ -64,7 +64,8 @@ const fn reason(text: [u8; 4]) -> u32 {
 }
 
 /// What a secondary needs before it can run Rust. Written by the CPU that starts it and cleaned to the point of
-/// coherency, since it is read with the MMU off; its physical address is the context given to CPU_ON.
+/// coherency, since it is read with the MMU off; its physical address is the context given to CPU_ON. A CPU let go
+/// through a spin-table comes without a context and finds the record in [`SPIN_TABLE_RECORDS`]' chain.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct SecondaryBoot {
@@ -82,16 +83,21 @@ pub(crate) struct SecondaryBoot {
     pub(crate) entry: u64,
     /// Handed to `entry` as its first argument.
     pub(crate) argument: u64,
-    /// The CPU's MPIDR_EL1 affinity, by which a CPU let go through a spin-table would find its record.
+    /// The CPU's MPIDR_EL1 affinity, by which a CPU let go through a spin-table finds its record.
     pub(crate) mpidr: u64,
-    /// Zero.
-    pub(crate) reserved: u64,
+    /// Physical address of the next record of the spin-table's chain; zero at its end, and with PSCI.
+    pub(crate) next: u64,
 }
 
 const _: () = assert!(size_of::<SecondaryBoot>() == 64, "a record is one 64-byte block");
 
+/// Physical address of the first record of the chain that CPUs of a spin-table search; zero for an empty chain. Read by
+/// `boot/secondary.S` past the caches: whoever writes it cleans it.
+pub(crate) static SPIN_TABLE_RECORDS: AtomicU64 = AtomicU64::new(0);
+
 unsafe extern "C" {
     fn cleave_secondary_entry();
+    fn cleave_spin_table_entry();
     fn cleave_park(reason: u64) -> !;
 }
 
@@ -99,6 +105,12 @@ unsafe extern "C" {
 #[must_use]
 pub(crate) fn secondary_entry() -> PhysAddr {
     crate::kernel::image::physical(cleave::paging::VirtAddr(cleave_secondary_entry as *const () as u64))
+}
+
+/// The physical entry point that is written into the release word of a spin-table.
+#[must_use]
+pub(crate) fn spin_table_entry() -> PhysAddr {
+    crate::kernel::image::physical(cleave::paging::VirtAddr(cleave_spin_table_entry as *const () as u64))
 }
 
 /// Stops this CPU for good, interrupts masked, the reason in x0.
@@ -205,6 +217,10 @@ global_asm!(
     RECORD_PER_CPU = const offset_of!(SecondaryBoot, per_cpu),
     RECORD_ENTRY = const offset_of!(SecondaryBoot, entry),
     RECORD_ARGUMENT = const offset_of!(SecondaryBoot, argument),
+    RECORD_MPIDR = const offset_of!(SecondaryBoot, mpidr),
+    RECORD_NEXT = const offset_of!(SecondaryBoot, next),
+    MPIDR_AFFINITY = const cleave::arch::cpu::AFFINITY,
+    SPIN_TABLE_RECORDS = sym SPIN_TABLE_RECORDS,
     REASON_EL3 = const Parked::El3 as u32,
     REASON_ALIGN = const Parked::LoadAlign as u32,
     REASON_HIGH = const Parked::LoadHigh as u32,

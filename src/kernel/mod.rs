@@ -26,5 +26,6 @@ pub(crate) mod probe;
 pub(crate) mod repaint;
 pub(crate) mod report;
 pub(crate) mod smp;
+pub(crate) mod spin_table;
 pub(crate) mod story;
 pub(crate) mod views;

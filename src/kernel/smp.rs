@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use cleave::arch::midr::Midr;
 use cleave::arch::{barrier, cache, cpu, hint, interrupts, mmu, timer};
 use cleave::linear_map::{BbmLevel, EntryLevel};
-use cleave::paging::{TlbiRepeat, VirtAddr};
+use cleave::paging::{PhysAddr, TlbiRepeat, VirtAddr};
 use cleave::platform::{Affinity, Conduit, CpuError, EnableMethod};
 use cleave::rendezvous::Slot as Timeline;
 use spin::Once;
@@ -26,7 +26,7 @@ use crate::kernel::image::Table;
 use crate::kernel::interrupts::{Once as Flag, idle_unless};
 use crate::kernel::layout::{Part, Slot};
 use crate::kernel::percpu::{PerCpu, this_cpu};
-use crate::kernel::{faults, gic, load, memory, repaint};
+use crate::kernel::{faults, gic, load, memory, repaint, spin_table};
 
 /// Where a CPU stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,7 +124,7 @@ pub(crate) enum Method {
     Boot,
     /// PSCI CPU_ON.
     Psci,
-    /// A release address; not by this kernel yet.
+    /// The release address of a spin-table.
     SpinTable,
 }
 
@@ -136,6 +136,8 @@ pub(crate) struct Cpu {
     pub(crate) affinity: Affinity,
     /// How it is started; `None` when the tree names no way.
     pub(crate) method: Option<Method>,
+    /// The release word that starts it; `None` for any other way.
+    release: Option<PhysAddr>,
     /// Its block, when it got one.
     block: Option<&'static PerCpu>,
     /// What went wrong with it.
@@ -233,24 +235,35 @@ pub(crate) fn start_others(cpus: Vec<Found>, conduit: Option<Conduit>, redistrib
     for found in cpus {
         list.push(match found {
             Ok(found) if found.affinity == me => {
-                Cpu { id: found.id, affinity: me, method: Some(Method::Boot), block: Some(this_cpu()), error: None }
+                let method = Some(Method::Boot);
+                Cpu { id: found.id, affinity: me, method, release: None, block: Some(this_cpu()), error: None }
             }
             Ok(found) => start(&found, conduit, redistributors),
             Err(error) => Cpu {
                 id: error.id,
                 affinity: Affinity::from_mpidr(0),
                 method: None,
+                release: None,
                 block: None,
                 error: Some(Cow::Owned(format!("{error}"))),
             },
         });
+    }
+    // Only when every record is in the chain: a tree may give several CPUs the same release word.
+    for cpu in &mut list {
+        if let (Some(word), Some(_)) = (cpu.release, cpu.block)
+            && let Err(error) = spin_table::release(word)
+        {
+            cpu.block = None;
+            cpu.error = Some(Cow::Owned(format!("{error}")));
+        }
     }
     await_all(&mut list, conduit);
     CPUS.call_once(|| list);
 }
 
 fn start(found: &cleave::platform::Cpu<'static>, conduit: Option<Conduit>, redistributors: &Redistributors) -> Cpu {
-    let mut cpu = Cpu { id: found.id, affinity: found.affinity, method: None, block: None, error: None };
+    let mut cpu = Cpu { id: found.id, affinity: found.affinity, method: None, release: None, block: None, error: None };
     let started = match found.enable_method {
         EnableMethod::Psci => {
             cpu.method = Some(Method::Psci);
@@ -259,9 +272,14 @@ fn start(found: &cleave::platform::Cpu<'static>, conduit: Option<Conduit>, redis
                 None => Err(Cow::Borrowed("enable-method psci, but the device tree has no usable psci node")),
             }
         }
-        EnableMethod::SpinTable { .. } | EnableMethod::SpinTableWithoutAddress => {
+        EnableMethod::SpinTable { release } => {
             cpu.method = Some(Method::SpinTable);
-            Err(Cow::Borrowed("enable-method spin-table is not supported yet"))
+            cpu.release = Some(release);
+            prepare(&mut cpu, redistributors).map(spin_table::enlist)
+        }
+        EnableMethod::SpinTableWithoutAddress => {
+            cpu.method = Some(Method::SpinTable);
+            Err(Cow::Borrowed("enable-method spin-table, but no cpu-release-addr that can be read"))
         }
         EnableMethod::Missing => Err(Cow::Borrowed("no enable-method in the device tree")),
         EnableMethod::Unknown(method) => Err(Cow::Owned(format!("unknown enable-method {method}"))),
@@ -270,7 +288,29 @@ fn start(found: &cleave::platform::Cpu<'static>, conduit: Option<Conduit>, redis
     cpu
 }
 
+/// Where a CPU's record lies.
+#[derive(Clone, Copy)]
+pub(crate) struct RecordPlace {
+    /// Where it is written.
+    pub(crate) address: VirtAddr,
+    /// Where the CPU reads it, its MMU off.
+    pub(crate) physical: PhysAddr,
+}
+
 fn start_by_psci(cpu: &mut Cpu, firmware: Firmware, redistributors: &Redistributors) -> Result<(), Cow<'static, str>> {
+    let record = prepare(cpu, redistributors)?;
+    let result = match faults::args().fault_cpu_psci(cpu.id) {
+        Some(code) => Err(PsciError::from_code(code.into())),
+        None => firmware.cpu_on(cpu.affinity, secondary_entry(), record.physical.0),
+    };
+    result.map_err(|error| {
+        cpu.block = None;
+        Cow::Owned(format!("PSCI CPU_ON: {error}"))
+    })
+}
+
+/// Gives the CPU its stacks, its block, and the record it starts from, which is at the point of coherency after this.
+fn prepare(cpu: &mut Cpu, redistributors: &Redistributors) -> Result<RecordPlace, Cow<'static, str>> {
     let slot = Slot::of_cpu(cpu.id as u64).ok_or("no room in the kernel area for its stacks")?;
     for range in slot.mapped() {
         memory::map_new(range.start, range.end.0 - range.start.0)
@@ -295,7 +335,7 @@ fn start_by_psci(cpu: &mut Cpu, firmware: Firmware, redistributors: &Redistribut
         entry: secondary as *const () as u64,
         argument: address.0,
         mpidr,
-        reserved: 0,
+        next: 0,
     };
     // At the far end of the block's page: read once, with the MMU off, while nothing else is in that line.
     let at = slot.range(Part::Block).end.0 - size_of::<SecondaryBoot>() as u64;
@@ -303,16 +343,8 @@ fn start_by_psci(cpu: &mut Cpu, firmware: Firmware, redistributors: &Redistribut
     unsafe { (at as *mut SecondaryBoot).write(record) };
     // The CPU reads it past the caches.
     cache::clean(VirtAddr(at)..slot.range(Part::Block).end);
-    let context = physical_of(VirtAddr(at));
     cpu.block = Some(block);
-    let result = match faults::args().fault_cpu_psci(cpu.id) {
-        Some(code) => Err(PsciError::from_code(code.into())),
-        None => firmware.cpu_on(cpu.affinity, secondary_entry(), context),
-    };
-    result.map_err(|error| {
-        cpu.block = None;
-        Cow::Owned(format!("PSCI CPU_ON: {error}"))
-    })
+    Ok(RecordPlace { address: VirtAddr(at), physical: PhysAddr(physical_of(VirtAddr(at))) })
 }
 
 /// The physical address of something in the kernel half, by asking the tables.

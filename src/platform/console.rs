@@ -85,6 +85,21 @@ impl<'a> Tree<'a> {
         found.unwrap_or(Err(ConsoleError::NotFound { path })).map(Some)
     }
 
+    /// The first serial line among the aliases `serial0` to `serial9` that is driven here: where to speak when
+    /// [`console`](Self::console) finds nothing. Trees of the Raspberry Pi 4 need it: some name no `stdout-path`, others
+    /// name the mini UART, which the wiring of this kernel's boot medium switches off.
+    #[must_use]
+    pub fn console_by_alias(&self) -> Option<Console<'a>> {
+        const ALIASES: [&str; 10] = [
+            "serial0", "serial1", "serial2", "serial3", "serial4", "serial5", "serial6", "serial7", "serial8",
+            "serial9",
+        ];
+        ALIASES.iter().find_map(|alias| {
+            let path = self.alias(alias)?;
+            self.at_path(path, |place| console(place, path, None))?.ok()
+        })
+    }
+
     /// The path that an alias stands for (Devicetree Specification v0.4, section 3.3).
     fn alias(&self, name: &str) -> Option<&'a str> {
         nodes::text(&self.node("/aliases")?, name)

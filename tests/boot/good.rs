@@ -1,7 +1,7 @@
 //! What must be true of a boot, whatever was asked of it.
 
 use crate::{
-    qemu::Run,
+    qemu::{Board, Run},
     schema::{REPORT, violations},
 };
 use serde_json::Value;
@@ -108,18 +108,22 @@ impl Run {
         self.claim(!self.list("/machine/compatible").is_empty(), "compatible is empty");
         self.claim(self.number("/machine/entry_el") == boot.el, "another exception level of entry");
         self.claim(self.number("/machine/gic") == boot.gic, "another GIC");
-        let conduit = if boot.el == 2 { "smc" } else { "hvc" };
-        self.claim(self.value("/machine/conduit") == conduit, format_args!("the conduit is not {conduit}"));
+        let (conduit, method) = match (boot.board, boot.el) {
+            (Some(Board::SpinTable), _) => (Value::Null, "spin-table"),
+            (Some(Board::Tfa), _) | (None, 2) => ("smc".into(), "psci"),
+            (None, _) => ("hvc".into(), "psci"),
+        };
+        self.claim(*self.value("/machine/conduit") == conduit, format_args!("the conduit is not {conduit}"));
         self.claim(self.number("/machine/granule") == 4096 && self.number("/machine/va_bits") == 48, "geometry");
         self.claim(self.number("/memory/bytes") == boot.bytes(), "another size of memory");
         let sum: u64 = self.list("/memory/regions").iter().filter_map(length).sum();
-        self.claim(sum == boot.bytes(), "the regions do not add up to the memory");
+        self.claim(sum == boot.mapped_bytes(), "the regions do not add up to the memory");
 
         let cpus = self.list("/cpus");
         self.claim(cpus.len() as u64 == boot.smp, "another number of CPUs");
         for (id, cpu) in cpus.iter().enumerate() {
             self.claim(cpu["id"] == id, "CPUs out of order");
-            self.claim(cpu["method"] == if id == 0 { "boot" } else { "psci" }, format_args!("how CPU {id} started"));
+            self.claim(cpu["method"] == if id == 0 { "boot" } else { method }, format_args!("how CPU {id} started"));
             let named = cpu["online"] == true || cpu["error"].is_string();
             self.claim(named, format_args!("CPU {id} is missing without a reason"));
             let read = cpu["online"] == false || cpu["midr"].is_u64() && cpu["bbm"].is_u64();
@@ -135,12 +139,12 @@ impl Run {
         self.number(&format!("/leaves/{when}/{size}"))
     }
 
-    /// The leaves cover all memory, before and after: nothing on virt is no-map.
+    /// The leaves cover all memory, before and after.
     #[track_caller]
     fn painted_all_memory(&self) {
         for when in ["before", "after"] {
             let bytes: u64 = SIZES.iter().map(|(size, bytes)| self.leaves(when, size) * bytes).sum();
-            self.claim(bytes == self.boot.bytes(), format_args!("{bytes} bytes are mapped {when}"));
+            self.claim(bytes == self.boot.mapped_bytes(), format_args!("{bytes} bytes are mapped {when}"));
         }
     }
 

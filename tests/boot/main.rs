@@ -20,6 +20,7 @@ mod image;
 mod keep;
 mod panics;
 mod qemu;
+mod raspi4b;
 mod selftest;
 mod split;
 mod survive;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Variables of a run. The tests set flags; what the environment holds is not theirs.
-const VARIABLES: [&str; 14] = [
+const VARIABLES: [&str; 15] = [
     "MACHINE",
     "CPU",
     "SMP",
@@ -18,6 +18,7 @@ const VARIABLES: [&str; 14] = [
     "GIC",
     "EL",
     "FIRMWARE",
+    "DTB",
     "ACCEL",
     "BOOTARGS",
     "ICOUNT",
@@ -26,6 +27,15 @@ const VARIABLES: [&str; 14] = [
     "QEMU",
     "QEMU_ARGS",
 ];
+
+/// How QEMU's Raspberry Pi 4 brings the kernel up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Board {
+    /// QEMU's own firmware, a spin-table.
+    SpinTable,
+    /// TF-A's BL31: PSCI, and the end is SYSTEM_OFF.
+    Tfa,
+}
 
 /// A boot to be made: the defaults of make, and what a test changes of them.
 #[derive(Clone, Debug)]
@@ -42,13 +52,34 @@ pub(crate) struct Boot {
     pub(crate) el: u64,
     /// The kernel's command line, without what the runner adds.
     pub(crate) bootargs: String,
+    /// On a Raspberry Pi 4, if not on virt.
+    pub(crate) board: Option<Board>,
     flags: Vec<String>,
 }
 
 impl Boot {
     /// A boot on four of this core.
     pub(crate) fn on(cpu: &str) -> Self {
-        Self { cpu: cpu.into(), smp: 4, mem: "1G", gic: 3, el: 1, bootargs: String::new(), flags: Vec::new() }
+        Self {
+            cpu: cpu.into(),
+            smp: 4,
+            mem: "1G",
+            gic: 3,
+            el: 1,
+            bootargs: String::new(),
+            board: None,
+            flags: Vec::new(),
+        }
+    }
+
+    /// A boot on the Raspberry Pi 4 with this device tree: `board`, `minimal` or `none`.
+    pub(crate) fn on_raspi4b(board: Board, tree: &str) -> Self {
+        let boot = Self { gic: 2, el: 2, board: Some(board), ..Self::on("cortex-a72") };
+        let boot = boot.flag("--machine", "raspi4b").flag("--dtb", tree);
+        match board {
+            Board::SpinTable => boot,
+            Board::Tfa => boot.flag("--firmware", "tfa"),
+        }
     }
 
     /// `SMP`.
@@ -105,8 +136,23 @@ impl Boot {
         self.bootargs.split(' ').any(|known| known == word)
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory that the tree gives. Of the board's first GiB the VideoCore has some: as much as QEMU thinks, or
+    /// as the runner says behind BL31.
     pub(crate) fn bytes(&self) -> u64 {
+        let kept = match self.board {
+            None => 0,
+            Some(Board::SpinTable) => 64 << 20,
+            Some(Board::Tfa) => 76 << 20,
+        };
+        self.size() - kept
+    }
+
+    /// Bytes of memory that may be mapped: all of it but what BL31 keeps for itself.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.bytes() - if self.board == Some(Board::Tfa) { 512 << 10 } else { 0 }
+    }
+
+    fn size(&self) -> u64 {
         let (number, unit) = self.mem.split_at(self.mem.len() - 1);
         let shift = match unit {
             "M" => 20,

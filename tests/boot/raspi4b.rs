@@ -1,0 +1,62 @@
+//! The Raspberry Pi 4: four Cortex-A72 without FEAT_BBM, a GIC-400, memory in pieces.
+//!
+//! Started by a spin-table as from its own firmware, or over TF-A's BL31, with the device tree of the real board and
+//! with the least there can be. QEMU's machine shows neither its caches nor its timing: docs/hardware.md.
+
+use crate::qemu::Board::{SpinTable, Tfa};
+use crate::qemu::Boot;
+
+/// Both trees, both fills, both images' places. A release word that is not written, cleaned or mapped, a record that is
+/// not found by its MPIDR, or a GIC that is driven as secure fails these; so does a tree with `ranges` left out.
+#[test]
+fn the_spin_table_starts_four_cpus_that_repaint() {
+    for (tree, word, place) in [("board", "selftest", 0x20_0000), ("minimal", "fill=window", 0x8_0000)] {
+        let run = Boot::on_raspi4b(SpinTable, tree).word(word).text_offset(place).run();
+        run.passed().split();
+        run.claim(run.number("/decision/level") == 0, "a Cortex-A72 has no level of FEAT_BBM");
+    }
+}
+
+/// Over the firmware's own EL3: SMC, CPU_ON, and SYSTEM_OFF as the end, by which QEMU's status is 0 without
+/// semihosting. A GIC driven as if it had no security extensions fails these.
+#[test]
+fn tf_a_starts_four_cpus_that_repaint_and_turns_the_board_off() {
+    for (tree, word, place) in [("board", "fill=window", 0x8_0000), ("minimal", "selftest", 0x20_0000)] {
+        let run = Boot::on_raspi4b(Tfa, tree).word(word).text_offset(place).run();
+        run.passed().split();
+        run.claim(!run.console.contains("semihosting"), "semihosting was asked for");
+    }
+}
+
+/// As many CPUs as the tree lists, and no other is let go.
+#[test]
+fn a_tree_with_fewer_cpus_gets_so_many() {
+    for (cpus, board) in [(1, SpinTable), (2, Tfa), (3, SpinTable)] {
+        let run = Boot::on_raspi4b(board, "minimal").smp(cpus).run();
+        run.passed().split();
+    }
+}
+
+/// The second GiB is a piece of its own, with the VideoCore's share between it and the first.
+#[test]
+fn two_gib_are_two_pieces() {
+    for (board, first) in [(SpinTable, 0x3c00_0000_u64), (Tfa, 0x3b40_0000)] {
+        let run = Boot::on_raspi4b(board, "board").mem("2G").run();
+        run.passed().split();
+        let regions = run.list("/memory/regions");
+        run.claim(regions.len() == 2 && regions[0][1] == first, "the pieces are others");
+        run.claim(regions[1] == serde_json::json!([0x4000_0000_u64, 0x8000_0000_u64]), "the second GiB is another");
+    }
+}
+
+/// The page of the release words is mapped, or they could not be written, and never given away.
+#[test]
+fn the_release_words_are_reserved() {
+    let run = Boot::on_raspi4b(SpinTable, "minimal").smp(2).run();
+    run.passed();
+    let covers = |name: &str, address: u64| {
+        run.list(name).iter().any(|range| range[0].as_u64() <= Some(address) && Some(address) < range[1].as_u64())
+    };
+    run.claim(covers("/memory/regions", 0xe0), "the release words are not mapped");
+    run.claim(covers("/memory/reserved", 0xe0), "the release words are free memory");
+}

@@ -95,6 +95,21 @@ fn a_malformed_device_tree_never_boots() {
     }
 }
 
+/// What the loader put into memory for somebody is kept for somebody: it is reserved, and mapped like all memory. An
+/// allocator that hands it out would let the load write to it.
+#[test]
+fn an_initrd_is_reserved_and_mapped() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE-APACHE");
+    let bytes = std::fs::metadata(file).expect("a file of some length").len();
+    let run = Boot::on("cortex-a72").mem("128M").qemu(&format!("-initrd '{file}'")).run();
+    run.passed().split();
+    let lengths = run.list("/memory/reserved").iter().map(|range| {
+        let [start, end] = [0, 1].map(|edge| range[edge].as_u64().expect("an address"));
+        end - start
+    });
+    run.claim(lengths.into_iter().any(|length| length == bytes), "the initrd is not reserved");
+}
+
 /// A loader that leaves the CPU at EL3 has not done its part. A kernel that ran on would do so with the secure state's
 /// registers unset; it parks with the reason.
 #[test]

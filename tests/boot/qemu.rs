@@ -55,6 +55,8 @@ pub(crate) struct Boot {
     /// On a Raspberry Pi 4, if not on virt.
     pub(crate) board: Option<Board>,
     flags: Vec<String>,
+    /// `QEMU_ARGS`.
+    qemu_args: String,
 }
 
 impl Boot {
@@ -69,6 +71,7 @@ impl Boot {
             bootargs: String::new(),
             board: None,
             flags: Vec::new(),
+            qemu_args: String::new(),
         }
     }
 
@@ -126,6 +129,11 @@ impl Boot {
         self.flag("--text-offset", &format!("{offset:#x}"))
     }
 
+    /// `QEMU_ARGS`: further arguments to QEMU.
+    pub(crate) fn qemu(self, arguments: &str) -> Self {
+        Self { qemu_args: arguments.into(), ..self }
+    }
+
     fn flag(mut self, name: &str, value: &str) -> Self {
         self.flags.extend([name.into(), value.into()]);
         self
@@ -173,7 +181,7 @@ impl Boot {
             command.arg(flag).arg(value.to_string());
         }
         command.args(["--cpu", &self.cpu, "--mem", self.mem, "--bootargs", &self.bootargs]);
-        command.args(&self.flags);
+        command.args(&self.flags).env("QEMU_ARGS", &self.qemu_args);
         command
     }
 

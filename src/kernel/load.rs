@@ -14,7 +14,7 @@ use cleave::platform::bootargs::Fault;
 use spin::Once;
 
 use crate::kernel::percpu::{PerCpu, this_cpu};
-use crate::kernel::{faults, memory, smp};
+use crate::kernel::{faults, memory, repaint, smp};
 
 /// A line: 64 bytes, eight words.
 const WORDS: usize = 8;
@@ -249,15 +249,16 @@ fn holds(line: PhysAddr) -> bool {
     found == words(line, found[1])
 }
 
-/// Lets this CPU work until every CPU has checked at least `lines` more lines of the present phase, or a second has
-/// passed.
+/// Lets this CPU work until every CPU has checked at least `lines` lines in the present phase, or for as long as CPUs are
+/// waited for elsewhere.
 pub(crate) fn let_run(lines: u64) {
     let counted = |cpu: &PerCpu| {
         let lines = cpu.own.load.lines();
         if PHASE.load(Ordering::Relaxed) == BEFORE { lines.before } else { lines.after }
     };
+    let patience = repaint::patience(smp::online_count().into());
     let start = timer::count();
-    while smp::online().any(|cpu| counted(cpu) < lines) && timer::count().wrapping_sub(start) < timer::frequency() {
+    while smp::online().any(|cpu| counted(cpu) < lines) && timer::count().wrapping_sub(start) < patience {
         step(this_cpu());
         hint::wait_for_event();
     }

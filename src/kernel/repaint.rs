@@ -304,8 +304,19 @@ struct Commit<P, Q> {
 
 /// How long CPUs have to come, in ticks: `rendezvous.deadline`, or a second and 50 ms for each CPU.
 pub(crate) fn deadline() -> u64 {
-    let milliseconds = faults::args().deadline.unwrap_or(1000 + 50 * u64::from(smp::online_count()));
+    let milliseconds = faults::args().deadline.unwrap_or_else(|| usual(smp::online_count().into()));
     milliseconds.saturating_mul(timer::frequency()) / 1000
+}
+
+/// How long other waits for `cpus` CPUs may take, in ticks: as long as the rendezvous, but not shorter than usual.
+pub(crate) fn patience(cpus: u64) -> u64 {
+    let milliseconds = faults::args().deadline.unwrap_or(0).max(usual(cpus));
+    milliseconds.saturating_mul(timer::frequency()) / 1000
+}
+
+/// Milliseconds.
+const fn usual(cpus: u64) -> u64 {
+    1000 + 50 * cpus
 }
 
 /// A rendezvous with nothing to do.

@@ -358,8 +358,7 @@ fn physical_of(address: VirtAddr) -> u64 {
 /// Waits for the CPUs that were started and admits each as it checks in.
 fn await_all(list: &mut [Cpu], conduit: Option<Conduit>) {
     let waiting = list.iter().filter(|cpu| cpu.block.is_some()).count() as u64;
-    // A second, and 50 ms for each: as generous as the rendezvous.
-    let patience = timer::frequency() * (1000 + 50 * waiting) / 1000;
+    let patience = repaint::patience(waiting);
     let start = timer::count();
     let mut expired = false;
     loop {

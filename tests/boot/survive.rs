@@ -73,7 +73,7 @@ fn a_cpu_that_never_comes_in_time_leaves_the_blocks() {
 /// the rendezvous, waiting for it for ever would time out.
 #[test]
 fn a_cpu_that_never_checks_in_is_named_and_left_out() {
-    let run = Boot::on("cortex-a72").fault(fault::ABSENT).run();
+    let run = Boot::on("cortex-a72").word("rendezvous.deadline=2000").fault(fault::ABSENT).run();
     run.survived().split();
     run.claim(run.value("/cpus/3/online") == false, "CPU 3 is online");
     run.claim(run.error_says(&format!("{CPU}3")), "the absent CPU is not named");

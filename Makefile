@@ -11,9 +11,9 @@ GDB_PORT ?= 1234
 export MACHINE CPU SMP MEM GIC EL FIRMWARE DTB ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
 export GDB GDB_PORT
 
-NOT_BUILT := soak mutants watch litmus monitor bench rpi4
+NOT_BUILT := soak mutants watch litmus monitor bench
 
-.PHONY: help setup build image run figures debug test check doc clean $(NOT_BUILT)
+.PHONY: help setup build image rpi4 run figures debug test check doc clean $(NOT_BUILT)
 
 help:
 	@cat scripts/help.txt
@@ -28,6 +28,10 @@ build:
 
 image: build
 	@scripts/image $(ELF) $(IMAGE)
+
+rpi4: build
+	@$(if $(filter tfa,$(FIRMWARE)),scripts/setup rpi4)
+	@scripts/card $(ELF) $(BUILT)/rpi4
 
 run: build
 	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)

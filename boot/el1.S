@@ -67,7 +67,7 @@ cleave_init_el1:
     msr     mair_el1, x0
     isb
     ret
-9:  PARK_WITH {REASON_GRANULE}
+9:  PARK_SAYING {REASON_GRANULE}
     .size cleave_init_el1, . - cleave_init_el1
 
 // At the link address: the vectors become the real ones, and TTBR0 goes from the identity map, where the early ones are,

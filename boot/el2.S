@@ -18,7 +18,7 @@ cleave_drop_to_el1:
     b.eq    9f
     cmp     x20, #2
     b.eq    1f
-    PARK_WITH {REASON_EL3}
+    PARK_SAYING {REASON_EL3}
 9:  ret
 
 1:  // First of all somewhere to go: anything below that is undefined after all ends in a named reason.

@@ -29,6 +29,9 @@ _start:
     .type cleave_primary, %function
 cleave_primary:
     mov     x19, x0
+    mrs     x20, CurrentEL
+    ubfx    x20, x20, #2, #2
+    mov     x27, xzr                // no probe under way (park.S)
     adr     x21, _start
     // ADRP works in units of 4 KiB: off a page boundary every address below would be wrong.
     tst     x21, #0xfff
@@ -45,8 +48,8 @@ cleave_primary:
     adrp    x0, cleave_root
     LINK_ADDRESS x1, cleave_primary_high
     b       cleave_mmu_on
-8:  PARK_WITH {REASON_ALIGN}
-9:  PARK_WITH {REASON_HIGH}
+8:  PARK_SAYING {REASON_ALIGN}
+9:  PARK_SAYING {REASON_HIGH}
     .size cleave_primary, . - cleave_primary
 
 // Parks unless x19 points at what can be a flattened device tree (Devicetree Specification v0.4, 5.2 and 5.6:
@@ -68,9 +71,9 @@ cleave_check_device_tree:
     cmp     w0, w1
     b.ne    3f
     ret
-1:  PARK_WITH {REASON_TREE_NONE}
-2:  PARK_WITH {REASON_TREE_ALIGN}
-3:  PARK_WITH {REASON_TREE_MAGIC}
+1:  PARK_SAYING {REASON_TREE_NONE}
+2:  PARK_SAYING {REASON_TREE_ALIGN}
+3:  PARK_SAYING {REASON_TREE_MAGIC}
     .size cleave_check_device_tree, . - cleave_check_device_tree
 
 // The boot CPU at its link address: MMU and caches on, SP_EL1 selected and not yet set.

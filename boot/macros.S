@@ -15,6 +15,14 @@
     b       cleave_park
     .endm
 
+// The same, and says so on the last-resort console where there is one (last_resort.S). MMU off; x19 = x0 of the entry,
+// x20 = the level of entry.
+    .macro PARK_SAYING reason
+    movz    x0, #((\reason) >> 16), lsl #16
+    movk    x0, #((\reason) & 0xffff)
+    b       cleave_park_saying
+    .endm
+
 // The address a label will have once the MMU is on. Needs the load address in x21, clobbers x9.
     .macro LINK_ADDRESS register, label
     adrp    \register, \label

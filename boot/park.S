@@ -26,6 +26,9 @@ cleave_park:
 
     .type cleave_early_fault, %function
 cleave_early_fault:
+    MOV64   x0, {PROBING}
+    cmp     x27, x0
+    b.eq    3f
     mrs     x0, CurrentEL
     cmp     x0, #(2 << 2)
     b.eq    1f
@@ -45,4 +48,6 @@ cleave_early_fault:
     mrs     x2, elr_el2
     mrs     x3, far_el2
     PARK_WITH {REASON_FAULT_EL2}
+3:  mov     x0, x28                 // the last-resort console is not there: the reason it would have given
+    b       cleave_park
     .size cleave_early_fault, . - cleave_early_fault

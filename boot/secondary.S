@@ -10,6 +10,7 @@
     .global cleave_secondary_entry
     .type cleave_secondary_entry, %function
 cleave_secondary_entry:
+    mov     x27, xzr                // no probe under way (park.S)
     mov     x19, x0
     adr     x21, _start
     bl      cleave_drop_to_el1
@@ -25,6 +26,7 @@ cleave_secondary_entry:
     .global cleave_spin_table_entry
     .type cleave_spin_table_entry, %function
 cleave_spin_table_entry:
+    mov     x27, xzr                // no probe under way (park.S)
     adr     x21, _start
     bl      cleave_drop_to_el1
     bl      cleave_init_el1

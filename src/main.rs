@@ -30,8 +30,8 @@ mod boot_story {
     use crate::kernel::power::{self, Verdict};
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
-        audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, load, logger, memory,
-        probe, report, smp, story,
+        audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort, load,
+        logger, memory, probe, report, smp, story,
     };
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
@@ -45,8 +45,9 @@ mod boot_story {
         interrupts::unmask_errors();
 
         let (tree, tree_memory) = early::device_tree(PhysAddr(tree)).unwrap_or_else(|error| {
-            // No console is known without it; the early ring has the text, for a debugger.
-            log::error!("{error}");
+            // No console is known without it, but the one of last resort; the early ring has the text, for a debugger.
+            last_resort::open(entry_el);
+            console::close(Some(format_args!("cleave: PANIC {error}\n")));
             boot::park(Parked::TreeMalformed)
         });
         open_console(&tree);

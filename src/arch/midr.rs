@@ -162,6 +162,12 @@ impl Midr {
         matches!(self.core(), Core(ARM, 0xd03 | 0xd07 | 0xd08))
     }
 
+    /// True for a Cortex-A72 of any revision: what the Raspberry Pi 4 has.
+    #[must_use]
+    pub fn is_cortex_a72(self) -> bool {
+        self.core() == Core(ARM, 0xd08)
+    }
+
     const fn core(self) -> Core {
         Core(self.implementer(), self.part())
     }

@@ -168,15 +168,21 @@ const PAGE_TEXT: u64 = PAGE_RW | READ_ONLY;
 const PAGE_RODATA: u64 = PAGE_RW | READ_ONLY | PXN;
 const PAGE_DATA: u64 = PAGE_RW | PXN;
 
+// In x27 while the last-resort console is looked for: a number nobody computes, since a fault much later may find the
+// same register in use.
+const PROBING: u64 = 0x5052_4f42_494e_4721;
+
 // One block, in this order: macros first.
 global_asm!(
     include_str!("../../boot/macros.S"),
     include_str!("../../boot/head.S"),
     include_str!("../../boot/park.S"),
+    include_str!("../../boot/last_resort.S"),
     include_str!("../../boot/el2.S"),
     include_str!("../../boot/el1.S"),
     include_str!("../../boot/secondary.S"),
     include_str!("../../boot/tables.S"),
+    PROBING = const PROBING,
     HEADER_FLAGS = const HEADER_FLAGS,
     IMAGE_BASE = const layout::IMAGE_BASE,
     IMAGE_L3_TABLES = const layout::IMAGE_L3_TABLES,

@@ -15,6 +15,7 @@ pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod interrupts;
 pub(crate) mod landmarks;
+pub(crate) mod last_resort;
 pub(crate) mod layout;
 pub(crate) mod load;
 pub(crate) mod lock;

@@ -51,6 +51,8 @@ pub(crate) struct Own {
     midr: AtomicU32,
     bbm: AtomicU8,
     entry_level: AtomicU8,
+    /// Whether it takes part in hardware coherency, as a [`Coherency`].
+    coherency: AtomicU8,
     /// Where its redistributor is (GICv3); written before it is started.
     pub(crate) redistributor: AtomicU64,
     /// Its part of the rendezvous' timeline.
@@ -77,6 +79,7 @@ impl Own {
             midr: AtomicU32::new(0),
             bbm: AtomicU8::new(0),
             entry_level: AtomicU8::new(0),
+            coherency: AtomicU8::new(Coherency::Unknown as u8),
             redistributor: AtomicU64::new(0),
             slot: Timeline::new(),
             load: load::Counters::new(),
@@ -114,7 +117,27 @@ impl Own {
         self.midr.store(midr.0, Ordering::Relaxed);
         self.bbm.store(level, Ordering::Relaxed);
         self.entry_level.store(entry_level as u8, Ordering::Relaxed);
+        // A hypervisor would trap the register.
+        let smpen = if entry_level == 2 { cpu::takes_part_in_coherency() } else { None };
+        let coherency = match smpen {
+            None => Coherency::Unknown,
+            Some(true) => Coherency::Enabled,
+            Some(false) => Coherency::Disabled,
+        };
+        self.coherency.store(coherency as u8, Ordering::Relaxed);
     }
+}
+
+/// What CPUECTLR_EL1.SMPEN says of a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Coherency {
+    /// The core has no such bit, or may not be asked.
+    Unknown = 0,
+    /// Set: it takes part.
+    Enabled = 1,
+    /// Clear: firmware's omission, which nobody below EL3 can mend, or an emulator that has no such bit.
+    Disabled = 2,
 }
 
 /// How a CPU is started.
@@ -153,6 +176,15 @@ impl Cpu {
     /// Its core, once it has checked in.
     pub(crate) fn midr(&self) -> Option<Midr> {
         self.online().map(|block| Midr(block.own.midr.load(Ordering::Relaxed)))
+    }
+
+    /// Whether it takes part in hardware coherency, once it has checked in.
+    pub(crate) fn coherency(&self) -> Coherency {
+        match self.online().map(|block| block.own.coherency.load(Ordering::Relaxed)) {
+            Some(1) => Coherency::Enabled,
+            Some(2) => Coherency::Disabled,
+            _ => Coherency::Unknown,
+        }
     }
 
     /// What it may be relied on for, once it has checked in.

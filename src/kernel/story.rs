@@ -99,6 +99,26 @@ pub(crate) fn tell_cpus() {
     if smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::may_miscompute_multiply_accumulate) {
         log::warn!("a core has erratum 835769 (multiply-accumulate), which this build does not work around");
     }
+    tell_coherency();
+}
+
+/// What the cores that can tell say of their part in hardware coherency (CPUECTLR_EL1.SMPEN). Setting it is firmware's
+/// business; where it set it on some CPUs and not on others, nothing the CPUs share can be trusted.
+fn tell_coherency() {
+    let count = |wanted| smp::cpus().iter().filter(|cpu| cpu.coherency() == wanted).count();
+    match (count(smp::Coherency::Enabled), count(smp::Coherency::Disabled)) {
+        (0, 0) => {}
+        (set, 0) => log::info!("SMPEN is set on {set} CPUs"),
+        (0, clear) => log::info!("SMPEN reads 0 on {clear} CPUs: an emulator, or firmware that left coherency off"),
+        (_, _) => {
+            for cpu in smp::cpus().iter().filter(|cpu| cpu.coherency() == smp::Coherency::Disabled) {
+                error(format!(
+                    "CPU {}: SMPEN is clear and on others set: firmware left this one's coherency off",
+                    cpu.id
+                ));
+            }
+        }
+    }
 }
 
 fn leaves(counts: &LeafCounts) -> report::Leaves {

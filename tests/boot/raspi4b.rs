@@ -3,8 +3,14 @@
 //! Started by a spin-table as from its own firmware, or over TF-A's BL31, with the device tree of the real board and
 //! with the least there can be. QEMU's machine shows neither its caches nor its timing: docs/hardware.md.
 
+use crate::gdb::{Machine, PC};
 use crate::qemu::Board::{SpinTable, Tfa};
 use crate::qemu::Boot;
+
+/// Begins the line of the last-resort console.
+const LAST_RESORT: &str = "cleave: PANIC before there was a console: ";
+/// Where QEMU loads the image.
+const IMAGE: u64 = 0x20_0000;
 
 /// Both trees, both fills, both images' places. A release word that is not written, cleaned or mapped, a record that is
 /// not found by its MPIDR, or a GIC that is driven as secure fails these; so does a tree with `ranges` left out.
@@ -59,4 +65,34 @@ fn the_release_words_are_reserved() {
     };
     run.claim(covers("/memory/regions", 0xe0), "the release words are not mapped");
     run.claim(covers("/memory/reserved", 0xe0), "the release words are free memory");
+}
+
+/// What is on the console once the machine, started with this in x0 after `poke`, sleeps for ever.
+fn last_words(x0: u64, poke: impl FnOnce(&mut Machine)) -> String {
+    let boot = Boot::on_raspi4b(SpinTable, "none");
+    let mut machine = Machine::halted(&boot);
+    machine.set_register(0, x0);
+    machine.set_register(PC, IMAGE);
+    poke(&mut machine);
+    let halted = machine.halts();
+    assert!(halted, "still running\n{}", machine.console());
+    machine.console()
+}
+
+/// What QEMU gives without `-dtb`, and other things that are no tree, are named on the board's own UART although
+/// nothing says where that is. A last-resort console left out is silence.
+#[test]
+fn without_a_device_tree_the_board_says_so() {
+    let atags = last_words(0x100, |_| ());
+    assert!(atags.contains(LAST_RESORT) && atags.contains("DTBM") && atags.contains("ATAG list"), "{atags}");
+    assert!(atags.contains("x0 = 0x0000000000000100"), "{atags}");
+    let nothing = last_words(0, |_| ());
+    assert!(nothing.contains("DTB0, no device tree came") && !nothing.contains("ATAG"), "{nothing}");
+}
+
+/// A tree that has the magic and nothing behind it: the MMU is on by the time it is found out.
+#[test]
+fn a_malformed_device_tree_is_named_on_the_board() {
+    let said = last_words(0x800_0000, |machine| machine.write(0x800_0000, b"\xd0\x0d\xfe\xed\0\0\0\x28"));
+    assert!(said.contains("cleave: PANIC the device tree is not usable"), "{said}");
 }

@@ -44,6 +44,74 @@ fn a_raspberry_pi_4s_memory_comes_in_pieces_around_the_video_cores() {
 }
 
 #[test]
+fn every_raspberry_pi_4s_memory_is_mapped_to_the_byte_and_nothing_beyond_it() {
+    let first = range(0, 0x3b40_0000);
+    let shapes = [
+        (1, vec![first]),
+        (2, vec![first, range(0x4000_0000, 0x8000_0000)]),
+        (4, vec![first, range(0x4000_0000, 0xfc00_0000)]),
+        (8, vec![first, range(0x4000_0000, 0xfc00_0000), range(0x1_0000_0000, 0x2_0000_0000)]),
+    ];
+    for (gib, pieces) in shapes {
+        for cpus in 1..=4 {
+            let dtb = rpi4_with(&rpi4_memory(gib), cpus);
+            let tree = open(&dtb);
+            assert_eq!(tree.cpus().count(), cpus);
+            let memory = tree.memory().unwrap();
+            assert_eq!(memory.mapped().unwrap().as_slice(), pieces, "{gib} GiB");
+            // Peripherals and the VideoCore's share: a CPU may speculate into whatever is mapped.
+            for device in [range(0x3b40_0000, 0x4000_0000), range(0xfc00_0000, 0x1_0000_0000)] {
+                assert!(!memory.mapped().unwrap().overlaps(device), "{gib} GiB, {device}");
+            }
+            // The page of the release words is mapped, since they are written, and not given away.
+            let page = range(0, 0x1000);
+            assert!(memory.mapped().unwrap().contains_range(page) && !memory.free().unwrap().overlaps(page));
+        }
+        let dtb = rpi4_tfa_with(&rpi4_memory(gib));
+        let mut behind_tfa = pieces.clone();
+        behind_tfa[0] = range(0x8_0000, 0x3b40_0000);
+        assert_eq!(open(&dtb).memory().unwrap().mapped().unwrap().as_slice(), behind_tfa, "{gib} GiB, TF-A");
+    }
+}
+
+#[test]
+fn a_release_word_outside_every_reservation_is_kept_out_of_the_allocator() {
+    let cpus = node("cpus").space(1, 0).with(
+        node("cpu@1")
+            .text("device_type", &["cpu"])
+            .cells("reg", &[1])
+            .text("enable-method", &["spin-table"])
+            .cells("cpu-release-addr", &[0, 0x4123_4ff8]),
+    );
+    let dtb = dtb(root().with(cpus));
+    let memory = open(&dtb).memory().unwrap();
+    let page = range(0x4123_4000, 0x4123_5000);
+    assert!(memory.mapped().unwrap().contains_range(page));
+    assert!(!memory.free().unwrap().overlaps(page));
+}
+
+#[test]
+fn where_stdout_is_not_driven_the_first_pl011_among_the_aliases_speaks() {
+    let uart = |unit: &str, address| {
+        node(unit).text("compatible", &["arm,pl011", "arm,primecell"]).cells("reg", &pairs(&[(address, 0x1000)]))
+    };
+    let mini = node("serial@7000").text("compatible", &["brcm,bcm2835-aux-uart"]).cells("reg", &pairs(&[(0x7000, 64)]));
+    let aliases = [("serial0", "/serial@7000"), ("serial2", "/serial@9000"), ("serial1", "/serial@8000")];
+    let aliases = aliases.iter().fold(node("aliases"), |node, (name, path)| node.text(name, &[path]));
+    for (chosen, asked) in [(node("chosen").text("stdout-path", &["serial0"]), true), (node("chosen"), false)] {
+        let dtb = dtb(root()
+            .with(aliases.clone())
+            .with(chosen)
+            .with(mini.clone())
+            .with(uart("serial@8000", 0x8000).text("status", &["disabled"]))
+            .with(uart("serial@9000", 0x9000)));
+        let tree = open(&dtb);
+        assert_eq!(tree.console().is_err(), asked);
+        assert_eq!(tree.console_by_alias().map(|console| console.registers), Some(range(0x9000, 0xa000)));
+    }
+}
+
+#[test]
 fn behind_tf_a_a_raspberry_pi_4_has_psci_and_a_hole_in_its_map() {
     let dtb = rpi4_tfa();
     let tree = open(&dtb);

@@ -22,6 +22,7 @@ pub(crate) fn range(start: u64, end: u64) -> PhysRange {
 }
 
 /// A node being written.
+#[derive(Clone)]
 pub(crate) struct N(pub(crate) DeviceTreeNode);
 
 /// An empty node.
@@ -116,8 +117,22 @@ const RPI4_RANGES: [u32; 12] = [
     0x0080_0000,
 ];
 
-/// The Raspberry Pi 4's root without its CPUs: buses, GIC-400, two UARTs, and 4 GiB in pieces around the VideoCore's.
-fn rpi4_root() -> N {
+/// The cells of the memory node as firmware writes them, the VideoCore's share cut out of the first GiB: of a board with
+/// so many GiB. The tree's sizes have one cell, so 8 GiB need an entry for each 2.
+pub(crate) fn rpi4_memory(gib: u32) -> Vec<u32> {
+    let mut cells = vec![0, 0, 0x3b40_0000];
+    match gib {
+        1 => {}
+        2 => cells.extend([0, 0x4000_0000, 0x4000_0000]),
+        4 => cells.extend([0, 0x4000_0000, 0xbc00_0000]),
+        8 => cells.extend([0, 0x4000_0000, 0xbc00_0000, 1, 0, 0x8000_0000, 1, 0x8000_0000, 0x8000_0000]),
+        _ => panic!("there is no Raspberry Pi 4 with {gib} GiB"),
+    }
+    cells
+}
+
+/// The Raspberry Pi 4's root without its CPUs: buses, GIC-400, two UARTs, and these cells of memory.
+fn rpi4_root(memory: &[u32]) -> N {
     let gic = node("interrupt-controller@40041000")
         .flag("interrupt-controller")
         .cells("#interrupt-cells", &[3])
@@ -153,11 +168,7 @@ fn rpi4_root() -> N {
         .space(2, 1)
         .cells("interrupt-parent", &[1])
         .with(node("aliases").text("serial0", &["/soc/serial@7e201000"]).text("serial1", &["/soc/serial@7e215040"]))
-        .with(
-            node("memory@0")
-                .text("device_type", &["memory"])
-                .cells("reg", &[0, 0, 0x3b40_0000, 0, 0x4000_0000, 0xbc00_0000, 1, 0, 0x8000_0000]),
-        )
+        .with(node("memory@0").text("device_type", &["memory"]).cells("reg", memory))
         .with(
             node("timer")
                 .text("compatible", &["arm,armv8-timer"])
@@ -168,8 +179,13 @@ fn rpi4_root() -> N {
 
 /// A tree as the Raspberry Pi 4's firmware hands it over: spin-table, no PSCI.
 pub(crate) fn rpi4() -> Vec<u8> {
+    rpi4_with(&[0, 0, 0x3b40_0000, 0, 0x4000_0000, 0xbc00_0000, 1, 0, 0x8000_0000], 4)
+}
+
+/// The same with these cells of memory and so many CPUs.
+pub(crate) fn rpi4_with(memory: &[u32], count: usize) -> Vec<u8> {
     let mut cpus = node("cpus").space(1, 0).text("enable-method", &["brcm,bcm2836-smp"]);
-    for (number, release) in [(0, 0xd8), (1, 0xe0), (2, 0xe8), (3, 0xf0)] {
+    for (number, release) in [(0, 0xd8), (1, 0xe0), (2, 0xe8), (3, 0xf0)].into_iter().take(count) {
         cpus = cpus.with(
             node(&format!("cpu@{number}"))
                 .text("device_type", &["cpu"])
@@ -181,7 +197,7 @@ pub(crate) fn rpi4() -> Vec<u8> {
     }
     let cma = node("linux,cma").text("compatible", &["shared-dma-pool"]).cells("size", &[0x400_0000]).flag("reusable");
     let nvram = node("nvram@0").cells("reg", &[0, 0x3eff_fc00, 0x200]).flag("no-map").text("status", &["disabled"]);
-    let root = rpi4_root()
+    let root = rpi4_root(memory)
         .with(
             node("chosen")
                 .text("stdout-path", &["serial0:115200n8"])
@@ -197,6 +213,11 @@ pub(crate) fn rpi4() -> Vec<u8> {
 /// The same after TF-A's BL31 has edited it: PSCI over SMC, its own memory not to be mapped, nothing in
 /// `/memreserve/`.
 pub(crate) fn rpi4_tfa() -> Vec<u8> {
+    rpi4_tfa_with(&rpi4_memory(4))
+}
+
+/// The same with these cells of memory.
+pub(crate) fn rpi4_tfa_with(memory: &[u32]) -> Vec<u8> {
     let mut cpus = node("cpus").space(1, 0);
     for (number, release) in [(0, 0xd8), (1, 0xe0), (2, 0xe8), (3, 0xf0)] {
         cpus = cpus.with(
@@ -209,7 +230,7 @@ pub(crate) fn rpi4_tfa() -> Vec<u8> {
     }
     let atf = node("atf@0").cells("reg", &[0, 0, 0x8_0000]).flag("no-map");
     let psci = node("psci").text("compatible", &["arm,psci-1.0", "arm,psci-0.2"]).text("method", &["smc"]);
-    dtb(rpi4_root()
+    dtb(rpi4_root(memory)
         .with(node("chosen").text("stdout-path", &["serial0"]))
         .with(node("reserved-memory").space(2, 1).flag("ranges").with(atf))
         .with(psci)

@@ -1,9 +1,10 @@
-"""gdb's view of cleave: symbols in both halves, and names for the places worth stopping at.
+"""gdb's view of cleave: symbols in both halves, named stops, and commands that read the kernel's state.
 
     gdb-multiarch -x scripts/gdb/cleave.py ELF
     (gdb) cleave connect 1234
     (gdb) cleave break window
     (gdb) continue
+    (gdb) help cleave
 
 The image is linked in the upper half and starts at its physical address, with the
 MMU off. On connecting (also by `target remote`) the symbols are added a second time at
@@ -16,7 +17,11 @@ import sys
 import gdb
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import commands
 import image
+import kernel
+import machine
+import printers
 
 ENTRY = "_start"
 
@@ -26,7 +31,7 @@ PLACES = {
     "main": ("kernel_main", "first Rust in the upper half"),
     "gather": ("cleave_gather", "a CPU was called to a rendezvous and is about to arrive"),
     "window": ("cleave_window", "inside the rendezvous window, on the leader"),
-    "release": ("cleave_release", "a CPU goes on, the leader first"),
+    "release": ("cleave_release", "a CPU goes on, the map whole again"),
     "panic": ("*rust_begin_unwind", "the panic handler"),
 }
 
@@ -34,59 +39,28 @@ PLACES = {
 STUB_FIRST = 0x580000C0
 STUB_ENTRY_AT = 32
 
-UPPER_HALF = 1 << 63
-MASK = 2**64 - 1
-
-# Physical minus link-time address, once a connection has shown it.
-OFFSETS = []
-# The symbols of the image, once it was looked at.
-SYMBOLS = {}
-
-
-def symbols():
-    """The symbols of gdb's file."""
-    path = gdb.current_progspace().filename
-    if path is None:
-        raise gdb.GdbError("no image: give gdb the ELF file first")
-    if path not in SYMBOLS:
-        SYMBOLS[path] = image.Symbols(path)
-    return SYMBOLS[path]
-
-
-def word(address, size):
-    """An unsigned little-endian word of the machine's memory."""
-    data = gdb.selected_inferior().read_memory(address, size)
-    return int.from_bytes(bytes(data), "little")
-
-
-def address_of(symbol):
-    """A symbol's link-time address, or None."""
-    return symbols().address(symbol)
-
-
-def pc():
-    """The program counter of the selected CPU."""
-    return int(gdb.selected_frame().read_register("pc")) & MASK
-
 
 def physical_entry():
     """Where the loader put `_start`, read from QEMU's stub at reset; None later on."""
-    here = pc()
-    if here >= UPPER_HALF:
+    here = machine.pc()
+    if here >= machine.UPPER_HALF:
         return None
     try:
-        return word(here + STUB_ENTRY_AT, 8) if word(here, 4) == STUB_FIRST else here
+        word = int.from_bytes(machine.read_virtual(here, 4), "little")
+        if word != STUB_FIRST:
+            return here
+        return int.from_bytes(machine.read_virtual(here + STUB_ENTRY_AT, 8), "little")
     except gdb.MemoryError:
         return None
 
 
 def add_physical_symbols():
     """Adds the symbols where the image runs before the MMU is on."""
-    linked, loaded = address_of(ENTRY), physical_entry()
-    if OFFSETS or linked is None or loaded is None or linked == loaded:
+    linked, loaded = kernel.symbols().address(ENTRY), physical_entry()
+    if kernel.OFFSETS or linked is None or loaded is None or linked == loaded:
         return
-    offset = (loaded - linked) & MASK
-    OFFSETS.append(offset)
+    offset = (loaded - linked) & machine.MASK
+    kernel.OFFSETS.append(offset)
     gdb.execute(f"add-symbol-file '{gdb.current_progspace().filename}' -o {offset:#x}", to_string=True)
     print(f"cleave: image at {loaded:#x}, linked at {linked:#x}")
 
@@ -94,39 +68,61 @@ def add_physical_symbols():
 def tell_assembly(event):
     """On a stop in the boot assembly, which has no line table: the label's place in its source."""
     try:
-        here = pc()
+        here = machine.pc()
         if gdb.selected_frame().find_sal().symtab is not None:
             return
     except gdb.error:
         return
-    linked = here if here >= UPPER_HALF or not OFFSETS else (here - OFFSETS[0]) & MASK
-    found = symbols().around(linked)
+    linked = here if here >= machine.UPPER_HALF or not kernel.OFFSETS else (here - kernel.OFFSETS[0]) & machine.MASK
+    found = kernel.symbols().around(linked)
     line = found and image.boot_line(found[0])
     if line:
         name, offset = found
-        print(f"{line[0]}:{line[1]}: {name}: {line[2]}" if offset == 0 else
-              f"{line[0]}:{line[1]}: {offset} bytes into {name}")
+        print(f"{line[0]}:{line[1]}: " + (f"{name}: {line[2]}" if offset == 0 else f"{offset} bytes into {name}"))
 
 
 class Cleave(gdb.Command):
-    """Commands for the cleave kernel."""
+    """Commands for the cleave kernel; all of them read, but for the stops.
+
+cleave connect [PORT]   connects to the gdb server of `make debug`, or to OpenOCD's
+cleave symbols          adds the symbols of the physical half (by itself on connecting)
+cleave break [NAME]     stops at entry, main, gather, window, release or panic
+cleave pt VA            the way from the root table to an address, every descriptor by name
+cleave map [TTBR]       everything mapped, folded to ranges
+cleave cpus             every CPU: state, exception level, parked or not, function
+cleave rendezvous       phase, generation, who is in
+cleave timeline         when each CPU came to the last rendezvous and left
+cleave frames           the frame allocator
+
+`help cleave NAME` has the use of each and an example. Tables and state are read by physical
+address: everything works with the MMU off, and while the linear map is broken."""
 
     def __init__(self):
         super().__init__("cleave", gdb.COMMAND_USER, prefix=True)
 
 
 class Connect(gdb.Command):
-    """cleave connect [PORT]: connects to the gdb server of `make debug` (1234)."""
+    """cleave connect [PORT]: connects to the gdb server of `make debug` (1234).
+
+OpenOCD's is 3333.
+Example: cleave connect 1234"""
 
     def __init__(self):
         super().__init__("cleave connect", gdb.COMMAND_RUNNING)
 
     def invoke(self, argument, from_tty):
-        gdb.execute(f"target remote localhost:{int(argument or 1234)}")
+        try:
+            port = int(argument or 1234)
+        except ValueError:
+            raise gdb.GdbError("usage: cleave connect [PORT]")
+        gdb.execute(f"target remote localhost:{port}")
 
 
 class Symbols(gdb.Command):
-    """cleave symbols: adds the symbols of the physical half; runs at every connect."""
+    """cleave symbols: adds the symbols of the physical half; runs at every connect.
+
+Only before the MMU is on does the program counter tell where the image lies.
+Example: cleave symbols"""
 
     def __init__(self):
         super().__init__("cleave symbols", gdb.COMMAND_FILES)
@@ -136,7 +132,10 @@ class Symbols(gdb.Command):
 
 
 class Break(gdb.Command):
-    """cleave break NAME: stops at a named place; without a name lists them."""
+    """cleave break [NAME]: stops at a named place; without a name lists them.
+
+entry, main, gather, window, release, panic, or any symbol of the image.
+Example: cleave break window"""
 
     def __init__(self):
         super().__init__("cleave break", gdb.COMMAND_BREAKPOINTS)
@@ -145,6 +144,7 @@ class Break(gdb.Command):
         return [name for name in PLACES if name.startswith(text)]
 
     def invoke(self, argument, from_tty):
+        address_of = kernel.symbols().address
         if not argument:
             for name, (symbol, meaning) in PLACES.items():
                 there = "" if address_of(symbol) is not None else " (not in this image)"
@@ -164,7 +164,9 @@ def main():
     """Sets gdb up; connects when `make debug` says where to."""
     for setting in ("confirm off", "pagination off", "architecture aarch64"):
         gdb.execute(f"set {setting}")
-    Cleave(), Connect(), Symbols(), Break()
+    for command in (Cleave, Connect, Symbols, Break, *commands.ALL):
+        command()
+    printers.register()
     gdb.events.stop.connect(tell_assembly)
     if gdb.current_progspace().filename is None:
         target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(image.ROOT, "target")

@@ -54,6 +54,12 @@ class Symbols:
             return found[0] if len(found) == 1 else None
         return self.by_name.get(name, (None, 0))[0]
 
+    def rust(self, path: str) -> int | None:
+        """The link address of a Rust item by its path, as rustc's legacy mangling spells it."""
+        start = "_ZN" + "".join(f"{len(part)}{part}" for part in path.split("::")) + "17h"
+        found = [value for text, (value, _) in self.by_name.items() if text.startswith(start)]
+        return found[0] if len(found) == 1 else None
+
     def around(self, address: int) -> tuple[str, int] | None:
         """The symbol that `address` lies in and the offset in it."""
         index = bisect.bisect_right(self._values, address) - 1

@@ -11,7 +11,7 @@ pub(crate) extern "C" fn cleave_gather() {
     core::arch::naked_asm!("ret")
 }
 
-/// On every CPU: it goes on, the leader first. The map is whole again.
+/// On every CPU: it goes on. The map is whole again.
 // SAFETY: no other function has this name; returning is all it does.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]

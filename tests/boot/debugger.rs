@@ -84,3 +84,159 @@ fn gdb_knows_both_halves_and_stops_in_the_window() {
         " cleave::boot_story::kernel_main (",
     ]);
 }
+
+/// An address of the linear map that every machine here has, away from the image's alias.
+const PLAIN: &str = "cleave pt 0xffff000048001234";
+
+/// Reading tables and state by physical address with the MMU off, when nothing is there yet. A command that reads by
+/// virtual address fails this.
+#[test]
+fn gdb_reads_the_kernels_state_before_the_mmu_is_on() {
+    let looks = [
+        "cleave cpus",
+        PLAIN,
+        "cleave map",
+        "cleave rendezvous",
+        "cleave timeline",
+        "cleave frames",
+        "cleave pt 0x1000",
+    ];
+    let session = Session::of(&Boot::on("cortex-a72").mem("256M"), &looks);
+    session.has(&[
+        "CPU  thread  state       EL  parked  function",
+        "booting      1  no      0x40000000",
+        "off ",
+        "0xffff000048001234: the linear map; root 0x",
+        "(cleave_root, the MMU is off)",
+        "nothing",
+        "not mapped",
+        "TTBR1: root 0x",
+        "nothing is mapped",
+        "rendezvous 0: Idle",
+        "no rendezvous has taken place yet",
+        "there is no frame allocator yet",
+        "no TTBR0 table: the MMU is off",
+    ]);
+}
+
+/// The window from its beginning to its end: everyone parked, the map in blocks, then broken, then in pages. Reading
+/// through the map that is being looked at fails this, and so does a state word that is taken apart wrongly.
+#[test]
+fn gdb_sees_the_map_whole_broken_and_whole_again() {
+    let session = Session::of(
+        &Boot::on("cortex-a72"),
+        &[
+            "cleave break window",
+            "continue",
+            "cleave cpus",
+            "cleave rendezvous",
+            PLAIN,
+            "cleave map",
+            "cleave frames",
+            "set language c",
+            "watch *(unsigned long *) &cleave_root",
+            "continue",
+            PLAIN,
+            "delete",
+            "cleave break release",
+            "continue",
+            "cleave rendezvous",
+            PLAIN,
+            "cleave map ttbr1",
+            "cleave timeline",
+        ],
+    );
+    session.has(&[
+        "in cleave_window ()",
+        "  0       1  online       1  parked  cleave_window",
+        "  1       2  online       1  parked  cleave::",
+        "  3       4  online       1  parked  cleave::",
+        ": Run",
+        "4 of 4 CPUs have arrived, 4 are masked",
+        "CPU 3: in, has arrived in this one",
+        "(TTBR1_EL1)",
+        "L2 [ 64] ",
+        "block 2M -> 0x48000000 normal rw PXN UXN AF inner contiguous",
+        "-> 0x48001234",
+        "TTBR0: root 0x",
+        "nothing is mapped",
+        "TTBR1: root 0x",
+        "xcont2M  rw- normal",
+        "the linear map",
+        "r-x normal",
+        "the kernel image (Text)",
+        "the thread stack of CPU 3",
+        "rw- device",
+        "the device area",
+        "the heap",
+        "frames free",
+        "Hardware watchpoint",
+        "New value = 0",
+        "L0 [  0] ",
+        "0x0000000000000000  nothing",
+        "not mapped",
+        "in cleave_release ()",
+        ": Release",
+        "of 4 CPUs have not left yet",
+        "L3 [  1] ",
+        "page 4K -> 0x48001000 normal rw PXN UXN AF inner",
+        "-> 0x48001234",
+        "x4K      rw- normal        -> 0x0040",
+        "called at ",
+        "  3 ",
+    ]);
+    let after = session.text.rsplit("TTBR1: root").next().unwrap_or_default();
+    assert!(!after.contains("cont2M"), "a block is left in the linear map:\n{}", session.text);
+    assert!(!session.text.contains("W+X!"), "{}", session.text);
+}
+
+/// Every command says what it is for, how it is used, and gives an example; wrong uses say what is right.
+#[test]
+fn the_help_of_gdbs_commands_is_complete() {
+    let names = ["connect", "symbols", "break", "pt", "map", "cpus", "rendezvous", "timeline", "frames"];
+    let each: Vec<String> = names.iter().map(|name| format!("help cleave {name}")).collect();
+    let wrong =
+        ["cleave break nowhere", "cleave pt", "cleave pt 0x1000000000000000", "cleave map left", "cleave cpus 7"];
+    let commands: Vec<&str> = ["help cleave"].into_iter().chain(each.iter().map(String::as_str)).chain(wrong).collect();
+    let session = Session::of(&Boot::on("cortex-a72").mem("256M"), &commands);
+    for name in names {
+        session.has(&[&format!("\ncleave {name}"), "List of cleave subcommands:", &format!("\ncleave {name} --")]);
+        session.has(&[&format!("Example: cleave {name}")]);
+    }
+    // What gdb has registered is what the list above was made of.
+    let listed = session.text.matches(" -- cleave ").count();
+    assert_eq!(listed, names.len(), "a command is not in this test:\n{}", session.text);
+    session.has(&[
+        "no symbol nowhere in this image",
+        "usage: cleave pt VA",
+        "is in neither half",
+        "usage: cleave map [ttbr0|ttbr1]",
+        "usage: cleave cpus",
+    ]);
+}
+
+/// The kernel's own types are printed as what they mean.
+#[test]
+fn gdb_prints_addresses_descriptors_and_attributes() {
+    let print = |what: &str| format!("print *($root as *const cleave::paging::{what})");
+    let types = ["descriptor::Descriptor", "address::PhysAddr", "address::VirtAddr", "address::PhysRange"].map(print);
+    let attributes = print("descriptor::Attributes");
+    let before = [
+        "cleave break window",
+        "continue",
+        "set language c",
+        "set $root = (unsigned long) &cleave_root",
+        "set language rust",
+    ];
+    let other = ["set language c", "set $root = (unsigned long) &cleave_empty_root", "set language rust", &attributes];
+    let commands: Vec<&str> = before.into_iter().chain(types.iter().map(String::as_str)).chain(other).collect();
+    Session::of(&Boot::on("cortex-a72").mem("256M"), &commands).has(&[
+        "003 (table 0x",
+        " | page 4K -> 0x",
+        "= PA 0x",
+        "= VA 0x",
+        "= PA 0x",
+        "..0x0 (0 B)",
+        "= Attributes Normal ReadWrite Global",
+    ]);
+}

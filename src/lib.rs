@@ -14,6 +14,9 @@
 //! - [`paging`]: translation tables as data, and the seam to the machine.
 //! - [`arch`]: one function for each instruction, on the device; what the hardware encodes, everywhere.
 //!
+//! And beside them `machine`, with the feature of that name: the abstract machine that runs the rooms above unchanged and says
+//! which rule of the architecture they break.
+//!
 //! All but what executes an instruction is portable: it compiles, and is tested, on any host.
 //!
 //! # What a kernel brings
@@ -100,10 +103,12 @@
 //! ```
 //!
 //! How the rest goes is in [`linear_map`], and why it is right in `docs/protocol.md` of the repository.
-#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(not(any(test, loom, feature = "machine")), no_std)]
 
 pub mod arch;
 pub mod linear_map;
+#[cfg(all(not(loom), any(test, feature = "machine")))]
+pub mod machine;
 pub mod paging;
 pub mod platform;
 pub mod rendezvous;

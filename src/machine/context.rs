@@ -1,0 +1,136 @@
+//! Registers that translation depends on, and when a write of them takes effect.
+
+use super::rule::Text;
+use super::{Presence, Registers, Rule, State};
+use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
+
+/// M17.
+pub(super) const M17: Text = Text {
+    name: "contexts",
+    sentence: "TCR, MAIR or VMID differ between CPUs that share tables; the MMU turned on without a local TLBI; TTBR1 with \
+               the linear map before admission",
+    source: "Arm ARM D8.15 Translation Lookaside Buffers (TLB contents are UNKNOWN after reset; VMID and ASID tags also \
+             with stage 2 off; Common not private); D8.16 TLB maintenance (broadcasts match the VMID)",
+};
+
+/// M18.
+pub(super) const M18: Text = Text {
+    name: "hardware update",
+    sentence: "a leaf with AF = 0, or TCR.HA or TCR.HD set: the walker would fault, or write descriptors on its own",
+    source: "Arm ARM D8.5 Hardware updates to the translation tables: Access flag, Dirty state",
+};
+
+/// TCR_EL1.HA and HD.
+const HARDWARE_UPDATE: u64 = 1 << 39 | 1 << 40;
+
+impl State {
+    /// Writes registers; they may take effect now or with the next ISB.
+    pub(super) fn write_registers(&mut self, cpu: usize, write: impl FnOnce(&mut Registers)) {
+        write(&mut self.cpus[cpu].pending);
+        self.reach = None;
+        if self.cpus[cpu].presence == Presence::Starting {
+            self.check_admitted(cpu);
+        }
+    }
+
+    /// A context synchronisation event: what was written holds. Roots that are gone may still be cached.
+    pub(super) fn apply_registers(&mut self, cpu: usize) {
+        let (old, new) = (self.cpus[cpu].registers, self.cpus[cpu].pending);
+        if old == new {
+            return;
+        }
+        self.cpus[cpu].registers = new;
+        self.reach = None;
+        if self.cpus[cpu].mmu {
+            let upper = self.upper_half();
+            for (before, after, base) in [(old.ttbr0, new.ttbr0, VirtAddr(0)), (old.ttbr1, new.ttbr1, upper)] {
+                if let Some(root) = before.filter(|_| before != after)
+                    && self.valid_in(root, self.geometry.root_level()).next().is_some()
+                {
+                    self.remember_root(cpu, root, base);
+                }
+            }
+            self.check_contexts(cpu);
+        }
+    }
+
+    pub(super) fn turn_on(&mut self, cpu: usize) {
+        if !self.cpus[cpu].local_tlb_clean {
+            let detail = "the MMU is turned on while the TLB holds whatever reset left there";
+            self.violated(Rule::M17, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
+        }
+        self.cpus[cpu].mmu = true;
+        self.cpus[cpu].switched = true;
+        self.reach = None;
+        self.check_contexts(cpu);
+    }
+
+    /// M17, M18: this CPU and the others agree on what a descriptor means.
+    fn check_contexts(&mut self, cpu: usize) {
+        let mine = self.cpus[cpu].registers;
+        let none = Descriptor::EMPTY;
+        if mine.tcr & HARDWARE_UPDATE != 0 {
+            let detail = "hardware updates of descriptors are on";
+            self.violated(Rule::M18, cpu, None, PhysAddr(0), none, Descriptor(mine.tcr), detail);
+        }
+        let differing = self.cpus.iter().filter(|other| other.mmu).find_map(|other| {
+            let theirs = other.registers;
+            let pairs = [
+                (theirs.tcr, mine.tcr, "TCR differs between CPUs that share tables"),
+                (theirs.mair, mine.mair, "MAIR differs between CPUs that share tables"),
+                (theirs.vmid.into(), mine.vmid.into(), "the VMID differs between CPUs that share tables"),
+            ];
+            pairs.into_iter().find(|(theirs, mine, _)| theirs != mine)
+        });
+        if let Some((theirs, mine, detail)) = differing {
+            self.violated(Rule::M17, cpu, None, PhysAddr(0), Descriptor(theirs), Descriptor(mine), detail);
+        }
+    }
+
+    /// M17: a CPU that nobody has admitted gets the map that may be broken under it.
+    fn check_admitted(&mut self, cpu: usize) {
+        let Some(root) = self.cpus[cpu].pending.ttbr1 else { return };
+        let level = self.geometry.root_level();
+        let (upper, size) = (self.upper_half(), self.geometry.size(level));
+        let maps =
+            self.valid_in(root, level).map(|(index, entry)| (index, VirtAddr(upper.0 + index as u64 * size), entry));
+        let found = maps.into_iter().find(|&(_, first, _)| {
+            let last = VirtAddr(first.0.wrapping_add(size - 1));
+            self.shared.iter().any(|range| *range.start() <= last && first <= *range.end())
+        });
+        if let Some((index, address, entry)) = found {
+            let detail = "TTBR1 names a map that other CPUs may break, before this CPU is admitted";
+            self.violated(Rule::M17, cpu, Some(address), slot(root, index), Descriptor::EMPTY, entry, detail);
+        }
+    }
+
+    /// M10: nothing is used between a register write and the ISB behind it.
+    pub(super) fn check_synchronised(&mut self, cpu: usize, address: VirtAddr) {
+        let state = &self.cpus[cpu];
+        let (now, written) = (state.registers, state.pending);
+        let upper = address >= self.upper_half();
+        let root_differs = if upper { now.ttbr1 != written.ttbr1 } else { now.ttbr0 != written.ttbr0 };
+        let others_differ = (now.tcr, now.mair, now.vmid) != (written.tcr, written.mair, written.vmid);
+        if root_differs || others_differ || state.switched {
+            let old = if upper { now.ttbr1 } else { now.ttbr0 }.unwrap_or_default();
+            let new = if upper { written.ttbr1 } else { written.ttbr0 }.unwrap_or_default();
+            let detail = "an access between a write of a translation register and its ISB";
+            self.violated(Rule::M10, cpu, Some(address), new, Descriptor(old.0), Descriptor(new.0), detail);
+        }
+    }
+
+    /// M18: a leaf that the walker would have to touch.
+    pub(super) fn check_hardware_update(
+        &mut self,
+        cpu: usize,
+        address: VirtAddr,
+        at: PhysAddr,
+        entry: Descriptor,
+        level: Level,
+    ) {
+        if matches!(entry.kind(self.geometry, level), Kind::Leaf(_)) && !entry.is_accessed() {
+            let detail = "a valid leaf has its access flag clear";
+            self.violated(Rule::M18, cpu, Some(address), at, Descriptor::EMPTY, entry, detail);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Memory that holds translation tables: what each word holds, and which stores are still under way.
+
+use std::collections::HashMap;
+
+use crate::paging::{Descriptor, PhysAddr};
+
+/// Stores of one CPU to adjacent words.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Write {
+    first: u16,
+    end: u16,
+    pub(super) writer: usize,
+    /// The number of the last of them among the CPU's stores.
+    pub(super) number: u64,
+    /// Walkers could reach the table at the time, and the entries became valid.
+    live: bool,
+}
+
+struct Page {
+    words: [u64; 512],
+    /// Which words were ever stored.
+    stored: [u64; 8],
+    writes: Vec<Write>,
+}
+
+impl Page {
+    const fn new() -> Self {
+        Self { words: [0; 512], stored: [0; 8], writes: Vec::new() }
+    }
+}
+
+/// The words, by 4 KiB page.
+#[derive(Default)]
+pub(super) struct Memory {
+    places: HashMap<u64, usize>,
+    pages: Vec<Page>,
+    /// The page found last.
+    last: (u64, usize),
+}
+
+impl Memory {
+    fn place(&self, slot: PhysAddr) -> Option<usize> {
+        let number = slot.0 >> 12;
+        if self.last.0 == number && self.last.1 < self.pages.len() {
+            return Some(self.last.1);
+        }
+        self.places.get(&number).copied()
+    }
+
+    fn place_mut(&mut self, slot: PhysAddr) -> &mut Page {
+        let number = slot.0 >> 12;
+        let place = self.place(slot).unwrap_or_else(|| {
+            self.pages.push(Page::new());
+            self.places.insert(number, self.pages.len() - 1);
+            self.pages.len() - 1
+        });
+        self.last = (number, place);
+        &mut self.pages[place]
+    }
+
+    /// What the slot holds; zero where nothing was ever stored.
+    pub(super) fn get(&self, slot: PhysAddr) -> Descriptor {
+        Descriptor(self.place(slot).map_or(0, |place| self.pages[place].words[word(slot)]))
+    }
+
+    pub(super) fn is_stored(&self, slot: PhysAddr) -> bool {
+        let word = word(slot);
+        self.place(slot).is_some_and(|place| self.pages[place].stored[word / 64] >> (word % 64) & 1 == 1)
+    }
+
+    /// Sets a word without anybody's store.
+    pub(super) fn set(&mut self, slot: PhysAddr, value: Descriptor) {
+        let word = word(slot);
+        let page = self.place_mut(slot);
+        page.words[word] = value.0;
+        page.stored[word / 64] |= 1 << (word % 64);
+    }
+
+    /// Notes that a CPU stored `count` words of one page from `slot` on; `completed` is its last completed store.
+    pub(super) fn wrote(
+        &mut self,
+        slot: PhysAddr,
+        count: usize,
+        writer: usize,
+        number: u64,
+        live: bool,
+        completed: u64,
+    ) {
+        let (first, end) = (word(slot) as u16, (word(slot) + count) as u16);
+        let writes = &mut self.place_mut(slot).writes;
+        if let Some(last) = writes.last_mut()
+            && (last.writer, last.live) == (writer, live)
+            && last.end == first
+            && last.number > completed
+        {
+            last.end = end;
+            last.number = number;
+            return;
+        }
+        // What it covers is no longer there.
+        writes.retain(|write| write.first < first || end < write.end);
+        writes.push(Write { first, end, writer, number, live });
+    }
+
+    /// The stores to the words of `count` slots from `first` on.
+    pub(super) fn writes(&self, first: PhysAddr, count: usize) -> impl Iterator<Item = (PhysAddr, Write)> + '_ {
+        let pages = (first.0 >> 12)..=((first.0 + 8 * count as u64 - 1) >> 12);
+        pages.flat_map(move |number| {
+            let base = PhysAddr(number << 12);
+            let writes = self.place(base).map_or(&[][..], |place| &self.pages[place].writes);
+            writes.iter().map(move |&write| (base.offset(8 * u64::from(write.first)), write))
+        })
+    }
+
+    /// The last store that made the slot valid while walkers could reach it, if its effect may not be universal yet.
+    pub(super) fn made_live(&self, slot: PhysAddr) -> Option<(usize, u64)> {
+        let word = word(slot) as u16;
+        let page = &self.pages[self.place(slot)?];
+        let write = page.writes.iter().rev().find(|write| write.first <= word && word < write.end)?;
+        write.live.then_some((write.writer, write.number))
+    }
+
+    /// Forgets who wrote `count` slots from `first` on: everyone has seen it.
+    pub(super) fn settle(&mut self) {
+        self.pages.iter_mut().for_each(|page| page.writes.clear());
+    }
+}
+
+const fn word(slot: PhysAddr) -> usize {
+    (slot.0 as usize % 0x1000) / 8
+}

@@ -1,0 +1,407 @@
+//! The abstract machine: a model of N CPUs over translation tables that believes the worst the architecture allows.
+//!
+//! An emulator that boots a kernel proves little about its page-table code: it raises no TLB conflict aborts and keeps
+//! no stale translations. This machine does. A CPU of it may hold any translation that it could have walked at any time
+//! since its last completed, covering invalidation, and a store may be seen by walkers early, late, or not at all until
+//! a barrier orders it. Code that is right on it does not depend on what some TLB happens to do.
+//!
+//! It runs real code: [`OnCpu`] is a [`crate::paging::Cpu`], [`View`] a [`crate::paging::TableMemory`], [`Frames`] a
+//! [`crate::paging::FrameSource`], and under [`Schedule`] a CPU is a [`crate::rendezvous::Host`]. What the traits have no
+//! word for (accesses, other registers and barriers, flags between CPUs, cache maintenance) are methods of [`OnCpu`].
+//! Broken [`Rule`]s are collected: see [`Machine::verdict`].
+//!
+//! To learn the architecture from it, read the rules in this order: `change` (what may be stored into a live entry),
+//! `invalidate` (how an old translation is got rid of), `order` (who sees what when), `access`, `frames`, `parking`,
+//! `context`, `caches`. Each rule's sentence and source stand beside its code.
+//!
+//! ```
+//! use cleave::linear_map::BbmLevel;
+//! use cleave::machine::{Config, Machine, Rule, Through};
+//! use cleave::paging::{Attributes, Cpu, Descriptor, Geometry, Level, PhysAddr, TableMemory, invalidate_everywhere};
+//!
+//! let machine = Machine::new(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 2]));
+//! let (root, cpu) = (PhysAddr(0x10_0000), machine.cpu(0));
+//! let tables = machine.view(0, Through::Physical);
+//! tables.store_run(root, Descriptor::EMPTY, 0, 512);
+//! cpu.dsb_ishst();
+//! machine.boot_all(root);
+//! tables.store(root, Descriptor::table(PhysAddr(0x20_0000)));
+//! // The table was never written, let alone ordered before the store that links it.
+//! assert_eq!(machine.verdict().unwrap_err().rule, Rule::M7);
+//! ```
+
+mod access;
+pub(crate) mod atomics;
+mod caches;
+mod change;
+mod context;
+mod cpu;
+mod event;
+mod frames;
+mod invalidate;
+mod memory;
+mod order;
+mod parking;
+mod reach;
+mod rule;
+mod schedule;
+mod seam;
+
+#[cfg(test)]
+mod tests;
+
+use core::ops::RangeInclusive;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use access::{Access, Outcome};
+pub use caches::Maintenance;
+pub use cpu::OnCpu;
+pub use event::{Action, EVENTS_KEPT, Event};
+pub use invalidate::{LastLevel, Scope, Tlbi, What};
+pub use rule::{Rule, Text, Violation};
+pub use schedule::{Schedule, Scheduled};
+pub use seam::{Frames, Through, View};
+
+use crate::linear_map::BbmLevel;
+use crate::paging::{Descriptor, Geometry, PhysAddr, PhysRange, VirtAddr};
+
+/// How many CPUs a machine has at most.
+pub const MAX_CPUS: usize = 16;
+
+/// How many violations are kept.
+const VIOLATIONS_KEPT: usize = 8;
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    geometry: Geometry,
+    levels: Vec<BbmLevel>,
+    ets2: bool,
+    repeats: bool,
+}
+
+impl Config {
+    /// As many CPUs as there are levels, each with its own: no FEAT_ETS2, no erratum.
+    ///
+    /// # Panics
+    /// With no CPU or more than [`MAX_CPUS`].
+    #[must_use]
+    pub fn new(geometry: Geometry, levels: &[BbmLevel]) -> Self {
+        assert!((1..=MAX_CPUS).contains(&levels.len()), "{} CPUs", levels.len());
+        Self { geometry, levels: levels.to_vec(), ets2: false, repeats: false }
+    }
+
+    /// The same with FEAT_ETS2 on every CPU: translation faults are ordered as the accesses are.
+    #[must_use]
+    pub fn with_ets2(self) -> Self {
+        Self { ets2: true, ..self }
+    }
+
+    /// The same with a core whose broadcast invalidations complete too early, so that each is needed twice.
+    #[must_use]
+    pub fn with_repeat_erratum(self) -> Self {
+        Self { repeats: true, ..self }
+    }
+}
+
+/// A data synchronisation barrier: which accesses it waits for, and how far they have to be seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the architecture's own names")]
+pub enum Dsb {
+    Ish,
+    Ishst,
+    Ishld,
+    Nsh,
+    Nshst,
+    Sy,
+    St,
+    Ld,
+}
+
+impl Dsb {
+    const fn is_inner_shareable(self) -> bool {
+        !matches!(self, Self::Nsh | Self::Nshst)
+    }
+
+    const fn waits_for_stores(self) -> bool {
+        !matches!(self, Self::Ishld | Self::Ld)
+    }
+
+    const fn waits_for_everything(self) -> bool {
+        matches!(self, Self::Ish | Self::Nsh | Self::Sy)
+    }
+}
+
+/// How a flag between CPUs is accessed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flag {
+    /// An ordinary load or store.
+    Plain,
+    /// A load-acquire or store-release.
+    Ordered,
+}
+
+/// Whether a CPU is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Presence {
+    Off,
+    /// Between CPU_ON and the moment it is admitted.
+    Starting,
+    Online,
+}
+
+/// What translation depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Registers {
+    ttbr0: Option<PhysAddr>,
+    ttbr1: Option<PhysAddr>,
+    tcr: u64,
+    mair: u64,
+    asid: u16,
+    vmid: u16,
+}
+
+#[derive(Debug)]
+struct CpuState {
+    level: BbmLevel,
+    presence: Presence,
+    parked: bool,
+    mmu: bool,
+    /// The MMU was turned on and no ISB has followed.
+    switched: bool,
+    /// In effect, and written: the same but between a write and its ISB.
+    registers: Registers,
+    pending: Registers,
+    order: order::Order,
+    issued: Vec<invalidate::Issued>,
+    /// Everything in the local TLB is gone, or on its way.
+    local_tlb_clean: bool,
+    unfinished_local: bool,
+}
+
+impl CpuState {
+    fn new(level: BbmLevel) -> Self {
+        Self {
+            level,
+            presence: Presence::Off,
+            parked: false,
+            mmu: false,
+            switched: false,
+            registers: Registers::default(),
+            pending: Registers::default(),
+            order: order::Order::default(),
+            issued: Vec::new(),
+            local_tlb_clean: false,
+            unfinished_local: false,
+        }
+    }
+}
+
+/// Everything there is.
+struct State {
+    geometry: Geometry,
+    ets2: bool,
+    repeats: bool,
+    cpus: Vec<CpuState>,
+    memory: memory::Memory,
+    reach: Option<reach::Reach>,
+    residues: Vec<invalidate::Residue>,
+    residue_number: u64,
+    groups_touched: Vec<(usize, PhysAddr, crate::paging::Level)>,
+    flags: HashMap<usize, order::Clock>,
+    frames: frames::Book,
+    shared: Vec<RangeInclusive<VirtAddr>>,
+    /// Entries broken in the window.
+    broken: Vec<(PhysAddr, VirtAddr)>,
+    caches: caches::Caches,
+    log: event::Log,
+    violations: Vec<Violation>,
+    ticks: u64,
+}
+
+impl State {
+    fn violated(
+        &mut self,
+        rule: Rule,
+        cpu: usize,
+        address: Option<VirtAddr>,
+        slot: PhysAddr,
+        old: Descriptor,
+        new: Descriptor,
+        detail: &'static str,
+    ) {
+        if self.violations.len() < VIOLATIONS_KEPT {
+            let events = self.log.last();
+            self.violations.push(Violation { rule, cpu, address, slot, old, new, detail, events });
+        }
+    }
+
+    fn did(&mut self, cpu: usize, action: Action) {
+        self.log.push(Event { cpu, action });
+    }
+}
+
+/// The machine. It is shared: the handles it gives out act on it.
+pub struct Machine {
+    state: Arc<Mutex<State>>,
+}
+
+impl Machine {
+    /// A machine whose CPUs are all off but CPU 0, which is online with its MMU off.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let mut cpus: Vec<_> = config.levels.iter().map(|&level| CpuState::new(level)).collect();
+        cpus[0].presence = Presence::Online;
+        Self {
+            state: Arc::new(Mutex::new(State {
+                geometry: config.geometry,
+                ets2: config.ets2,
+                repeats: config.repeats,
+                cpus,
+                memory: memory::Memory::default(),
+                reach: None,
+                residues: Vec::new(),
+                residue_number: 0,
+                groups_touched: Vec::new(),
+                flags: HashMap::new(),
+                frames: frames::Book::default(),
+                shared: Vec::new(),
+                broken: Vec::new(),
+                caches: caches::Caches::default(),
+                log: event::Log::default(),
+                violations: Vec::new(),
+                ticks: 0,
+            })),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A test that failed on one thread is no reason to fail differently on another.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared_state(&self) -> Arc<Mutex<State>> {
+        self.state.clone()
+    }
+
+    /// Lets time pass, and says how late it is.
+    fn tick(&self, ticks: u64) -> u64 {
+        let mut state = self.state();
+        state.ticks += ticks;
+        state.ticks
+    }
+
+    /// One of its CPUs.
+    ///
+    /// # Panics
+    /// When there is no such CPU.
+    #[must_use]
+    pub fn cpu(&self, number: usize) -> OnCpu<'_> {
+        assert!(number < self.state().cpus.len(), "there is no CPU {number}");
+        OnCpu::new(self, number)
+    }
+
+    /// How many CPUs it has.
+    #[must_use]
+    pub fn cpus(&self) -> usize {
+        self.state().cpus.len()
+    }
+
+    /// A view of its tables, for CPU `cpu`.
+    #[must_use]
+    pub fn view(&self, cpu: usize, through: Through) -> View<'_> {
+        View::new(self, cpu, through)
+    }
+
+    /// The frames it gives out, for CPU `cpu`.
+    #[must_use]
+    pub fn frames(&self, cpu: usize) -> Frames<'_> {
+        Frames::new(self, cpu)
+    }
+
+    /// Puts every CPU online with its MMU on, TTBR1 at `root` and no TTBR0, the way a correct boot would have: for tests
+    /// that begin there. Everything stored so far is visible to everyone.
+    pub fn boot_all(&self, root: PhysAddr) {
+        let mut state = self.state();
+        state.memory.settle();
+        state.groups_touched.clear();
+        for cpu in &mut state.cpus {
+            cpu.presence = Presence::Online;
+            cpu.mmu = true;
+            cpu.local_tlb_clean = true;
+            cpu.registers.ttbr1 = Some(root);
+            cpu.pending = cpu.registers;
+        }
+        state.reach = None;
+    }
+
+    /// Names addresses that every CPU uses at any time: the linear map. What maps them may be broken only while all
+    /// stand still.
+    pub fn share(&self, addresses: RangeInclusive<VirtAddr>) {
+        self.state().shared.push(addresses);
+    }
+
+    /// Adds the frames of `range` to what the machine's allocator may give out.
+    pub fn add_frames(&self, range: PhysRange) {
+        let mut state = self.state();
+        let page = state.geometry.page_size();
+        let whole = range.shrink_to(page);
+        state.frames.free.extend((0..whole.bytes() / page).map(|n| whole.start.offset(n * page)));
+    }
+
+    /// From now on the allocator fails after `frames` more, whatever it says it has; `None` for no such limit.
+    pub fn limit_frames(&self, frames: Option<u64>) {
+        self.state().frames.limit = frames;
+    }
+
+    /// The frames that are out, in order.
+    #[must_use]
+    pub fn frames_out(&self) -> Vec<PhysAddr> {
+        self.state().frames.out.iter().copied().collect()
+    }
+
+    /// What a slot holds, for tests: no CPU's access.
+    #[must_use]
+    pub fn peek(&self, slot: PhysAddr) -> Descriptor {
+        self.state().memory.get(slot)
+    }
+
+    /// Changes what a slot holds, for tests that begin with it: no CPU's store. Nothing may have been cached of it.
+    pub fn poke(&self, slot: PhysAddr, value: Descriptor) {
+        let mut state = self.state();
+        state.memory.set(slot, value);
+        state.reach = None;
+    }
+
+    /// True when no TLB may hold anything that memory does not.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.state().residues.is_empty()
+    }
+
+    /// Checks that every change so far is complete, as a call that promises it does before it returns: what may still be
+    /// cached is a violation of the rule that was not kept.
+    pub fn check_settled(&self, cpu: usize) {
+        let mut state = self.state();
+        if let Some(residue) = state.residues.first().copied() {
+            let now = state.memory.get(residue.slot);
+            let detail = "a change is called complete, but what it replaced may still be cached";
+            state.violated(residue.blame, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
+        }
+    }
+
+    /// Whether every rule was kept so far.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn verdict(&self) -> Result<(), Box<Violation>> {
+        self.state().violations.first().cloned().map_or(Ok(()), |violation| Err(Box::new(violation)))
+    }
+
+    /// Every violation so far, the first few of them.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.state().violations.clone()
+    }
+}

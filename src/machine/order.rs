@@ -1,0 +1,142 @@
+//! What is ordered before what, between CPUs, and two rules about it.
+//!
+//! Stores to tables are numbered on each CPU. A clock says, for each CPU, up to which of its stores something is known
+//! to have happened. A CPU learns of another's stores by reading a flag that the other wrote after them. How much the
+//! flag conveys depends on both sides: a release conveys everything before it, a plain store only what a DSB before it
+//! completed; an acquire is known at once, a plain load only behind a branch on it and an ISB.
+//!
+//! Whether a *translation fault* may be stale is one step stricter: without FEAT_ETS2 only a context synchronisation
+//! event behind the branch keeps a CPU from taking a fault that a walk from before produced.
+
+use super::rule::Text;
+use super::{Flag, MAX_CPUS, Rule, State};
+use crate::paging::{Descriptor, PhysAddr, VirtAddr};
+
+/// M7.
+pub(super) const M7: Text = Text {
+    name: "child first",
+    sentence: "the contents of a child table are not ordered before the store that links it, by a DSB ISHST of the CPU \
+               that wrote them or by release and acquire to the one that links",
+    source: "Arm ARM D8.2 The VMSAv8-64 translation process (walks are explicit-order observers of table stores); \
+             K13 barrier litmus tests; herd7 VMSA model",
+};
+
+/// M10.
+pub(super) const M10: Text = Text {
+    name: "context",
+    sentence: "no ISB between a release, seen behind a branch, and the first use of the map; none after a write of \
+               TTBR, TCR, MAIR or SCTLR; a fresh entry used without context synchronisation or a retry of the fault",
+    source: "Arm ARM B2.3 Definition of the Arm memory model (Translation fault ordering, FEAT_ETS2); D8.2 (translation \
+             table base changes); glossary: Context synchronization event; herd7: SM-noisb-p1, SM-dsbp1",
+};
+
+/// For each CPU, the number of its last store to a table that is known of.
+pub(super) type Clock = [u64; MAX_CPUS];
+
+pub(super) fn join(into: &mut Clock, other: &Clock) {
+    for (mine, theirs) in into.iter_mut().zip(other) {
+        *mine = (*mine).max(*theirs);
+    }
+}
+
+/// What one CPU did and knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Order {
+    /// The number of its last store.
+    pub(super) stores: u64,
+    /// Its last store that a DSB of store semantics and inner-shareable scope has completed.
+    pub(super) completed: u64,
+    /// What precedes its next accesses.
+    known: Clock,
+    /// What loads conveyed that no branch depends on yet.
+    loaded: Clock,
+    /// What loads conveyed that a branch depends on.
+    branched: Clock,
+    /// What precedes its last context synchronisation event.
+    synchronised: Clock,
+    /// What its last DSB put before everything later.
+    fenced: Clock,
+}
+
+impl State {
+    fn everything_before(&self, cpu: usize) -> Clock {
+        let order = &self.cpus[cpu].order;
+        let mut clock = order.known;
+        clock[cpu] = order.stores;
+        clock
+    }
+
+    /// A DSB that waits for stores, as far as the inner shareable domain.
+    pub(super) fn complete_stores(&mut self, cpu: usize) {
+        let clock = self.everything_before(cpu);
+        let order = &mut self.cpus[cpu].order;
+        order.completed = order.stores;
+        order.fenced = clock;
+    }
+
+    pub(super) fn synchronise(&mut self, cpu: usize) {
+        let order = &mut self.cpus[cpu].order;
+        // A branch and an ISB behind a plain load order what follows behind it.
+        let branched = order.branched;
+        join(&mut order.known, &branched);
+        join(&mut order.synchronised, &branched);
+        order.synchronised[cpu] = order.completed;
+    }
+
+    /// A branch that depends on what was loaded so far.
+    pub(super) fn branch(&mut self, cpu: usize) {
+        let order = &mut self.cpus[cpu].order;
+        let loaded = order.loaded;
+        join(&mut order.branched, &loaded);
+    }
+
+    pub(super) fn flag_stored(&mut self, cpu: usize, flag: usize, kind: Flag) {
+        let clock = match kind {
+            Flag::Ordered => self.everything_before(cpu),
+            Flag::Plain => self.cpus[cpu].order.fenced,
+        };
+        self.flags.insert(flag, clock);
+    }
+
+    /// A read-modify-write: what the flag conveyed before, it goes on conveying (a release sequence).
+    pub(super) fn flag_modified(&mut self, cpu: usize, flag: usize, kind: Flag) {
+        let before = self.flags.get(&flag).copied().unwrap_or_default();
+        self.flag_stored(cpu, flag, kind);
+        if let Some(clock) = self.flags.get_mut(&flag) {
+            join(clock, &before);
+        }
+    }
+
+    pub(super) fn flag_loaded(&mut self, cpu: usize, flag: usize, kind: Flag) {
+        let Some(clock) = self.flags.get(&flag).copied() else { return };
+        let order = &mut self.cpus[cpu].order;
+        join(&mut order.loaded, &clock);
+        if kind == Flag::Ordered {
+            join(&mut order.known, &clock);
+        }
+    }
+
+    /// M7: a store of `linker` makes a table reachable, which `writer` wrote with its store `number`.
+    pub(super) fn is_before_link(&self, linker: usize, writer: usize, number: u64) -> bool {
+        // Completed for everyone, or handed over. The linker's own stores need its DSB.
+        number <= self.cpus[writer].order.completed
+            || (writer != linker && number <= self.cpus[linker].order.known[writer])
+    }
+
+    /// M10: may a walk of `cpu` still fault on an entry that `writer` made valid with its store `number`?
+    fn may_fault_on(&self, cpu: usize, writer: usize, number: u64) -> bool {
+        let order = &self.cpus[cpu].order;
+        let plain = if writer == cpu { order.stores } else { order.known[writer] };
+        number > order.synchronised[writer] && !(self.ets2 && number <= plain)
+    }
+
+    /// M10: `cpu` uses `slot` on the way to `address`, and may have found it invalid.
+    pub(super) fn check_fresh(&mut self, cpu: usize, address: VirtAddr, slot: PhysAddr) {
+        let Some((writer, number)) = self.memory.made_live(slot) else { return };
+        if self.may_fault_on(cpu, writer, number) {
+            let now = self.memory.get(slot);
+            let detail = "an entry that was just made valid may still fault here: no context synchronisation since";
+            self.violated(Rule::M10, cpu, Some(address), slot, Descriptor::EMPTY, now, detail);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! CPUs that run at the same time, one step of one of them after another's, in an order that a seed decides.
+//!
+//! Each CPU is a thread, and one thread has the baton. It may lose it at every access of an atomic and at every call of
+//! [`Host`]; who gets it is drawn by lot, so a run with the same seed is the same run. Between those points a CPU's steps
+//! are not interrupted: what other CPUs may see of them meanwhile is the machine's to judge, not the schedule's.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::{Flag, Machine, OnCpu, State};
+use crate::rendezvous::Host;
+
+/// What was done to an atomic.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Touch {
+    Load(Flag),
+    Store(Flag),
+    /// How it was loaded and how it was stored.
+    Modify(Flag, Flag),
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Watcher>> = const { RefCell::new(None) };
+}
+
+/// The machine and the CPU that this thread is.
+#[derive(Clone)]
+struct Watcher {
+    machine: Arc<Mutex<State>>,
+    baton: Arc<Baton>,
+    cpu: usize,
+}
+
+/// Does `operation` on the atomic at `flag`, as the CPU that this thread is, if it is one. The operation says what it
+/// found, and nothing when it stored nothing though it meant to.
+pub(super) fn touched<T>(flag: usize, touch: Touch, operation: impl FnOnce() -> Option<T>) -> Option<T> {
+    let Some(watcher) = HERE.with(|here| here.borrow().clone()) else { return operation() };
+    watcher.baton.maybe_pass(watcher.cpu);
+    let found = operation();
+    let mut state = watcher.machine.lock().unwrap_or_else(PoisonError::into_inner);
+    let (load, store) = match (touch, found.is_some()) {
+        (Touch::Load(load), _) | (Touch::Modify(load, _), false) => (Some(load), None),
+        (Touch::Store(store), _) => (None, Some(store)),
+        (Touch::Modify(load, store), true) => (Some(load), Some(store)),
+    };
+    if let Some(kind) = load {
+        state.flag_loaded(watcher.cpu, flag, kind);
+        // The rooms look at what they load before they go on.
+        state.branch(watcher.cpu);
+    }
+    match (load, store) {
+        (Some(_), Some(kind)) => state.flag_modified(watcher.cpu, flag, kind),
+        (None, Some(kind)) => state.flag_stored(watcher.cpu, flag, kind),
+        (_, None) => {}
+    }
+    found
+}
+
+struct Turn {
+    current: usize,
+    /// The CPUs whose program has not ended.
+    alive: u32,
+    /// The CPUs that a kick is pending for.
+    kicked: u32,
+    masked: u32,
+    lots: u64,
+    /// CPU 0 has ended.
+    over: bool,
+    failed: bool,
+}
+
+struct Baton {
+    turn: Mutex<Turn>,
+    passed: Vec<Condvar>,
+}
+
+impl Baton {
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lot(turn: &mut Turn) -> u64 {
+        turn.lots = turn.lots.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        turn.lots >> 33
+    }
+
+    /// Waits until it is this CPU's turn.
+    fn wait(&self, cpu: usize) {
+        let mut turn = self.turn();
+        while turn.current != cpu && !turn.failed {
+            turn = self.passed[cpu].wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+        let failed = turn.failed;
+        drop(turn);
+        assert!(!failed, "another CPU failed");
+    }
+
+    fn give(&self, turn: &mut Turn) {
+        let alive = turn.alive;
+        if alive == 0 {
+            return;
+        }
+        let nth = Self::lot(turn) % u64::from(alive.count_ones());
+        let next = (0..32).filter(|cpu| alive >> cpu & 1 == 1).nth(nth as usize);
+        turn.current = next.unwrap_or(0) as usize;
+        self.passed[turn.current].notify_one();
+    }
+
+    /// Lets somebody else go on, or the same CPU, by lot.
+    fn pass(&self, cpu: usize) {
+        let mut turn = self.turn();
+        self.give(&mut turn);
+        let mine = turn.current == cpu && !turn.failed;
+        drop(turn);
+        if !mine {
+            self.wait(cpu);
+        }
+    }
+
+    /// The same, at one step in four.
+    fn maybe_pass(&self, cpu: usize) {
+        let pass = Self::lot(&mut self.turn()).is_multiple_of(4);
+        if pass {
+            self.pass(cpu);
+        }
+    }
+
+    fn end(&self, cpu: usize, failed: bool) {
+        let mut turn = self.turn();
+        turn.alive &= !(1 << cpu);
+        turn.over |= cpu == 0;
+        turn.failed |= failed;
+        if turn.failed {
+            self.passed.iter().for_each(Condvar::notify_all);
+        } else {
+            self.give(&mut turn);
+        }
+    }
+}
+
+/// Runs programs on the CPUs of a machine.
+pub struct Schedule<'a> {
+    machine: &'a Machine,
+    seed: u64,
+}
+
+impl<'a> Schedule<'a> {
+    /// A schedule drawn from `seed`.
+    #[must_use]
+    pub const fn new(machine: &'a Machine, seed: u64) -> Self {
+        Self { machine, seed }
+    }
+
+    /// Runs `leader` on CPU 0 and `follower` on every other one; the followers end when [`Scheduled::is_over`] says so.
+    ///
+    /// # Panics
+    /// When a program does.
+    pub fn run<T>(&self, leader: impl FnOnce(&Scheduled<'a>) -> T, follower: impl Fn(&Scheduled<'a>) + Sync) -> T {
+        let cpus = self.machine.cpus();
+        let turn = Turn {
+            current: 0,
+            alive: (1 << cpus) - 1,
+            kicked: 0,
+            masked: 0,
+            lots: self.seed,
+            over: false,
+            failed: false,
+        };
+        let baton = Arc::new(Baton { turn: Mutex::new(turn), passed: (0..cpus).map(|_| Condvar::new()).collect() });
+        let on = |cpu: usize| Scheduled { cpu: self.machine.cpu(cpu), baton: baton.clone() };
+        std::thread::scope(|scope| {
+            let follower = &follower;
+            for cpu in 1..cpus {
+                let scheduled = on(cpu);
+                scope.spawn(move || {
+                    // A failure elsewhere ends this one too, and is reported there.
+                    let _ = scheduled.run(|| follower(&scheduled));
+                });
+            }
+            let scheduled = on(0);
+            let result = scheduled.run(|| leader(&scheduled));
+            // Who fails wins over who was failed by it.
+            result.unwrap_or_else(|payload| resume_unwind(payload))
+        })
+    }
+}
+
+/// A CPU under a schedule: the [`Host`] of a rendezvous.
+pub struct Scheduled<'a> {
+    cpu: OnCpu<'a>,
+    baton: Arc<Baton>,
+}
+
+/// Interrupts are masked while it lives.
+pub struct Masks {
+    baton: Arc<Baton>,
+    cpu: usize,
+}
+
+impl Drop for Masks {
+    fn drop(&mut self) {
+        self.baton.turn().masked &= !(1 << self.cpu);
+    }
+}
+
+/// The flag that stands for the interrupt controller.
+const KICKS: usize = 1;
+
+impl<'a> Scheduled<'a> {
+    fn run<T>(&self, program: impl FnOnce() -> T) -> std::thread::Result<T> {
+        let cpu = self.cpu.number();
+        let watcher = Watcher { machine: self.cpu.machine().shared_state(), baton: self.baton.clone(), cpu };
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            self.baton.wait(cpu);
+            HERE.with(|here| *here.borrow_mut() = Some(watcher));
+            program()
+        }));
+        HERE.with(|here| *here.borrow_mut() = None);
+        self.baton.end(cpu, result.is_err());
+        result
+    }
+
+    /// The CPU itself.
+    #[must_use]
+    pub const fn cpu(&self) -> OnCpu<'a> {
+        self.cpu
+    }
+
+    /// True when CPU 0's program has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.baton.turn().over
+    }
+
+    /// Lets the others go on.
+    pub fn step(&self) {
+        self.baton.pass(self.cpu.number());
+    }
+
+    /// Takes the interrupt of a kick if one is pending and this CPU would: an exception, and so a context synchronisation
+    /// event. The caller then calls [`crate::rendezvous::Rendezvous::attend`].
+    #[must_use]
+    pub fn take_kick(&self) -> bool {
+        let me = 1 << self.cpu.number();
+        let mut turn = self.baton.turn();
+        if turn.kicked & me == 0 || turn.masked & me != 0 {
+            return false;
+        }
+        turn.kicked &= !me;
+        drop(turn);
+        self.cpu.load_flag(KICKS, Flag::Ordered);
+        self.cpu.branch();
+        self.cpu.isb();
+        true
+    }
+
+    /// A number by lot, below `bound`.
+    #[must_use]
+    pub fn lot(&self, bound: u64) -> u64 {
+        Baton::lot(&mut self.baton.turn()) % bound.max(1)
+    }
+}
+
+impl Host for Scheduled<'_> {
+    type Masked = Masks;
+
+    fn kick_others(&self) {
+        self.cpu.store_flag(KICKS, Flag::Ordered);
+        self.baton.turn().kicked |= !(1 << self.cpu.number());
+        self.step();
+    }
+    fn ticks(&self) -> u64 {
+        self.cpu.machine().tick(1)
+    }
+    fn pause(&self) {
+        self.cpu.machine().tick(100);
+        self.step();
+    }
+    fn wait(&self) {
+        // Leaves the kick pending, as WFI with interrupts masked does.
+        self.step();
+    }
+    fn wake(&self) {
+        self.step();
+    }
+    fn interrupts_enabled(&self) -> bool {
+        self.baton.turn().masked >> self.cpu.number() & 1 == 0
+    }
+    fn mask_all(&self) -> Masks {
+        let cpu = self.cpu.number();
+        self.baton.turn().masked |= 1 << cpu;
+        Masks { baton: self.baton.clone(), cpu }
+    }
+    fn isb(&self) {
+        self.cpu.isb();
+    }
+    fn before_arrival(&self) {
+        self.step();
+    }
+    fn on_arrival(&self) {
+        self.cpu.park();
+    }
+    fn on_release(&self) {
+        self.cpu.leave();
+    }
+}

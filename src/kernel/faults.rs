@@ -5,7 +5,7 @@
 
 extern crate alloc;
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cleave::arch::{hint, timer};
 use cleave::paging::PhysAddr;
@@ -22,6 +22,7 @@ static ARGS: Once<Bootargs<'static>> = Once::new();
 /// Keeps the boot arguments for everyone.
 pub(crate) fn set_args(args: Bootargs<'static>) {
     ARGS.call_once(|| args);
+    CALL_AT_LOCKS.store(args.injects(Fault::LockCall), Ordering::Relaxed);
 }
 
 /// The boot arguments; those of an empty command line before they are known.
@@ -43,13 +44,15 @@ pub(crate) fn come_late() {
     }
 }
 
+/// Whether [`at_lock`] calls: looked up once, since the arguments are read anew at every question.
+static CALL_AT_LOCKS: AtomicBool = AtomicBool::new(false);
 /// Calls made by [`at_lock`].
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// With `fault=lock.call`: calls this CPU to the rendezvous while it holds a lock, at every lock there is. The call must
 /// not be taken before the lock is released: the interrupt's handler looks.
 pub(crate) fn at_lock() {
-    if ARGS.get().is_some_and(|args| args.injects(Fault::LockCall)) {
+    if CALL_AT_LOCKS.load(Ordering::Relaxed) {
         CALLS.fetch_add(1, Ordering::Relaxed);
         interrupts::call_myself();
     }

@@ -1,0 +1,122 @@
+//! What each CPU's block has for the rooms that work on every CPU, its state first.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use cleave::arch::{barrier, cpu, hint};
+use cleave::rendezvous::Slot as Timeline;
+use spin::Once;
+
+use crate::kernel::interrupts::Once as Flag;
+use crate::kernel::{faults, gic, load};
+
+/// Where a CPU stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Not heard of yet.
+    Absent = 0,
+    /// In the kernel, under the holding root, its facts written down.
+    CheckedIn = 1,
+    /// May go over to the real root.
+    Admitted = 2,
+    /// At work.
+    Online = 3,
+    /// Came, and cannot be used.
+    Unusable = 4,
+}
+
+/// The part of a per-CPU block that belongs to this room and the ones that work on every CPU. Written by its own CPU
+/// unless said otherwise.
+pub(crate) struct Own {
+    state: AtomicU8,
+    pub(super) midr: AtomicU32,
+    pub(super) bbm: AtomicU8,
+    pub(super) entry_level: AtomicU8,
+    /// Whether it takes part in hardware coherency, as a [`Coherency`].
+    pub(super) coherency: AtomicU8,
+    /// Where its redistributor is (GICv3); written before it is started.
+    pub(crate) redistributor: AtomicU64,
+    /// Its part of the rendezvous' timeline.
+    pub(crate) slot: Timeline,
+    /// Its part of the load.
+    pub(crate) load: load::Counters,
+    /// Chunks it claimed in the filling under way; zeroed by the leader before.
+    pub(crate) chunks: AtomicU64,
+    /// Tables it filled.
+    pub(crate) filled: AtomicU64,
+    /// Locks it holds.
+    pub(crate) locks: AtomicU64,
+    /// Whether it has come late once already (fault injection).
+    pub(crate) was_late: Flag,
+    /// Why it is [`State::Unusable`]: the GIC's error.
+    pub(super) unusable: Once<gic::GicError>,
+}
+
+impl Own {
+    /// A CPU nobody has heard of.
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: AtomicU8::new(State::Absent as u8),
+            midr: AtomicU32::new(0),
+            bbm: AtomicU8::new(0),
+            entry_level: AtomicU8::new(0),
+            coherency: AtomicU8::new(Coherency::Unknown as u8),
+            redistributor: AtomicU64::new(0),
+            slot: Timeline::new(),
+            load: load::Counters::new(),
+            chunks: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
+            locks: AtomicU64::new(0),
+            was_late: Flag::new(),
+            unusable: Once::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Absent,
+            1 => State::CheckedIn,
+            2 => State::Admitted,
+            3 => State::Online,
+            _ => State::Unusable,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        // Release: what was written before it is there for whoever sees it.
+        self.state.store(state as u8, Ordering::Release);
+        // The state is visible before the event that makes a waiting CPU look.
+        barrier::dsb_ishst();
+        hint::send_event();
+    }
+
+    pub(super) fn write_facts(&self, id: usize, entry_level: u64) {
+        let midr = cpu::midr();
+        let features = cpu::features();
+        let own = if midr.raises_no_conflict_aborts() { 3 } else { features.bbm };
+        let level = faults::args().cpu_bbm(id).map_or(own, |most| own.min(most));
+        self.midr.store(midr.0, Ordering::Relaxed);
+        self.bbm.store(level, Ordering::Relaxed);
+        self.entry_level.store(entry_level as u8, Ordering::Relaxed);
+        // A hypervisor would trap the register.
+        let smpen = if entry_level == 2 { cpu::takes_part_in_coherency() } else { None };
+        let coherency = match smpen {
+            None => Coherency::Unknown,
+            Some(true) => Coherency::Enabled,
+            Some(false) => Coherency::Disabled,
+        };
+        self.coherency.store(coherency as u8, Ordering::Relaxed);
+    }
+}
+
+/// What CPUECTLR_EL1.SMPEN says of a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Coherency {
+    /// The core has no such bit, or may not be asked.
+    Unknown = 0,
+    /// Set: it takes part.
+    Enabled = 1,
+    /// Clear: firmware's omission, which nobody below EL3 can mend, or an emulator that has no such bit.
+    Disabled = 2,
+}

@@ -31,7 +31,7 @@ mod boot_story {
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
         audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort, load,
-        logger, memory, probe, report, smp, story,
+        logger, memory, probe, report, serial, smp, story,
     };
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
@@ -135,9 +135,13 @@ mod boot_story {
             return;
         };
         match memory::map_device(found.registers) {
-            // SAFETY: the tree says that a PL011 is there, and it is mapped now as device memory, for good.
             #[expect(unsafe_code, reason = "a device is named by its address")]
-            Ok(address) => unsafe { console::init(address, None) },
+            Ok(address) => {
+                // SAFETY: the tree says that a PL011 is there, and it is mapped now as device memory, for good.
+                let clock = if unsafe { console::is_on(address) } { None } else { serial::prepare(tree, &found) };
+                // SAFETY: as above.
+                unsafe { console::init(address, clock) }
+            }
             Err(error) => log::error!("console: {error}"),
         }
     }

@@ -171,6 +171,16 @@ mod device {
         }
     }
 
+    /// Whether firmware has switched on the device at `base`.
+    ///
+    /// # Safety
+    /// As for [`init`].
+    #[expect(unsafe_code, reason = "a device is named by its address")]
+    pub(crate) unsafe fn is_on(base: VirtAddr) -> bool {
+        // SAFETY: UARTCR is a 32-bit register of the block the caller promised; reading it changes nothing.
+        unsafe { ((base.0 as usize + UARTCR) as *const u32).read_volatile() & UARTEN != 0 }
+    }
+
     /// Makes the device at `base` the console and writes out what was said before.
     ///
     /// A PL011 that firmware has on stays as it is. One that is off is switched on with 8 data bits, no parity, one

@@ -26,6 +26,7 @@ pub(crate) mod power;
 pub(crate) mod probe;
 pub(crate) mod repaint;
 pub(crate) mod report;
+pub(crate) mod serial;
 pub(crate) mod smp;
 pub(crate) mod spin_table;
 pub(crate) mod story;

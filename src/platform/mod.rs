@@ -16,6 +16,7 @@ mod memory;
 mod nodes;
 mod psci;
 mod ranges;
+mod serial;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -28,5 +29,6 @@ pub use memory::{MEMORY_RANGES, MemoryError, MemoryMap, MemoryRanges};
 pub use nodes::{BadProperty, PropertyFault};
 pub use psci::{Conduit, PsciError};
 pub use ranges::{RangeSet, RangeSetFull};
+pub use serial::{Clock, Mailbox, Pin, Pins, SERIAL_PINS};
 pub use timer::{Timer, TimerError};
 pub use tree::{Block, HEADER_BYTES, MAX_DEPTH, MAX_NAME_BYTES, MAX_TREE_BYTES, Tree, TreeError, check_header};

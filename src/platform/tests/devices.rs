@@ -217,3 +217,78 @@ fn boot_arguments_end_at_the_first_nul_and_are_text() {
     let error = open(&tree(b"\xff\0")).bootargs().unwrap_err().to_string();
     assert_eq!(error, "bootargs of chosen is not text");
 }
+
+/// The nodes a Raspberry Pi's tree describes a serial line's pins and clock by, and its console.
+fn rpi_serial(pinctrl: &[u32], clocks: &[u32]) -> N {
+    let group = |name: &str, phandle: u32, pins: &[u32], function: &[u32]| {
+        node(name).cells("brcm,pins", pins).cells("brcm,function", function).cells("phandle", &[phandle])
+    };
+    let gpio = node("gpio@7e200000")
+        .text("compatible", &["brcm,bcm2711-gpio"])
+        .cells("reg", &[0x7e20_0000, 0xb4])
+        .with(group("uart0_ctsrts_gpio30", 8, &[30, 31], &[7]))
+        .with(group("uart0_gpio14", 9, &[14, 15], &[4]))
+        .with(group("firmwares_choice", 10, &[], &[]))
+        .with(group("mixed", 11, &[2, 3], &[4, 5]))
+        .with(group("no_such_pin", 12, &[58], &[4]));
+    let cprman = node("cprman@7e101000")
+        .text("compatible", &["brcm,bcm2711-cprman"])
+        .cells("reg", &[0x7e10_1000, 0x2000])
+        .cells("phandle", &[7]);
+    let mailbox =
+        node("mailbox@7e00b880").text("compatible", &["brcm,bcm2835-mbox"]).cells("reg", &[0x7e00_b880, 0x40]);
+    let uart = node("serial@7e201000")
+        .text("compatible", &["arm,pl011"])
+        .cells("reg", &[0x7e20_1000, 0x200])
+        .cells("pinctrl-0", pinctrl)
+        .cells("clocks", clocks);
+    let soc = node("soc")
+        .space(1, 1)
+        .cells("ranges", &[0x7e00_0000, 0, 0xfe00_0000, 0x0180_0000])
+        .cells("dma-ranges", &[0xc000_0000, 0, 0, 0x4000_0000]);
+    let fixed = node("clk24mhz").text("compatible", &["fixed-clock"]).cells("clock-frequency", &[24_000_000]);
+    root()
+        .with(node("chosen").text("stdout-path", &["/soc/serial@7e201000"]))
+        .with(fixed.cells("phandle", &[20]))
+        .with(soc.with(mailbox).with(cprman).with(gpio).with(uart))
+}
+
+#[test]
+fn the_pins_of_the_console_are_those_of_its_groups() {
+    let pins = |pinctrl: &[u32]| {
+        let dtb = dtb(rpi_serial(pinctrl, &[7, 19]));
+        let tree = open(&dtb);
+        let console = tree.console().unwrap().unwrap();
+        tree.serial_pins(&console)
+            .map(|found| (found.registers.start.0, found.pins.map(|pin| pin.map(|pin| (pin.gpio, pin.function)))))
+    };
+    assert_eq!(pins(&[9]), Some((0xfe20_0000, [Some((14, 4)), Some((15, 4)), None, None])));
+    // In the order of the tree.
+    assert_eq!(pins(&[9, 8]), Some((0xfe20_0000, [Some((30, 7)), Some((31, 7)), Some((14, 4)), Some((15, 4))])));
+    assert_eq!(pins(&[11]), Some((0xfe20_0000, [Some((2, 4)), Some((3, 5)), None, None])));
+    // Left to firmware, unknown, or beyond the last pin: nothing is touched.
+    for none in [&[10][..], &[99], &[12], &[]] {
+        assert_eq!(pins(none), None, "{none:?}");
+    }
+}
+
+#[test]
+fn the_clock_of_the_console_is_fixed_or_the_firmwares_to_say() {
+    let clock = |clocks: &[u32]| {
+        let dtb = dtb(rpi_serial(&[9], clocks));
+        let tree = open(&dtb);
+        let console = tree.console().unwrap().unwrap();
+        tree.serial_clock(&console)
+    };
+    assert_eq!(clock(&[20]), Some(Clock::Fixed(24_000_000)));
+    let Some(Clock::Firmware(mailbox)) = clock(&[7, 19, 7, 20]) else {
+        panic!("the UART's clock is known to firmware alone");
+    };
+    assert_eq!(mailbox.registers, range(0xfe00_b880, 0xfe00_b8c0));
+    // What the VideoCore sees of the CPUs' memory, past its own cache.
+    assert_eq!(mailbox.bus_address(range(0x8_0000, 0x8_0040)), Some(0xc008_0000));
+    assert_eq!(mailbox.bus_address(range(0x3fff_ffe0, 0x4000_0020)), None);
+    for none in [&[7, 20][..], &[99, 19], &[7], &[]] {
+        assert_eq!(clock(none), None, "{none:?}");
+    }
+}

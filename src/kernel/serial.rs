@@ -1,0 +1,137 @@
+//! The console's pins and clock, where firmware has not seen to them: as the device tree says, and only as far as it does.
+//!
+//! A pin that has some function already is somebody's choice and stays. What the tree does not say, or says in a way that
+//! `cleave::platform` does not know, stays as it is too.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "devices are named by their addresses, and firmware reads a buffer")]
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use cleave::arch::{barrier, cache, hint, timer};
+use cleave::paging::{PhysRange, VirtAddr};
+use cleave::platform::{Clock, Console, Mailbox, Pins, Tree};
+
+use crate::kernel::{image, memory};
+
+/// Sets up the pins of `console` and returns the rate of its clock in Hz, if either is known.
+pub(crate) fn prepare(tree: &Tree<'static>, console: &Console<'static>) -> Option<u32> {
+    if let Some(pins) = tree.serial_pins(console) {
+        select(&pins);
+    }
+    let rate = match tree.serial_clock(console)? {
+        Clock::Fixed(rate) => Some(rate),
+        Clock::Firmware(mailbox) => ask(&mailbox),
+    };
+    match rate {
+        Some(rate) => log::info!("console: set up by the kernel, its clock has {rate} Hz"),
+        None => log::warn!("console: firmware does not say the rate of its clock"),
+    }
+    rate
+}
+
+/// A 32-bit register of a device.
+#[derive(Clone, Copy)]
+struct Register(*mut u32);
+
+impl Register {
+    /// # Safety
+    /// There is a register at this address, mapped as device memory, whose reads and writes endanger no memory.
+    unsafe fn at(base: VirtAddr, offset: u64) -> Self {
+        Self((base.0 + offset) as *mut u32)
+    }
+
+    fn read(self) -> u32 {
+        // SAFETY: promised to `at`.
+        unsafe { self.0.read_volatile() }
+    }
+
+    fn write(self, value: u32) {
+        // SAFETY: promised to `at`.
+        unsafe { self.0.write_volatile(value) }
+    }
+}
+
+/// Gives pins their functions. GPFSELn: ten pins of three bits each (BCM2711 ARM Peripherals, 5.2).
+fn select(pins: &Pins) {
+    let Ok(base) = memory::map_device(pins.registers) else { return };
+    for pin in pins.pins.iter().flatten() {
+        // SAFETY: GPFSEL0 to 5 of the pin controller the tree names; the platform lets no GPIO above 57 through.
+        let register = unsafe { Register::at(base, u64::from(pin.gpio / 10 * 4)) };
+        let shift = pin.gpio % 10 * 3;
+        let found = register.read();
+        // An input is what reset makes of a pin.
+        if found >> shift & 0b111 == 0 {
+            register.write(found | pin.function << shift);
+        }
+    }
+}
+
+/// A message to the firmware: a clock's rate is asked for (Raspberry Pi firmware wiki, "Mailbox property interface").
+#[repr(C, align(64))]
+struct Message([AtomicU32; 16]);
+
+static MESSAGE: Message = Message([const { AtomicU32::new(0) }; 16]);
+
+const BYTES: u32 = size_of::<Message>() as u32;
+const GET_CLOCK_RATE: u32 = 0x0003_0002;
+const UART_CLOCK: u32 = 2;
+const ANSWERED: u32 = 0x8000_0000;
+/// Channel of the property interface, in the low four bits of what is written.
+const PROPERTY: u32 = 8;
+/// Registers of the mailbox: what the firmware sends, the state of that, what it is sent, the state of that.
+const READ: u64 = 0x00;
+const READ_STATUS: u64 = 0x18;
+const WRITE: u64 = 0x20;
+const WRITE_STATUS: u64 = 0x38;
+const EMPTY: u32 = 1 << 30;
+const FULL: u32 = 1 << 31;
+/// How long the firmware may take, in milliseconds.
+const PATIENCE: u64 = 100;
+
+/// Asks the Raspberry Pi's firmware for the rate of the PL011's clock, in Hz.
+fn ask(mailbox: &Mailbox) -> Option<u32> {
+    let physical = image::physical(VirtAddr(&raw const MESSAGE as u64));
+    let bus = mailbox.bus_address(PhysRange::new(physical, physical.offset(u64::from(BYTES))))?;
+    let bus = u32::try_from(bus).ok()?;
+    let base = memory::map_device(mailbox.registers).ok()?;
+    // Length, request, tag, room for the answer, request, clock, rate, end of the tags.
+    let request = [BYTES, 0, GET_CLOCK_RATE, 8, 0, UART_CLOCK, 0, 0];
+    for (word, value) in MESSAGE.0.iter().zip(request) {
+        word.store(value, Ordering::Relaxed);
+    }
+    let buffer = VirtAddr(&raw const MESSAGE as u64)..VirtAddr(&raw const MESSAGE as u64 + u64::from(BYTES));
+    // The other side reads and writes memory past our caches: out with the request, and no line of ours on top of the
+    // answer. The DSB that ends it orders the message before the doorbell.
+    cache::clean(buffer.clone());
+    // SAFETY: four registers of the mailbox that the tree names, mapped just now.
+    let [read, read_status, write, write_status] =
+        unsafe { [READ, READ_STATUS, WRITE, WRITE_STATUS].map(|offset| Register::at(base, offset)) };
+    wait(|| write_status.read() & FULL == 0)?;
+    write.write(bus | PROPERTY);
+    loop {
+        wait(|| read_status.read() & EMPTY == 0)?;
+        // An answer on another channel is not ours.
+        if read.read() == bus | PROPERTY {
+            break;
+        }
+    }
+    // The doorbell is read before what it announces, and a line fetched by speculation meanwhile is dropped.
+    barrier::dsb_sy();
+    cache::clean(buffer);
+    let answer = |index: usize| MESSAGE.0[index].load(Ordering::Relaxed);
+    let good = answer(1) == ANSWERED && answer(5) == UART_CLOCK;
+    Some(answer(6)).filter(|&rate| good && rate != 0)
+}
+
+/// Waits until `done`; `None` if that takes too long.
+fn wait(done: impl Fn() -> bool) -> Option<()> {
+    let start = timer::count();
+    let ticks = timer::frequency() / 1000 * PATIENCE;
+    while !done() {
+        if timer::count().wrapping_sub(start) > ticks {
+            return None;
+        }
+        hint::yield_now();
+    }
+    Some(())
+}

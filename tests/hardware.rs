@@ -1,0 +1,239 @@
+//! docs/hardware.md against the sources: what an emulator without caches cannot show is at least still written down.
+//!
+//! Each test holds one row or table: the instructions are there, in the function they belong to, in their order. A test fails
+//! when one is taken out or moved. That the order is right is that page's argument, not this file's.
+
+use std::{fs, path::Path};
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The instructions of an assembly function, without comments, each with single blanks.
+fn assembly(file: &str, function: &str) -> Vec<String> {
+    let text = read(file);
+    let body = text.split(&format!("\n{function}:\n")).nth(1).unwrap_or_else(|| panic!("{file}: no {function}"));
+    let body = body.split(&format!(".size {function},")).next().unwrap_or(body);
+    let code = body.lines().map(|line| line.split("//").next().unwrap_or_default());
+    code.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|line| !line.is_empty()).collect()
+}
+
+/// The lines of a Rust function without comments.
+fn rust(file: &str, signature: &str) -> Vec<String> {
+    let text = read(file);
+    let body = text.split(signature).nth(1).unwrap_or_else(|| panic!("{file}: no {signature}"));
+    let body = body.split("\n}\n").next().unwrap_or(body);
+    body.lines().map(|line| line.split("//").next().unwrap_or_default().trim().to_owned()).collect()
+}
+
+/// Fails unless lines that contain these pieces follow each other in this order, with anything between them.
+#[track_caller]
+fn in_order(lines: &[String], pieces: &[&str]) {
+    let mut rest = lines.iter();
+    for piece in pieces {
+        assert!(rest.any(|line| line.contains(piece)), "no {piece:?} in its place in\n{}", lines.join("\n"));
+    }
+}
+
+#[test]
+fn the_mmu_comes_on_over_empty_tlbs_and_instruction_caches() {
+    in_order(
+        &assembly("boot/el1.S", "cleave_mmu_on"),
+        &[
+            "tlbi vmalle1",
+            "ic iallu",
+            "dsb nsh",
+            "isb",
+            "msr ttbr0_el1",
+            "msr ttbr1_el1",
+            "isb",
+            "msr sctlr_el1",
+            "isb",
+            "ic iallu",
+            "dsb nsh",
+            "isb",
+            "br x1",
+        ],
+    );
+    in_order(
+        &assembly("boot/el1.S", "cleave_leave_identity_map"),
+        &["msr vbar_el1", "isb", "msr ttbr0_el1", "isb", "tlbi vmalle1", "dsb nsh", "isb", "ret"],
+    );
+}
+
+#[test]
+fn el2_is_left_with_every_register_written() {
+    let code = assembly("boot/el2.S", "cleave_drop_to_el1");
+    in_order(
+        &code,
+        &[
+            "msr vbar_el2",
+            "msr sctlr_el2",
+            "isb",
+            "msr hcr_el2",
+            "isb",
+            "msr vttbr_el2, xzr",
+            "msr vtcr_el2",
+            "msr vpidr_el2",
+            "msr vmpidr_el2",
+            "msr cptr_el2",
+            "msr hstr_el2, xzr",
+            "msr mdcr_el2",
+            "msr cnthctl_el2",
+            "msr cntvoff_el2, xzr",
+            "msr icc_sre_el2",
+            "tlbi alle1",
+            "dsb nsh",
+            "msr sctlr_el1",
+            "msr spsr_el2",
+            "msr elr_el2",
+            "eret",
+        ],
+    );
+    // What firmware left is never kept by a read, a change and a write.
+    for register in ["hcr_el2", "cptr_el2", "mdcr_el2", "cnthctl_el2", "sctlr_el2"] {
+        let written = code.iter().position(|line| line.starts_with(&format!("msr {register}")));
+        let read = code.iter().position(|line| line.starts_with("mrs") && line.ends_with(register));
+        assert!(read.is_none_or(|read| Some(read) > written), "{register} is read before it is written");
+    }
+}
+
+#[test]
+fn el1_is_set_before_its_mmu() {
+    in_order(
+        &assembly("boot/el1.S", "cleave_init_el1"),
+        &[
+            "msr daifset, #0xf",
+            "msr vbar_el1",
+            "msr sctlr_el1",
+            "isb",
+            "msr cpacr_el1, xzr",
+            "msr mdscr_el1, xzr",
+            "msr cntv_ctl_el0, xzr",
+            "msr tpidr_el1, xzr",
+            "msr contextidr_el1, xzr",
+            "msr cntkctl_el1",
+            "msr tcr_el1",
+            "msr mair_el1",
+            "isb",
+            "ret",
+        ],
+    );
+}
+
+/// Boot CPU and secondaries by one routine each: what is set on one is set on all.
+#[test]
+fn every_cpu_comes_the_same_way() {
+    for (file, function) in [
+        ("boot/head.S", "cleave_primary"),
+        ("boot/secondary.S", "cleave_secondary_entry"),
+        ("boot/secondary.S", "cleave_spin_table_entry"),
+    ] {
+        in_order(&assembly(file, function), &["bl cleave_drop_to_el1", "bl cleave_init_el1"]);
+    }
+    in_order(&assembly("boot/head.S", "cleave_primary"), &["bl cleave_build_tables", "b cleave_mmu_on"]);
+    in_order(&assembly("boot/secondary.S", "cleave_secondary_with_record"), &["b cleave_mmu_on"]);
+}
+
+/// Data is Device memory while the MMU is off: what a compiler makes of Rust may be unaligned, use a stack or exclusives.
+#[test]
+fn nothing_compiled_runs_before_the_mmu_is_on() {
+    for (file, function) in [
+        ("boot/head.S", "cleave_primary"),
+        ("boot/head.S", "cleave_check_device_tree"),
+        ("boot/el2.S", "cleave_drop_to_el1"),
+        ("boot/el1.S", "cleave_init_el1"),
+        ("boot/tables.S", "cleave_build_tables"),
+        ("boot/tables.S", "cleave_map_pages"),
+        ("boot/tables.S", "cleave_discard_tables"),
+        ("boot/secondary.S", "cleave_secondary_entry"),
+        ("boot/secondary.S", "cleave_spin_table_entry"),
+        ("boot/secondary.S", "cleave_secondary_with_record"),
+        ("boot/last_resort.S", "cleave_park_saying"),
+    ] {
+        for line in assembly(file, function) {
+            let line = line.split_once(": ").map_or(&*line, |(_, code)| code);
+            let (name, operands) = line.split_once(' ').unwrap_or((line, ""));
+            // A branch to compiled code would need its address from the compiler, in braces.
+            let calls = name == "bl" || name == "b" && !operands.starts_with(|c: char| c.is_ascii_digit());
+            assert!(!calls || operands.starts_with("cleave_"), "{function}: {line}");
+            assert!(!name.starts_with("ldx") && !name.starts_with("stx"), "{function}: an exclusive: {line}");
+            assert!(!name.starts_with("cas") && !name.starts_with("swp"), "{function}: an atomic: {line}");
+            assert!(!operands.contains("[sp") && !operands.contains("zva"), "{function}: {line}");
+        }
+    }
+}
+
+#[test]
+fn tables_written_past_the_caches_are_dropped_from_them_before_and_after() {
+    in_order(
+        &assembly("boot/tables.S", "cleave_build_tables"),
+        &["bl cleave_discard_tables", "stp xzr, xzr", "str x3", "dsb sy", "bl cleave_discard_tables", "ret"],
+    );
+    in_order(&assembly("boot/tables.S", "cleave_discard_tables"), &["dc ivac", "b.lo", "dsb sy", "ret"]);
+    in_order(&assembly("boot/head.S", "cleave_check_device_tree"), &["dc civac, x19", "dsb sy", "ldr w0, [x19]"]);
+}
+
+#[test]
+fn what_a_released_cpu_reads_is_cleaned_before_the_event() {
+    in_order(
+        &rust("src/kernel/spin_table.rs", "pub(crate) fn enlist("),
+        &["write(head)", "cache::clean(record", "SPIN_TABLE_RECORDS.store", "cache::clean(word"],
+    );
+    in_order(
+        &rust("src/kernel/spin_table.rs", "pub(crate) fn release("),
+        &["regions()", "write_volatile(spin_table_entry", "cache::clean(address", "hint::send_event()"],
+    );
+    in_order(&rust("src/kernel/smp.rs", "\nfn prepare("), &["SecondaryBoot {", "write(record)", "cache::clean("]);
+    // Every record is in the chain before any word is written: CPUs may share one.
+    in_order(
+        &rust("src/kernel/smp.rs", "pub(crate) fn start_others("),
+        &["start(&found", "spin_table::release(", "await_all("],
+    );
+    // The maintenance itself: to the point of coherency, and complete.
+    let clean = read("src/arch/cache.rs");
+    assert!(clean.contains("pub fn clean: \"dc civac\""));
+    in_order(&clean.lines().map(str::to_owned).collect::<Vec<_>>(), &["asm!(concat!", "barrier::dsb_sy()"]);
+}
+
+#[test]
+fn the_firmwares_mailbox_sees_the_message_and_we_its_answer() {
+    in_order(
+        &rust("src/kernel/serial.rs", "\nfn ask("),
+        &[
+            "word.store",
+            "cache::clean(",
+            "write.write(",
+            "read.read()",
+            "barrier::dsb_sy()",
+            "cache::clean(",
+            "answer(",
+        ],
+    );
+}
+
+/// SMPEN is firmware's: below EL3 the write may trap.
+#[test]
+fn smpen_is_read_and_never_written() {
+    let registers = read("src/arch/registers.rs");
+    let defined = registers
+        .split("\nread_only!(")
+        .skip(1)
+        .any(|rest| rest.split("\n);").next().is_some_and(|item| item.contains("CpuectlrEl1")));
+    assert!(defined, "CPUECTLR_EL1 is not a register that can only be read");
+    for folder in ["boot", "src/arch", "src/kernel"] {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("a folder") {
+            let text = fs::read_to_string(entry.expect("an entry").path()).unwrap_or_default();
+            assert!(!text.contains("CPUECTLR_EL1.set") && !text.contains("msr S3_1_C15_C2_1"), "{folder}");
+        }
+    }
+}
+
+#[test]
+fn the_scanner_sees_an_order_that_is_broken() {
+    let lines: Vec<String> = ["a", "b c", "d"].map(str::to_owned).into();
+    in_order(&lines, &["a", "c", "d"]);
+    assert!(std::panic::catch_unwind(|| in_order(&lines, &["d", "a"])).is_err());
+    assert!(std::panic::catch_unwind(|| in_order(&lines, &["a", "a"])).is_err());
+}

@@ -185,10 +185,10 @@ fn what_a_released_cpu_reads_is_cleaned_before_the_event() {
         &rust("src/kernel/spin_table.rs", "pub(crate) fn release("),
         &["regions()", "write_volatile(spin_table_entry", "cache::clean(address", "hint::send_event()"],
     );
-    in_order(&rust("src/kernel/smp.rs", "\nfn prepare("), &["SecondaryBoot {", "write(record)", "cache::clean("]);
+    in_order(&rust("src/kernel/smp/start.rs", "\nfn prepare("), &["SecondaryBoot {", "write(record)", "cache::clean("]);
     // Every record is in the chain before any word is written: CPUs may share one.
     in_order(
-        &rust("src/kernel/smp.rs", "pub(crate) fn start_others("),
+        &rust("src/kernel/smp/start.rs", "pub(crate) fn start_others("),
         &["start(&found", "spin_table::release(", "await_all("],
     );
     // The maintenance itself: to the point of coherency, and complete.

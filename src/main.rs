@@ -31,7 +31,7 @@ mod boot_story {
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
         audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort, load,
-        logger, memory, probe, report, smp, story,
+        logger, memory, monitor, probe, report, smp, story,
     };
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
@@ -119,7 +119,11 @@ mod boot_story {
         faults::tell_calls();
         faults::at_the_end();
         story::publish(if good { report::Verdict::Pass } else { report::Verdict::Fail });
-        power::end(if good { Verdict::Pass } else { Verdict::Fail })
+        let mut verdict = if good { Verdict::Pass } else { Verdict::Fail };
+        if args.asks_for(Task::Monitor) {
+            verdict = monitor::run(expected, verdict);
+        }
+        power::end(verdict)
     }
 
     fn open_console(tree: &Tree<'static>) {

@@ -5,6 +5,7 @@
 pub(crate) mod audit;
 pub(crate) mod boot;
 pub(crate) mod console;
+pub(crate) mod dump;
 pub(crate) mod early;
 pub(crate) mod exceptions;
 pub(crate) mod faults;
@@ -21,7 +22,9 @@ pub(crate) mod load;
 pub(crate) mod lock;
 pub(crate) mod logger;
 pub(crate) mod memory;
+pub(crate) mod monitor;
 pub(crate) mod percpu;
+pub(crate) mod place;
 pub(crate) mod power;
 pub(crate) mod probe;
 pub(crate) mod repaint;

@@ -57,7 +57,7 @@ mod ending {
 
     use super::Verdict;
     use crate::kernel::boot::{self, Parked};
-    use crate::kernel::firmware::Firmware;
+    use crate::kernel::firmware::{Firmware, PsciError};
     use crate::kernel::{console, guard, percpu, story};
 
     /// Ways that [`configure`] allowed and that were not tried yet, as bits.
@@ -169,6 +169,18 @@ mod ending {
             Verdict::Panic => boot::park(Parked::Panicked),
             Verdict::Pass | Verdict::Fail => halt(),
         }
+    }
+
+    /// Restarts the machine. Comes back with the reason when that does not work; `None` where there is no PSCI.
+    pub(crate) fn reset() -> Option<PsciError> {
+        let ways = WAYS.load(Ordering::Relaxed);
+        let conduit = match () {
+            () if ways & PSCI_HVC != 0 => Conduit::Hvc,
+            () if ways & PSCI_SMC != 0 => Conduit::Smc,
+            () => return None,
+        };
+        console::drain();
+        Some(Firmware::behind(conduit).system_reset())
     }
 
     /// Stops this CPU for good, asleep with interrupts masked.

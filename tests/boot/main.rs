@@ -18,6 +18,7 @@ mod gdb;
 mod good;
 mod image;
 mod keep;
+mod monitor;
 mod panics;
 mod qemu;
 mod raspi4b;

@@ -31,7 +31,7 @@ mod boot_story {
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
         audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort, load,
-        logger, memory, monitor, probe, report, smp, story,
+        logger, memory, monitor, probe, report, smp, stop, story,
     };
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
@@ -278,7 +278,8 @@ mod boot_story {
     #[panic_handler]
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         if power::begin_panic(info) == power::PanicEntry::First {
-            console::emergency_print(format_args!("  backtrace:\n{}", exceptions::backtrace_here()));
+            let backtrace = exceptions::backtrace_here();
+            console::emergency_print(format_args!("  backtrace:\n{backtrace}{}", stop::Others));
         }
         power::end(Verdict::Panic)
     }

@@ -31,5 +31,6 @@ pub(crate) mod repaint;
 pub(crate) mod report;
 pub(crate) mod smp;
 pub(crate) mod spin_table;
+pub(crate) mod stop;
 pub(crate) mod story;
 pub(crate) mod views;

@@ -22,6 +22,7 @@ mod monitor;
 mod panics;
 mod qemu;
 mod raspi4b;
+mod reports;
 mod selftest;
 mod split;
 mod survive;

@@ -12,21 +12,23 @@ use std::{
 const PROMPT: &str = "cleave> ";
 
 /// What was typed and what came back.
-struct Typed {
-    status: Option<i32>,
-    text: String,
+pub(crate) struct Typed {
+    /// The runner's exit status.
+    pub(crate) status: Option<i32>,
+    /// Everything on the terminal.
+    pub(crate) text: String,
 }
 
 impl Typed {
     /// Boots into the monitor and types each line when the prompt is there; a line may be any bytes (latin-1).
-    fn lines(boot: &Boot, lines: &[&str]) -> Self {
+    pub(crate) fn lines(boot: &Boot, lines: &[&str]) -> Self {
         let mut steps: Vec<(&str, String)> = lines.iter().map(|line| (PROMPT, format!("{line}\r"))).collect();
         steps.insert(0, ("monitor: `help`", String::new()));
         Self::steps(boot, &steps)
     }
 
     /// The same, waiting for other texts.
-    fn steps(boot: &Boot, steps: &[(&str, String)]) -> Self {
+    pub(crate) fn steps(boot: &Boot, steps: &[(&str, String)]) -> Self {
         let runner = boot.runner();
         let mut command = Command::new("tests/support/terminal.py");
         command.current_dir(ROOT).arg("scripts/qemu").args(runner.get_args());
@@ -46,15 +48,16 @@ impl Typed {
         Self { status: output.status.code(), text }
     }
 
+    /// Fails the test unless the runner ended so.
     #[track_caller]
-    fn ended_with(&self, status: i32) -> &Self {
+    pub(crate) fn ended_with(&self, status: i32) -> &Self {
         assert_eq!(self.status, Some(status), "{}", self.text);
         self
     }
 
     /// Fails the test, with the whole session, unless these texts are in it, one behind the other.
     #[track_caller]
-    fn has(&self, wanted: &[&str]) -> &Self {
+    pub(crate) fn has(&self, wanted: &[&str]) -> &Self {
         let mut rest = self.text.split_once("monitor: `help`").map_or("", |(_, rest)| rest);
         for part in wanted {
             let found = rest.find(part);

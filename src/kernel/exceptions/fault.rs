@@ -7,10 +7,12 @@ use cleave::paging::VirtAddr;
 
 use super::Frame;
 use super::backtrace::backtrace;
+use super::mapping::Mapping;
 use crate::kernel::console::emergency_print;
 use crate::kernel::percpu;
 use crate::kernel::place::Place;
 use crate::kernel::power::{self, PanicEntry, Verdict};
+use crate::kernel::stop;
 
 /// Who took the exception, and through which of the 16 vectors.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +83,14 @@ impl fmt::Display for Report<'_> {
             }
             writeln!(f)?;
         }
-        writeln!(f, "  backtrace: {:#018x}", frame.elr)?;
-        backtrace(frame.registers[29]).fmt(f)
+        if let Some(abort) = syndrome.as_abort()
+            && syndrome.address_is_valid()
+        {
+            write!(f, "{}", Mapping { address: VirtAddr(frame.far), abort })?;
+        }
+        // The link register too: a function without a frame of its own has not stored it anywhere.
+        writeln!(f, "  backtrace:\n  at  {:#018x}\n  lr  {:#018x}", frame.elr, frame.registers[30])?;
+        backtrace(frame.registers[29]).fmt(f)?;
+        write!(f, "{}", stop::Others)
     }
 }

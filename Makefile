@@ -11,9 +11,9 @@ GDB_PORT ?= 1234
 export MACHINE CPU SMP MEM GIC EL FIRMWARE DTB ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
 export GDB GDB_PORT
 
-NOT_BUILT := soak mutants watch litmus monitor bench
+NOT_BUILT := soak mutants watch litmus bench
 
-.PHONY: help setup build image rpi4 run figures debug test check doc clean $(NOT_BUILT)
+.PHONY: help setup build image rpi4 run figures debug monitor test check doc clean $(NOT_BUILT)
 
 help:
 	@cat scripts/help.txt
@@ -41,6 +41,11 @@ run: build
 figures: build
 	@scripts/setup run
 	@scripts/figures $(if $(WRITE),--write) $(ELF)
+
+# Boots into the monitor, whose keyboard this terminal is. `off` ends it; so does Ctrl-A X.
+monitor: build
+	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)
+	@scripts/qemu --monitor $(ELF)
 
 debug: build
 	@scripts/setup $(if $(filter none,$(GDB)),run,debug)

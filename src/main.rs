@@ -31,7 +31,7 @@ mod boot_story {
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
         audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort, load,
-        logger, memory, probe, report, serial, smp, story,
+        logger, memory, monitor, probe, report, serial, smp, stop, story,
     };
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
@@ -119,7 +119,11 @@ mod boot_story {
         faults::tell_calls();
         faults::at_the_end();
         story::publish(if good { report::Verdict::Pass } else { report::Verdict::Fail });
-        power::end(if good { Verdict::Pass } else { Verdict::Fail })
+        let mut verdict = if good { Verdict::Pass } else { Verdict::Fail };
+        if args.asks_for(Task::Monitor) {
+            verdict = monitor::run(expected, verdict);
+        }
+        power::end(verdict)
     }
 
     fn open_console(tree: &Tree<'static>) {
@@ -278,7 +282,8 @@ mod boot_story {
     #[panic_handler]
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         if power::begin_panic(info) == power::PanicEntry::First {
-            console::emergency_print(format_args!("  backtrace:\n{}", exceptions::backtrace_here()));
+            let backtrace = exceptions::backtrace_here();
+            console::emergency_print(format_args!("  backtrace:\n{backtrace}{}", stop::Others));
         }
         power::end(Verdict::Panic)
     }

@@ -172,7 +172,8 @@ class Cpu:
     def state(self):
         """Where it stands in words."""
         if not self.block:
-            return "off" if self.pc == 0 else "booting"
+            # QEMU says of a CPU that was never started that it is halted.
+            return "off" if "halted" in (self.thread.details or "") else "booting"
         number = self.number("own", "state")
         return STATES[number] if number < len(STATES) else f"{number}?"
 

@@ -72,6 +72,7 @@ class Options:
     gdb: int | None
     qmp: str | None
     stdin: bool
+    monitor: bool
     dry_run: bool
 
     @property
@@ -82,6 +83,8 @@ class Options:
     def append(self) -> str:
         """The bootargs with the words the runner adds."""
         words = [self.bootargs] if self.bootargs else []
+        if self.monitor:
+            words.append("monitor")
         if self.semihosting:
             words.append("exit=semihosting")
         if self.report:
@@ -95,7 +98,8 @@ class Options:
         if self.icount:
             command += ["-icount", "shift=0,sleep=off"]
         command += ["-nic", "none", "-display", "none", "-monitor", "none",
-                    "-serial", "stdio", "-no-reboot"]
+                    # With a keyboard Ctrl-C is the kernel's, and Ctrl-A X ends QEMU.
+                    "-serial", "mon:stdio" if self.stdin else "stdio", "-no-reboot"]
         if self.semihosting:
             command += ["-semihosting-config", "enable=on,target=native"]
         if self.gdb is not None:
@@ -159,6 +163,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--gdb", metavar="PORT", help="halt at reset, gdb server on this port, no timeout")
     made.add_argument("--qmp", metavar="SOCKET", help="QEMU's monitor protocol on a unix socket")
     made.add_argument("--stdin", action="store_true", help="standard input goes to the kernel's console")
+    made.add_argument("--monitor", action="store_true", help="into the monitor: --stdin, no timeout but a given one")
     made.add_argument("--dry-run", action="store_true", help="print the command, run nothing")
     made.add_argument("--raw-args", nargs=argparse.REMAINDER, default=[], metavar="ARG",
                       help="everything after it goes to QEMU as it is")
@@ -215,11 +220,11 @@ def parse(arguments: list[str], environment: dict[str, str]) -> Options:
         mem=size("MEM", value("MEM") or "1G"), gic=gic, el=el,
         firmware=value("FIRMWARE") or "", dtb=dtb, accel=accel, icount=single,
         cntfrq=icount == "1", bootargs=value("BOOTARGS") or "",
-        timeout=None if gdb is not None else seconds(value("TIMEOUT")),
+        timeout=None if gdb is not None or (given.monitor and not value("TIMEOUT")) else seconds(value("TIMEOUT")),
         report=value("REPORT"), qemu=qemu,
         qemu_args=shlex.split(value("QEMU_ARGS") or "") + given.raw_args,
         text_offset=text_offset(given.text_offset, given.load_addr, 0 if is_board else RAM_BASE),
-        gdb=gdb, qmp=given.qmp, stdin=given.stdin, dry_run=given.dry_run)
+        gdb=gdb, qmp=given.qmp, stdin=given.stdin or given.monitor, monitor=given.monitor, dry_run=given.dry_run)
 
 
 def check_raspi4b(value) -> None:

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+import symbols
+
 PASS_LINE = b"cleave: PASS"
 FAIL_LINE = b"cleave: FAIL"
 PANIC_LINE = b"cleave: PANIC"
@@ -35,8 +37,9 @@ class Verdict(enum.IntEnum):
 class Console:
     """Splits the kernel's output: lines that carry meaning, and all that a person should see."""
 
-    def __init__(self, write) -> None:
+    def __init__(self, write, annotate=lambda line: line) -> None:
         self._write = write
+        self._annotate = annotate  # a whole line: what is shown instead
         self._line = bytearray()  # the current line, from its first byte
         self._shown = 0           # how much of it was written
         self.verdicts: list[bytes] = []
@@ -67,7 +70,12 @@ class Console:
 
     def _show(self) -> None:
         if len(self._line) > self._shown:
-            self._write(bytes(self._line[self._shown:]))
+            rest = bytes(self._line[self._shown:])
+            if rest.endswith(b"\n"):
+                # What was shown of the line stays: only its end can still grow.
+                whole = self._annotate(bytes(self._line))
+                rest = whole[self._shown:] if whole.startswith(bytes(self._line[:self._shown])) else rest
+            self._write(rest)
             self._shown = len(self._line)
 
 
@@ -143,7 +151,7 @@ def run(command: list[str], options) -> tuple[Verdict, str]:
             start_new_session=not options.stdin, preexec_fn=die_with_parent)
     except OSError as error:
         return Verdict.NONE, f"cannot start {command[0]}: {error.strerror}"
-    console = Console(write_out)
+    console = Console(write_out, symbols.Backtraces(options.image).annotate)
     error = b""
     reason = ""
     try:

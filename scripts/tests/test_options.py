@@ -36,6 +36,13 @@ class Meaning(unittest.TestCase):
     def test_el2_is_virtualization(self):
         self.assertIn("virtualization=on", line(EL="2"))
 
+    def test_the_monitor_gets_the_keyboard_and_no_timeout(self):
+        found = line("--monitor", BOOTARGS="linear=block")
+        self.assertIn("-serial mon:stdio ", found)
+        self.assertTrue(found.endswith("-append linear=block monitor exit=semihosting"))
+        self.assertIsNone(parse("--monitor").timeout)
+        self.assertEqual(parse("--monitor", TIMEOUT="7").timeout, 7)
+
     def test_icount_is_one_tick_per_instruction(self):
         found = line(ICOUNT="1")
         self.assertIn("-icount shift=0,sleep=off", found)

@@ -290,6 +290,11 @@ mod device {
         Some(unsafe { Line::new(base) })
     }
 
+    /// A byte that has come in, if there is one. What the line garbled is dropped. One reader at a time: the monitor.
+    pub(crate) fn read_byte() -> Option<u8> {
+        line_without_lock()?.uart.read_word().ok().flatten()
+    }
+
     /// Waits, for a bounded time, until everything written is on the wire. Takes no lock.
     pub(crate) fn drain() {
         if let Some(line) = line_without_lock() {

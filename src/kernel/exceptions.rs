@@ -9,6 +9,7 @@
 mod backtrace;
 mod expected;
 mod fault;
+mod mapping;
 
 use core::arch::global_asm;
 use core::mem::offset_of;

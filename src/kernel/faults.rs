@@ -113,18 +113,22 @@ pub(crate) fn at_the_end() {
         match fault {
             Fault::Panic => panic!("injected by fault=panic"),
             Fault::WildBranch => wild_branch(),
-            Fault::StackOverflow => {
-                core::hint::black_box(overflow(1));
-            }
+            Fault::StackOverflow => overflow_stack(),
             _ => {}
         }
     }
 }
 
-fn wild_branch() {
+/// Branches to where nothing is.
+pub(crate) fn wild_branch() {
     // SAFETY: none: there is nothing at this address, and the fetch must fault.
     let nowhere: extern "C" fn() = unsafe { core::mem::transmute::<usize, extern "C" fn()>(0xffff_8000_dead_0000) };
     nowhere();
+}
+
+/// Recurses until the stack is full, and further.
+pub(crate) fn overflow_stack() {
+    core::hint::black_box(overflow(1));
 }
 
 /// Recursion without an end, a little stack at a time.

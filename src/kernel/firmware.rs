@@ -194,6 +194,11 @@ mod calls {
         pub(crate) fn system_off(self) -> PsciError {
             returned(call!(self, psci::system_off()))
         }
+
+        /// SYSTEM_RESET: restarts the machine. Comes back only to say why it did not.
+        pub(crate) fn system_reset(self) -> PsciError {
+            returned(call!(self, psci::system_reset()))
+        }
     }
 
     /// Of a function that does not return when it works.

@@ -9,7 +9,7 @@ use cleave::rendezvous::{Host, Rendezvous};
 
 use crate::kernel::gic::{self, encoding::Sgi};
 use crate::kernel::percpu::this_cpu;
-use crate::kernel::{faults, guard, landmarks, load, probe};
+use crate::kernel::{faults, guard, landmarks, load, probe, stop};
 
 /// Calls to the rendezvous, and releases from it.
 pub(crate) const CALL: Sgi = Sgi::new(0);
@@ -27,12 +27,15 @@ pub(crate) fn handle_irq() {
     let held = this_cpu().own.locks.load(Ordering::Relaxed);
     assert!(held == 0, "interrupted with {held} locks held");
     let called = interrupt.is(CALL);
-    let known = called || interrupt.is(WAKE);
+    let stopped = interrupt.is(stop::STOP);
+    let known = called || stopped || interrupt.is(WAKE);
     let id = interrupt.id();
     // Ended before the rendezvous is attended: the release is the same SGI, and must be able to become pending while
     // this CPU waits for it with interrupts masked.
     controller.end(interrupt);
-    if called {
+    if stopped {
+        stop::asked();
+    } else if called {
         RENDEZVOUS.attend(&ThisCpu, &this_cpu().own.slot);
     } else if !known {
         log::warn!("interrupt {id}, which nobody asked for");

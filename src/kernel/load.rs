@@ -5,13 +5,13 @@
 
 extern crate alloc;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use cleave::arch::{hint, timer};
 use cleave::paging::{FRAME_SIZE, FrameSource, PhysAddr};
 use cleave::platform::bootargs::Fault;
-use spin::Once;
 
 use crate::kernel::percpu::{PerCpu, this_cpu};
 use crate::kernel::{faults, memory, repaint, smp};
@@ -88,7 +88,8 @@ struct Area {
     interrupt: PhysAddr,
 }
 
-static AREAS: Once<Vec<Option<Area>>> = Once::new();
+/// The areas by the CPUs' numbers, while there are any: null until [`start`], and after [`stop`].
+static AREAS: AtomicPtr<Vec<Option<Area>>> = AtomicPtr::new(core::ptr::null_mut());
 static ON: AtomicBool = AtomicBool::new(false);
 static PHASE: AtomicU8 = AtomicU8::new(BEFORE);
 const BEFORE: u8 = 0;
@@ -144,7 +145,8 @@ pub(crate) fn start() {
             }
         }
     }
-    AREAS.call_once(|| areas);
+    // Release: whoever sees them sees them whole.
+    AREAS.store(Box::into_raw(Box::new(areas)), Ordering::Release);
     ON.store(true, Ordering::SeqCst);
     crate::kernel::interrupts::wake_others();
 }
@@ -197,8 +199,15 @@ pub(crate) fn before_arrival() {
     }
 }
 
+/// The areas, which live until [`stop`] has seen every CPU out of them.
+fn areas() -> Option<&'static Vec<Option<Area>>> {
+    // SAFETY: null or what `start` made. `stop` takes it away when no CPU is at a line any more, and none begins one while
+    // the load is off; an interrupt of the rendezvous, which looks too, comes from the CPU that stops the load only.
+    unsafe { AREAS.load(Ordering::Acquire).as_ref() }
+}
+
 fn area(cpu: usize) -> Option<&'static Area> {
-    AREAS.get()?.get(cpu)?.as_ref()
+    areas()?.get(cpu)?.as_ref()
 }
 
 fn check(counters: &Counters, line: PhysAddr, generation: u64) {
@@ -296,7 +305,7 @@ pub(crate) fn stop() -> Account {
         account.mismatches += cpu.own.load.mismatches.load(Ordering::Relaxed);
         account.cpus += u64::from(area(cpu.id).is_some());
     }
-    let areas = || AREAS.get().into_iter().flatten().flatten();
+    let areas = || areas().into_iter().flatten().flatten();
     if faults::args().injects(Fault::LoadFlip)
         && let Some(frame) = areas().find_map(|area| area.frames.last())
     {
@@ -311,6 +320,11 @@ pub(crate) fn stop() -> Account {
             }
             memory::frames().free(frame);
         }
+    }
+    let gone = AREAS.swap(core::ptr::null_mut(), Ordering::AcqRel);
+    if !gone.is_null() {
+        // SAFETY: it came from a box, and nobody uses it: see `areas`.
+        drop(unsafe { Box::from_raw(gone) });
     }
     account
 }

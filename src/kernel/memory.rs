@@ -41,6 +41,11 @@ pub(crate) fn layout() -> &'static Layout<'static> {
     LAYOUT.get().expect("the linear map is not painted yet")
 }
 
+/// The same, for whoever may come before that.
+pub(crate) fn try_layout() -> Option<&'static Layout<'static>> {
+    LAYOUT.get()
+}
+
 /// Where `physical` is in the linear map.
 pub(crate) const fn linear(physical: PhysAddr) -> VirtAddr {
     VirtAddr(LINEAR_BASE + physical.0)

@@ -57,8 +57,8 @@ mod ending {
 
     use super::Verdict;
     use crate::kernel::boot::{self, Parked};
-    use crate::kernel::firmware::Firmware;
-    use crate::kernel::{console, guard, percpu, story};
+    use crate::kernel::firmware::{Firmware, PsciError};
+    use crate::kernel::{console, guard, percpu, stop, story};
 
     /// Ways that [`configure`] allowed and that were not tried yet, as bits.
     static WAYS: AtomicU8 = AtomicU8::new(0);
@@ -109,7 +109,11 @@ mod ending {
     pub(crate) fn enter_panic() -> PanicEntry {
         // Whatever this CPU was in the middle of, it will not come back to it; its report may do what it must.
         guard::leave();
-        if claim() { PanicEntry::First } else { PanicEntry::Again }
+        if !claim() {
+            return PanicEntry::Again;
+        }
+        stop::ask_others();
+        PanicEntry::First
     }
 
     /// The panic handler's first call: [`enter_panic`], and then one line, past all locks, that begins `cleave: PANIC`.
@@ -169,6 +173,18 @@ mod ending {
             Verdict::Panic => boot::park(Parked::Panicked),
             Verdict::Pass | Verdict::Fail => halt(),
         }
+    }
+
+    /// Restarts the machine. Comes back with the reason when that does not work; `None` where there is no PSCI.
+    pub(crate) fn reset() -> Option<PsciError> {
+        let ways = WAYS.load(Ordering::Relaxed);
+        let conduit = match () {
+            () if ways & PSCI_HVC != 0 => Conduit::Hvc,
+            () if ways & PSCI_SMC != 0 => Conduit::Smc,
+            () => return None,
+        };
+        console::drain();
+        Some(Firmware::behind(conduit).system_reset())
     }
 
     /// Stops this CPU for good, asleep with interrupts masked.

@@ -2,7 +2,7 @@
 
 use crate::{
     image::{ROOT, symbols},
-    qemu::Boot,
+    qemu::{Board, Boot},
 };
 use std::{
     fs,
@@ -238,5 +238,60 @@ fn gdb_prints_addresses_descriptors_and_attributes() {
         "= PA 0x",
         "..0x0 (0 B)",
         "= Attributes Normal ReadWrite Global",
+    ]);
+}
+
+/// The same on the Raspberry Pi 4: another load address, three memory regions, EL2 at first, a spin-table.
+#[test]
+fn gdb_sees_the_raspberry_pi_before_in_and_after_the_window() {
+    const PLAIN: &str = "cleave pt 0xffff000008001234";
+    let session = Session::of(
+        &Boot::on_raspi4b(Board::SpinTable, "board"),
+        &[
+            "cleave cpus",
+            PLAIN,
+            "break _start",
+            "continue",
+            "delete",
+            "cleave break window",
+            "continue",
+            "cleave cpus",
+            "cleave rendezvous",
+            PLAIN,
+            "cleave map ttbr1",
+            "set language c",
+            "watch *(unsigned long *) &cleave_root",
+            "continue",
+            PLAIN,
+            "delete",
+            "cleave break release",
+            "continue",
+            PLAIN,
+            "cleave frames",
+            "cleave timeline",
+        ],
+    );
+    session.has(&[
+        "booting      2  no",
+        "(cleave_root, the MMU is off)",
+        "in _start ()",
+        "boot/head.S:18: _start: b       cleave_primary",
+        "in cleave_window ()",
+        "  0       1  online       1  parked  cleave_window",
+        "  3       4  online       1  parked  cleave::",
+        ": Run",
+        "4 of 4 CPUs have arrived, 4 are masked",
+        "block 2M -> 0x8000000 normal rw PXN UXN AF inner contiguous",
+        "-> 0x8001234",
+        "the kernel alias in the linear map",
+        "the thread stack of CPU 3",
+        "-> 0x00fe201000  the device area",
+        "New value = 0",
+        "0x0000000000000000  nothing",
+        "not mapped",
+        "in cleave_release ()",
+        "page 4K -> 0x8001000 normal rw PXN UXN AF inner",
+        "frames free",
+        "called at ",
     ]);
 }

@@ -196,9 +196,12 @@ impl Boot {
         for name in VARIABLES {
             command.env_remove(name);
         }
-        let numbers = [("SMP", self.smp), ("GIC", self.gic), ("EL", self.el)];
-        command.envs(numbers.map(|(name, value)| (name, value.to_string())));
-        command.envs([("CPU", self.cpu.as_str()), ("MEM", self.mem), ("BOOTARGS", &self.bootargs)]);
+        let runner = self.runner();
+        let flags: Vec<String> = runner.get_args().map(|flag| flag.to_string_lossy().into_owned()).collect();
+        // `--text-offset` has no variable; no test of gdb asks for it.
+        for pair in flags.chunks_exact(2) {
+            command.env(pair[0].trim_start_matches("--").to_uppercase(), &pair[1]);
+        }
     }
 
     /// Boots with a report, and waits for the end.

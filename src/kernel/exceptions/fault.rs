@@ -7,13 +7,12 @@ use cleave::paging::VirtAddr;
 
 use super::Frame;
 use super::backtrace::backtrace;
+use super::mapping::Mapping;
 use crate::kernel::console::emergency_print;
-use crate::kernel::image::{Section, boot_slot};
-use crate::kernel::layout::{
-    AREA_BYTES, DEVICE_AREA, HEAP_AREA, LINEAR_BASE, LINEAR_BYTES, Part, Slot, Spot, TEMPORARY_AREA,
-};
 use crate::kernel::percpu;
+use crate::kernel::place::Place;
 use crate::kernel::power::{self, PanicEntry, Verdict};
+use crate::kernel::stop;
 
 /// Who took the exception, and through which of the 16 vectors.
 #[derive(Clone, Copy, Debug)]
@@ -35,87 +34,6 @@ impl fmt::Display for Origin {
             _ => " from EL0, AArch32",
         };
         write!(f, "{kind}{from}")
-    }
-}
-
-/// What an address of the kernel belongs to, in words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// The page below a part of the slot of a CPU.
-    Guard { cpu: u64, part: Part },
-    /// A part of the slot of a CPU, or the unused room behind them (`None`).
-    Slot { cpu: u64, part: Option<Part> },
-    /// A part of the image.
-    Image(Section),
-    /// The linear map.
-    LinearMap,
-    /// The device area.
-    Devices,
-    /// The temporary area.
-    Temporary,
-    /// The heap.
-    Heap,
-    /// The first page: a null pointer and a bit.
-    Null,
-    /// Nothing the kernel knows.
-    Elsewhere,
-}
-
-impl Place {
-    /// What `address` belongs to.
-    pub(super) fn of(address: VirtAddr) -> Self {
-        let boot = boot_slot();
-        let found = Slot::find(address).or_else(|| {
-            // The boot CPU is 0; its slot is in the image.
-            let spot = boot.spot(address)?;
-            Section::Stacks.virt().contains(&address).then_some((0, spot))
-        });
-        if let Some((cpu, spot)) = found {
-            return match spot {
-                Spot::In(part) => Self::Slot { cpu, part: Some(part) },
-                Spot::GuardOf(part) => Self::Guard { cpu, part },
-                Spot::Unused => Self::Slot { cpu, part: None },
-            };
-        }
-        let within = |base: u64, bytes: u64| address.0.wrapping_sub(base) < bytes;
-        let sections = [Section::Text, Section::Rodata, Section::Data, Section::Bss, Section::Tables, Section::Image];
-        if let Some(section) = sections.into_iter().find(|section| section.virt().contains(&address)) {
-            Self::Image(section)
-        } else if within(LINEAR_BASE, LINEAR_BYTES) {
-            Self::LinearMap
-        } else if within(DEVICE_AREA, AREA_BYTES) {
-            Self::Devices
-        } else if within(HEAP_AREA, AREA_BYTES) {
-            Self::Heap
-        } else if within(TEMPORARY_AREA, AREA_BYTES) {
-            Self::Temporary
-        } else if address.0 < 0x1000 {
-            Self::Null
-        } else {
-            Self::Elsewhere
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Guard { cpu, part: Part::Block } => {
-                write!(f, "the unmapped page below the per-CPU block of CPU {cpu}")
-            }
-            Self::Guard { cpu, part } => {
-                write!(f, "stack overflow on CPU {cpu}: guard page of its {}", part.name())
-            }
-            Self::Slot { cpu, part: Some(part) } => write!(f, "the {} of CPU {cpu}", part.name()),
-            Self::Slot { cpu, part: None } => write!(f, "unused room of CPU {cpu}'s slot"),
-            Self::Image(section) => write!(f, "the kernel image ({section:?})"),
-            Self::LinearMap => f.write_str("the linear map"),
-            Self::Devices => f.write_str("the device area"),
-            Self::Temporary => f.write_str("the temporary area"),
-            Self::Heap => f.write_str("the heap's area"),
-            Self::Null => f.write_str("a null pointer"),
-            Self::Elsewhere => f.write_str("nothing the kernel maps"),
-        }
     }
 }
 
@@ -165,7 +83,14 @@ impl fmt::Display for Report<'_> {
             }
             writeln!(f)?;
         }
-        writeln!(f, "  backtrace: {:#018x}", frame.elr)?;
-        backtrace(frame.registers[29]).fmt(f)
+        if let Some(abort) = syndrome.as_abort()
+            && syndrome.address_is_valid()
+        {
+            write!(f, "{}", Mapping { address: VirtAddr(frame.far), abort })?;
+        }
+        // The link register too: a function without a frame of its own has not stored it anywhere.
+        writeln!(f, "  backtrace:\n  at  {:#018x}\n  lr  {:#018x}", frame.elr, frame.registers[30])?;
+        backtrace(frame.registers[29]).fmt(f)?;
+        write!(f, "{}", stop::Others)
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Own {
     pub(crate) locks: AtomicU64,
     /// Whether it has come late once already (fault injection).
     pub(crate) was_late: Flag,
+    /// Where it was when it was stopped for good; 0 while it is not.
+    pub(crate) stopped_at: AtomicU64,
     /// Why it is [`State::Unusable`]: the GIC's error.
     pub(super) unusable: Once<gic::GicError>,
 }
@@ -68,6 +70,7 @@ impl Own {
             filled: AtomicU64::new(0),
             locks: AtomicU64::new(0),
             was_late: Flag::new(),
+            stopped_at: AtomicU64::new(0),
             unusable: Once::new(),
         }
     }

@@ -1,0 +1,65 @@
+"""Claims about names in backtraces."""
+import os
+import struct
+import tempfile
+import unittest
+
+import support
+import run
+import symbols
+
+
+def elf_with(names):
+    """An ELF whose symbol table has these: name -> (address, size)."""
+    strings, table = b"\0", bytes(24)
+    for name, (value, size) in names.items():
+        table += struct.pack("<IBBHQQ", len(strings), 2, 0, 1, value, size)
+        strings += name.encode() + b"\0"
+    at = 64 + len(table)
+    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, 0, 0, at + len(strings), 0,
+                                                          64, 0, 0, 64, 2, 0)
+    sections = struct.pack("<IIQQQQIIQQ", 0, 2, 0, 0, 64, len(table), 1, 0, 8, 24)
+    sections += struct.pack("<IIQQQQIIQQ", 0, 3, 0, 0, at, len(strings), 0, 0, 1, 0)
+    return head + table + strings + sections
+
+
+class Backtraces(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = os.path.join(directory.name, "cleave.elf")
+        names = {"_ZN6cleave6kernel4fail17h0123456789abcdefE": (0xFFFF_8000_8000_1000, 0x100), "_start": (0x1000, 8)}
+        with open(self.path, "wb") as file:
+            file.write(elf_with(names))
+
+    def test_an_address_of_a_backtrace_gets_its_function(self):
+        for image in (self.path, os.path.join(os.path.dirname(self.path), "kernel8.img")):
+            found = symbols.Backtraces(image).annotate(b"  #0  0xffff800080001010\r\n")
+            self.assertEqual(found, b"  #0  0xffff800080001010  cleave::kernel::fail+0x10\r\n")
+
+    def test_other_lines_and_unknown_addresses_stay_as_they_are(self):
+        backtraces = symbols.Backtraces(self.path)
+        for line in (b"  x0   0xffff800080001010\n", b"  #0  0xffff800090001010\n", b"cleave: PASS\n", b"\xff\xfe\n"):
+            self.assertEqual(backtraces.annotate(line), line)
+
+    def test_without_symbols_the_addresses_stay(self):
+        line = b"  #0  0xffff800080001010\n"
+        self.assertEqual(symbols.Backtraces(os.path.join(self.path, "no.img")).annotate(line), line)
+
+    def test_the_console_shows_the_name_even_of_a_line_that_comes_in_pieces(self):
+        shown = []
+        console = run.Console(shown.append, symbols.Backtraces(self.path).annotate)
+        for piece in (b"  #1  0xffff8000", b"80001020", b"\r\n", b"cleave: PASS\n"):
+            console.feed(piece)
+        self.assertEqual(b"".join(shown), b"  #1  0xffff800080001020  cleave::kernel::fail+0x20\r\ncleave: PASS\n")
+        self.assertEqual(console.verdicts, [run.PASS_LINE])
+
+    def test_rust_names_are_readable(self):
+        path = "_$LT$cleave..paging..Run$u20$as$u20$core..fmt..Display$GT$"
+        name = f"_ZN{len(path)}{path}3fmt17h0123456789abcdefE"
+        self.assertEqual(symbols.demangle(name), "<cleave::paging::Run as core::fmt::Display>::fmt")
+        self.assertEqual(symbols.demangle("cleave_window"), "cleave_window")
+
+
+if __name__ == "__main__":
+    unittest.main()

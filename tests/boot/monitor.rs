@@ -1,0 +1,233 @@
+//! The monitor, typed at through a pseudo-terminal as a person does, on both boards.
+
+use crate::{
+    image::{ROOT, image},
+    qemu::{Board, Boot},
+};
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+const PROMPT: &str = "cleave> ";
+
+/// What was typed and what came back.
+pub(crate) struct Typed {
+    /// The runner's exit status.
+    pub(crate) status: Option<i32>,
+    /// Everything on the terminal.
+    pub(crate) text: String,
+}
+
+impl Typed {
+    /// Boots into the monitor and types each line when the prompt is there; a line may be any bytes (latin-1).
+    pub(crate) fn lines(boot: &Boot, lines: &[&str]) -> Self {
+        let mut steps: Vec<(&str, String)> = lines.iter().map(|line| (PROMPT, format!("{line}\r"))).collect();
+        steps.insert(0, ("monitor: `help`", String::new()));
+        Self::steps(boot, &steps)
+    }
+
+    /// The same, waiting for other texts.
+    pub(crate) fn steps(boot: &Boot, steps: &[(&str, String)]) -> Self {
+        let runner = boot.runner();
+        let mut command = Command::new("tests/support/terminal.py");
+        command.current_dir(ROOT).arg("scripts/qemu").args(runner.get_args());
+        for (name, value) in runner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.args(["--monitor", "--timeout", "50"]).arg(image());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("tests/support/terminal.py starts");
+        let script = serde_json::to_string(steps).expect("JSON");
+        child.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("the steps are taken");
+        let output = child.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        Self { status: output.status.code(), text }
+    }
+
+    /// Fails the test unless the runner ended so.
+    #[track_caller]
+    pub(crate) fn ended_with(&self, status: i32) -> &Self {
+        assert_eq!(self.status, Some(status), "{}", self.text);
+        self
+    }
+
+    /// Fails the test, with the whole session, unless these texts are in it, one behind the other.
+    #[track_caller]
+    pub(crate) fn has(&self, wanted: &[&str]) -> &Self {
+        let mut rest = self.text.split_once("monitor: `help`").map_or("", |(_, rest)| rest);
+        for part in wanted {
+            let found = rest.find(part);
+            assert!(found.is_some(), "no {part:?} (behind what comes before it in {wanted:?}) in\n{}", self.text);
+            rest = &rest[found.unwrap_or_default() + part.len()..];
+        }
+        self
+    }
+}
+
+/// Every command, on both boards: what it says, and what it says of a wrong use.
+#[test]
+fn every_command_works_on_both_boards() {
+    let boards = [Boot::on("cortex-a72").mem("256M"), Boot::on_raspi4b(Board::SpinTable, "board")]
+        .map(|boot| boot.word("linear=block"));
+    for boot in boards {
+        let address = "0xffff000008001230";
+        let address = if boot.bytes() == 256 << 20 { "0xffff000048001230" } else { address };
+        let (pt, probe) = (format!("pt {address}"), format!("probe {address}"));
+        let lines = [
+            "help",
+            "help pt",
+            "help nothing",
+            "cpus",
+            "map",
+            "map ttbr0",
+            "map up",
+            &pt,
+            "pt",
+            "pt x",
+            "pt 0x0",
+            "pt 0x1000000000000000",
+            "leaves",
+            "frames",
+            "stats",
+            "timeline",
+            "rendezvous",
+            &probe,
+            "probe 0",
+            "probe 1",
+            "load on",
+            "load on",
+            "load off",
+            "load off",
+            "load",
+            "split",
+            "leaves",
+            &pt,
+            "split",
+            "audit",
+            "cpus 1",
+            "fault",
+            "fault x",
+            "what",
+            "off",
+        ];
+        Typed::lines(&boot, &lines).ended_with(0).has(&[
+            "lists the commands, or explains one",
+            "usage: pt ADDRESS",
+            "example: pt 0x",
+            "error: no command nothing",
+            "CPU 0",
+            "CPU 3",
+            "online, Cortex-A72",
+            "TTBR0: root",
+            "nothing is mapped",
+            "TTBR1: root",
+            "the kernel alias in the linear map",
+            "r-x normal",
+            "the kernel image (Text)",
+            "the thread stack of CPU 3",
+            "rw- device",
+            "usage: map [ttbr0|ttbr1]",
+            "the linear map; root",
+            "L2 [",
+            "block 2M -> 0x",
+            "usage: pt ADDRESS",
+            "error: x is no address",
+            "a null pointer; root",
+            "error: that is in neither half",
+            "cont2M ",
+            "a full split takes ",
+            "frames: ",
+            "heap: ",
+            "interrupts, ",
+            "called at ",
+            "ticks to gather",
+            "holds 0x",
+            "a store would meet: 0x",
+            "the load faults: translation fault",
+            "error: a word lies at a multiple of 8",
+            "error: the load is on already",
+            " lines checked, 0 mismatches",
+            "error: the load is off already",
+            "usage: load on|off",
+            " of them in the window",
+            "a full split takes 0 more",
+            "page 4K -> 0x",
+            "error: the linear map is in pages already",
+            "translations wrong 0, census wrong 0",
+            "usage: cpus",
+            "usage: fault ",
+            "usage: fault ",
+            "error: no command what",
+            "cleave: PASS",
+        ]);
+    }
+}
+
+/// Editing: both backspaces, the cursor keys, history and completion; a line that was given up is not executed.
+#[test]
+fn lines_are_edited_completed_and_remembered() {
+    let lines = [
+        "statz\x7fs",
+        "leavs\x1b[De\x1b[C",
+        "\x1b[A",
+        "tim\t",
+        "xyz\x03frames",
+        "panic\x15help off",
+        "\x1b[A\x1b[A\x1b[A",
+        "off",
+    ];
+    let typed = Typed::lines(&Boot::on("cortex-a72").mem("128M"), &lines);
+    typed.ended_with(0).has(&[
+        "interrupts, ",
+        "a full split takes 0 more",
+        "a full split takes 0 more",
+        "called at ",
+        "heap: ",
+        "usage: off",
+        "called at ",
+        "cleave: PASS",
+    ]);
+    assert!(!typed.text.contains("error:"), "{}", typed.text);
+}
+
+/// What comes in is not trusted: control bytes, broken UTF-8, escape sequences that never end, lines far too long, half
+/// lines. The monitor is there afterwards, and nothing of it was executed.
+#[test]
+fn garbage_floods_and_half_lines_do_no_harm() {
+    // All bytes but Ctrl-A, which is QEMU's, and the ends of lines.
+    let garbage: String = (0..=255_u8).filter(|byte| ![1, b'\r', b'\n'].contains(byte)).map(char::from).collect();
+    let flood = "panic ".repeat(500);
+    let many = "leaves\r".repeat(40);
+    let steps = [
+        ("monitor: `help`", String::new()),
+        (PROMPT, format!("{garbage}\x1b[m\r")),
+        (PROMPT, format!("{flood}\r")),
+        ("error: a line has at most", format!("\x1b[1;2;3;4m\x1b[A\x03{many}")),
+        (PROMPT, "fra".to_owned()),
+        (PROMPT, "\x03off\r".to_owned()),
+    ];
+    let typed = Typed::steps(&Boot::on("cortex-a72").mem("128M"), &steps);
+    typed.ended_with(0).has(&[
+        "error: no command",
+        "error: a line has at most",
+        "a full split takes 0 more",
+        "cleave: PASS",
+    ]);
+    assert!(!typed.text.contains("PANIC"), "{}", typed.text);
+    assert!(typed.text.matches("a full split takes 0 more").count() >= 30, "{}", typed.text);
+}
+
+/// The commands that end the run do.
+#[test]
+fn panic_and_reboot_end_the_run() {
+    let boot = || Boot::on("cortex-a72").mem("128M");
+    Typed::lines(&boot(), &["panic enough"])
+        .ended_with(3)
+        .has(&["cleave: PANIC on CPU 0: asked for on the monitor: enough"]);
+    // QEMU is told to end instead of starting again, and there is no verdict then.
+    Typed::lines(&boot(), &["reboot"]).ended_with(2).has(&["reboot", "no verdict"]);
+}

@@ -1,8 +1,10 @@
 //! The machine, tried on hand-made sequences, on Arm's litmus tests, and on the real code.
 
 mod litmus;
+mod properties;
 mod rules_change;
 mod rules_context;
 mod rules_invalidate;
 mod rules_order;
 mod small;
+mod whole;

@@ -1,10 +1,9 @@
 //! The machine, tried on hand-made sequences, on Arm's litmus tests, and on the real code.
 
+mod edits;
 mod litmus;
-mod properties;
 mod rules_change;
 mod rules_context;
 mod rules_invalidate;
 mod rules_order;
 mod small;
-mod whole;

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::linear_map::{
+use cleave::linear_map::{
     BbmLevel, Fill, LargestLeaf, Layout, PhysicalWindow, Pool, RootSpan, ShadowMap, Share, Skeleton, exchange,
     free_tables, link, paint, split_in_window, tables_bound,
 };
-use crate::machine::*;
-use crate::paging::{
+use cleave::machine::*;
+use cleave::paging::{
     Attributes, Census, Cpu, Descriptor, FrameSource, Geometry, Kind, PhysAddr, PhysRange, Scope, TableMemory,
     TlbiRepeat, VirtAddr, slot, walk,
 };
-use crate::rendezvous::{Parked, Refused, Rendezvous, Slot};
+use cleave::rendezvous::{Parked, Refused, Rendezvous, Slot};
 
 /// Where the root tables are: the kernel image's, so to say.
 const ROOTS: u64 = 0xe000_0000_0000;
@@ -25,38 +25,38 @@ const HOLDING: PhysAddr = PhysAddr(ROOTS + 0x5_0000);
 
 /// A machine, what memory it has, and what happens on it.
 #[derive(Clone, Debug)]
-pub(super) struct Case {
-    pub(super) geometry: Geometry,
+pub(crate) struct Case {
+    pub(crate) geometry: Geometry,
     /// All RAM; the last region is where frames come from.
-    pub(super) regions: Vec<PhysRange>,
-    pub(super) alias: PhysRange,
-    pub(super) attributes: Attributes,
-    pub(super) largest: LargestLeaf,
-    pub(super) levels: Vec<BbmLevel>,
-    pub(super) ets2: bool,
-    pub(super) erratum: bool,
+    pub(crate) regions: Vec<PhysRange>,
+    pub(crate) alias: PhysRange,
+    pub(crate) attributes: Attributes,
+    pub(crate) largest: LargestLeaf,
+    pub(crate) levels: Vec<BbmLevel>,
+    pub(crate) ets2: bool,
+    pub(crate) erratum: bool,
     /// What was done to single leaves before: which, by lot.
-    pub(super) planted: Option<u64>,
-    pub(super) steps: Vec<Step>,
-    pub(super) seed: u64,
+    pub(crate) planted: Option<u64>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) seed: u64,
 }
 
 /// One repaint.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    pub(super) fill: How,
-    pub(super) trouble: Trouble,
+pub(crate) struct Step {
+    pub(crate) fill: How,
+    pub(crate) trouble: Trouble,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum How {
+pub(crate) enum How {
     Ahead,
     InWindow,
 }
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     None,
     /// The allocator fails at the n-th frame of what is needed, in thousandths.
     OutOfMemory(u64),
@@ -68,7 +68,7 @@ pub(super) enum Trouble {
 
 /// What a machine can be made to do wrong, to see that somebody notices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Defect {
+pub(crate) enum Defect {
     DsbIshst,
     DsbIsh,
     DsbNsh,
@@ -126,14 +126,14 @@ impl Cpu for Bent<'_> {
     }
 }
 
-/// A follower's [`crate::rendezvous::Host`] that may not synchronise.
+/// A follower's [`cleave::rendezvous::Host`] that may not synchronise.
 struct BentHost<'a, 'b> {
     host: &'b Scheduled<'a>,
     defect: Option<Defect>,
 }
 
-impl crate::rendezvous::Host for BentHost<'_, '_> {
-    type Masked = <Scheduled<'static> as crate::rendezvous::Host>::Masked;
+impl cleave::rendezvous::Host for BentHost<'_, '_> {
+    type Masked = <Scheduled<'static> as cleave::rendezvous::Host>::Masked;
 
     fn kick_others(&self) {
         self.host.kick_others();
@@ -158,7 +158,7 @@ impl crate::rendezvous::Host for BentHost<'_, '_> {
     }
     fn isb(&self) {
         if self.defect != Some(Defect::HostIsb) {
-            crate::rendezvous::Host::isb(self.host);
+            cleave::rendezvous::Host::isb(self.host);
         }
     }
     fn before_arrival(&self) {
@@ -207,7 +207,7 @@ struct Run {
 }
 
 /// Ends a case; the text says why.
-pub(super) type Failed = String;
+pub(crate) type Failed = String;
 
 macro_rules! check {
     ($holds:expr, $($what:tt)*) => {
@@ -240,7 +240,7 @@ const ADMISSION: usize = 2;
 const NOBODY: u64 = u64::MAX;
 
 /// Runs a case to its end. Every broken promise is an error that says which.
-pub(super) fn run(case: &Case, defect: Option<Defect>) -> Result<(), Failed> {
+pub(crate) fn run(case: &Case, defect: Option<Defect>) -> Result<(), Failed> {
     let mut config = Config::new(case.geometry, &case.levels);
     if case.ets2 {
         config = config.with_ets2();
@@ -599,7 +599,7 @@ impl<'a> Run1<'a> {
         *self.usable.lock().unwrap() = usable;
     }
 
-    fn visit(&self, root: PhysAddr, mut each: impl FnMut(crate::paging::Visit)) {
+    fn visit(&self, root: PhysAddr, mut each: impl FnMut(cleave::paging::Visit)) {
         let (base, entries) = (self.layout.root_base(), self.layout.root_entries());
         walk(&self.image(0), self.case.geometry, root, base, entries, &mut each);
     }
@@ -659,7 +659,7 @@ impl<'a> Run1<'a> {
 }
 
 /// Plain RAM with 4 KiB pages, a little of everything in it.
-pub(super) fn plain(cpus: usize, steps: &[Step]) -> Case {
+pub(crate) fn plain(cpus: usize, steps: &[Step]) -> Case {
     let range = |start, end| PhysRange::new(PhysAddr(start), PhysAddr(end));
     Case {
         geometry: Geometry::K4_V48,
@@ -676,7 +676,7 @@ pub(super) fn plain(cpus: usize, steps: &[Step]) -> Case {
     }
 }
 
-pub(super) const fn step(fill: How, trouble: Trouble) -> Step {
+pub(crate) const fn step(fill: How, trouble: Trouble) -> Step {
     Step { fill, trouble }
 }
 

@@ -1,24 +1,27 @@
 //! Random machines, memories, schedules and troubles: whatever happens, the promises hold.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 
-use super::whole::*;
-use crate::linear_map::{BbmLevel, LargestLeaf};
-use crate::paging::{Attributes, Geometry, Granule, Level, MemoryType, PhysAddr, PhysRange, Scope, VaBits};
+use crate::whole::*;
+use cleave::linear_map::{BbmLevel, LargestLeaf};
+use cleave::paging::{Attributes, Geometry, Granule, Level, MemoryType, PhysAddr, PhysRange, Scope, VaBits};
 
-const GEOMETRIES: [(u32, Granule, VaBits); 6] = [
-    (6, Granule::K4, VaBits::V48),
-    (4, Granule::K4, VaBits::V39),
+/// The kernel's own granule.
+const SMALL_PAGES: [(u32, Granule, VaBits); 2] = [(3, Granule::K4, VaBits::V48), (2, Granule::K4, VaBits::V39)];
+
+const LARGE_PAGES: [(u32, Granule, VaBits); 4] = [
     (2, Granule::K16, VaBits::V48),
     (2, Granule::K16, VaBits::V39),
     (1, Granule::K64, VaBits::V48),
     (1, Granule::K64, VaBits::V39),
 ];
 
-fn geometries() -> impl Strategy<Value = Geometry> {
-    let weighted = GEOMETRIES.map(|(weight, granule, va_bits)| (weight, Just(Geometry { granule, va_bits })));
-    proptest::strategy::Union::new_weighted(weighted.to_vec())
+fn geometries(weighted: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Geometry> + use<> {
+    let weighted = weighted.iter().map(|&(weight, granule, va_bits)| (weight, Just(Geometry { granule, va_bits })));
+    proptest::strategy::Union::new_weighted(weighted.collect())
 }
 
 fn levels() -> impl Strategy<Value = Vec<BbmLevel>> {
@@ -60,8 +63,8 @@ fn place(geometry: Geometry) -> impl Strategy<Value = u64> {
     prop_oneof![2 => (0..100u64).prop_map(move |pages| pages * page), 1 => near(l2 * 2), 1 => near(root)]
 }
 
-pub(super) fn cases() -> impl Strategy<Value = Case> {
-    geometries().prop_flat_map(|geometry| {
+fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
+    geometries(of).prop_flat_map(|geometry| {
         let attributes = prop_oneof![
             2 => Just(Attributes::NORMAL),
             1 => Just(Attributes { memory: MemoryType::NonCacheable, scope: Scope::AddressSpace, ..Attributes::NORMAL }),
@@ -98,34 +101,46 @@ pub(super) fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-/// How many cases `make test` runs; `make soak` sets another number.
+/// How many cases `make test` runs; PROPTEST_CASES says another number.
 const CASES: u32 = 10_000;
 
-/// Runs cases on both cores' worth of threads, keeping what fails.
-fn keep_their_promises(part: u32) {
-    let cases: u32 = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
-    let persistence = FileFailurePersistence::Direct("tests/regressions/machine.txt");
-    let config = ProptestConfig {
-        cases: cases / 2,
-        failure_persistence: Some(Box::new(persistence)),
-        max_shrink_iters: 2000,
-        ..ProptestConfig::default()
-    };
-    let mut runner = TestRunner::new(config);
-    let result = runner.run(&cases_of(part), |case| run(&case, None).map_err(TestCaseError::fail));
-    result.unwrap_or_else(|failed| panic!("{failed}"));
+/// The number that an environment variable holds.
+fn number(variable: &str) -> Option<u32> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
-fn cases_of(_part: u32) -> impl Strategy<Value = Case> {
-    cases()
+/// Runs `count` cases, or with SOAK_SECONDS as many as there is time for; what fails is shrunk and kept.
+fn keep_their_promises(of: &[(u32, Granule, VaBits)], count: u32) {
+    let start = Instant::now();
+    let deadline = number("SOAK_SECONDS").map(|seconds| start + Duration::from_secs(seconds.into()));
+    let mut done = 0;
+    loop {
+        let cases = if deadline.is_some() { 200 } else { count };
+        let config = ProptestConfig {
+            cases,
+            failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/machine.txt"))),
+            max_shrink_iters: 2000,
+            ..ProptestConfig::default()
+        };
+        let strategy = self::cases(of);
+        let result = TestRunner::new(config).run(&strategy, |case| run(&case, None).map_err(TestCaseError::fail));
+        result.unwrap_or_else(|failed| panic!("after {done} cases: {failed}"));
+        done += cases;
+        if deadline.is_none_or(|deadline| Instant::now() >= deadline) {
+            break;
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{done} cases in {seconds:.1} s, {:.0} a second", f64::from(done) / seconds);
 }
 
 #[test]
-fn repaints_keep_every_promise_whatever_happens() {
-    keep_their_promises(0);
+fn repaints_keep_every_promise_with_4_kib_pages() {
+    let cases = number("PROPTEST_CASES").unwrap_or(CASES);
+    keep_their_promises(&SMALL_PAGES, cases - cases / 4);
 }
 
 #[test]
-fn repaints_keep_every_promise_on_other_machines_too() {
-    keep_their_promises(1);
+fn repaints_keep_every_promise_with_16_and_64_kib_pages() {
+    keep_their_promises(&LARGE_PAGES, number("PROPTEST_CASES").unwrap_or(CASES) / 4);
 }

@@ -7,13 +7,14 @@ BUILT   := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 ELF     := $(BUILT)/$(TARGET)/release/cleave
 IMAGE   := $(BUILT)/image
 GDB_PORT ?= 1234
+SECONDS  ?= 600
 
 export MACHINE CPU SMP MEM GIC EL FIRMWARE DTB ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
 export GDB GDB_PORT
 
-NOT_BUILT := soak mutants watch litmus bench
+NOT_BUILT := mutants watch litmus bench
 
-.PHONY: help setup build image rpi4 run figures debug monitor test check doc clean $(NOT_BUILT)
+.PHONY: help setup build image rpi4 run figures debug monitor test check soak doc clean $(NOT_BUILT)
 
 help:
 	@cat scripts/help.txt
@@ -59,9 +60,14 @@ check:
 	@scripts/setup all
 	@scripts/check all
 
+# The abstract machine's random cases, for SECONDS; both groups at once, each says how many it did.
+soak:
+	@scripts/setup all
+	@SOAK_SECONDS=$(SECONDS) scripts/check soak
+
 doc:
 	@scripts/setup build
-	@core=$$(scripts/env) && eval "$$core" && cargo doc --no-deps --lib
+	@core=$$(scripts/env) && eval "$$core" && cargo doc --no-deps --lib --features machine
 
 # Keeps .cache/ (the source-built core, package lists): remove that by hand to start anew.
 clean:

@@ -8,8 +8,8 @@ use cleave::arch::timer;
 use cleave::arch::translate::{self, Translation};
 use cleave::linear_map::Layout;
 use cleave::paging::{
-    Attributes, Census, Cpu, Descriptor, Kind, LeafCounts, Level, Part, PhysAddr, TableMemory, TlbiRepeat, VirtAddr,
-    Visit, invalidate_everywhere, translate as walk_to, walk,
+    Attributes, Census, Descriptor, Kind, LeafCounts, Level, Part, PhysAddr, TlbiRepeat, VirtAddr, Visit, replace_leaf,
+    translate as walk_to, walk,
 };
 use cleave::platform::MemoryRanges;
 use cleave::platform::bootargs::Fault;
@@ -177,10 +177,5 @@ fn replace(address: VirtAddr, change: impl Fn(Descriptor) -> Descriptor) {
     let found = walk_to(&View::LINEAR, GEOMETRY, memory::root(), address);
     let page = found.map(|(leaf, _)| leaf).filter(|leaf| leaf.level == Level::L3 && !leaf.descriptor.is_contiguous());
     let leaf = page.unwrap_or_else(|| panic!("fault: {address} is not mapped by a page of its own"));
-    View::LINEAR.store(leaf.slot, Descriptor::EMPTY);
-    invalidate_everywhere(&ThisCpu, TlbiRepeat::Twice);
-    View::LINEAR.store(leaf.slot, change(leaf.descriptor));
-    // Visible to walks before the accesses of the audit.
-    ThisCpu.dsb_ishst();
-    ThisCpu.isb();
+    replace_leaf(&View::LINEAR, &ThisCpu, leaf.slot, change(leaf.descriptor), TlbiRepeat::Twice);
 }

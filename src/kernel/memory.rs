@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use cleave::arch::timer;
 use cleave::linear_map::{LargestLeaf, Layout, link, paint, tables_bound};
 use cleave::paging::{
-    Attributes, BitmapFrames, Census, Descriptor, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MemoryType,
-    PhysAddr, PhysRange, TableMemory, TlbiRepeat, VirtAddr, invalidate_everywhere, map_pages, slot,
+    Attributes, BitmapFrames, Census, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MemoryType, PhysAddr,
+    PhysRange, TlbiRepeat, VirtAddr, map_blocks, map_pages, slot, unlink,
 };
 use cleave::platform::{MemoryMap, MemoryRanges};
 use spin::Once;
@@ -174,22 +174,9 @@ impl TemporaryBlocks {
     const ADDRESS: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
 
     fn map(piece: PhysRange) -> Self {
-        const BLOCK: u64 = GEOMETRY.size(Level::L2);
-        assert!(piece.bytes() <= 1 << 30, "{} MiB of tables do not fit a GiB", piece.bytes() >> 20);
-        let image = View::image();
         let table = EarlyTables.allocate().expect("a spare table for the first paint");
-        for index in 0..piece.bytes() / BLOCK {
-            let block = Attributes::NORMAL.leaf(piece.start.offset(index * BLOCK), Level::L2);
-            image.store(slot(table, index as usize), block);
-        }
         let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(Self::ADDRESS, Level::L1));
-        // The blocks are visible to the walker before the entry that makes them reachable, ...
-        use cleave::paging::Cpu;
-        ThisCpu.dsb_ishst();
-        image.store(entry, Descriptor::table(table));
-        // ... and that entry before the accesses that use it.
-        ThisCpu.dsb_ishst();
-        ThisCpu.isb();
+        map_blocks(&View::image(), &ThisCpu, GEOMETRY, table, entry, piece, Attributes::NORMAL);
         Self { piece, entry }
     }
 
@@ -198,10 +185,9 @@ impl TemporaryBlocks {
     }
 
     fn unmap(self) {
-        View::image().store(self.entry, Descriptor::EMPTY);
         // Nobody else runs yet, and the CPUs that will must not find it in a TLB of theirs: everywhere. No core of the
         // system is known yet, so the careful form.
-        invalidate_everywhere(&ThisCpu, TlbiRepeat::Twice);
+        unlink(&View::image(), &ThisCpu, self.entry, TlbiRepeat::Twice);
     }
 }
 

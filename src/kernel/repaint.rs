@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 
 use cleave::arch::timer;
 use cleave::linear_map::{Layout, MapLock, OutOfMemory, Pool, RootSpan, Skeleton, exchange, free_tables};
-use cleave::paging::{Census, Descriptor, LeafCounts, TableMemory, slot};
+use cleave::paging::{Census, LeafCounts, clear_entries, copy_entries};
 use cleave::platform::bootargs::{Fault, FillMode, Task};
 use cleave::rendezvous::{Measured, Parked, Refused};
 
@@ -171,9 +171,7 @@ impl Repaint<'_> {
         let (roots, live, shadow) = (View::image(), Table::Root.phys(), Table::ShadowRoot.phys());
         // The live root's entries, for giving the old tables back; the window's root is not otherwise in use.
         let old = Table::WindowRoot.phys();
-        for entry in layout.root_entries() {
-            roots.store(slot(old, entry), roots.load(slot(live, entry)));
-        }
+        copy_entries(&roots, live, old, layout.root_entries());
         let span = RootSpan::of(layout, live, shadow);
         let repeat = smp::tlbi_repeat();
         let committed = self.gather(Commit {
@@ -185,10 +183,8 @@ impl Repaint<'_> {
         let entries = layout.root_entries();
         let freed =
             free_tables(layout.geometry(), &View::LINEAR, &roots, gone, entries.clone(), &mut *memory::frames());
-        for entry in entries {
-            roots.store(slot(old, entry), Descriptor::EMPTY);
-            roots.store(slot(shadow, entry), Descriptor::EMPTY);
-        }
+        clear_entries(&roots, old, entries.clone());
+        clear_entries(&roots, shadow, entries);
         self.finish(committed, freed)
     }
 

@@ -17,14 +17,12 @@
 //! ```
 //! use cleave::linear_map::BbmLevel;
 //! use cleave::machine::{Config, Machine, Rule, Through};
-//! use cleave::paging::{Attributes, Cpu, Descriptor, Geometry, Level, PhysAddr, TableMemory, invalidate_everywhere};
+//! use cleave::paging::{Descriptor, Geometry, PhysAddr, TableMemory};
 //!
 //! let machine = Machine::new(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 2]));
-//! let (root, cpu) = (PhysAddr(0x10_0000), machine.cpu(0));
-//! let tables = machine.view(0, Through::Physical);
-//! tables.store_run(root, Descriptor::EMPTY, 0, 512);
-//! cpu.dsb_ishst();
+//! let root = PhysAddr(0x10_0000);
 //! machine.boot_all(root);
+//! let tables = machine.view(0, Through::Physical);
 //! tables.store(root, Descriptor::table(PhysAddr(0x20_0000)));
 //! // The table was never written, let alone ordered before the store that links it.
 //! assert_eq!(machine.verdict().unwrap_err().rule, Rule::M7);
@@ -323,17 +321,21 @@ impl Machine {
     /// Puts every CPU online with its MMU on, TTBR1 at `root` and no TTBR0, the way a correct boot would have: for tests
     /// that begin there. Everything stored so far is visible to everyone.
     pub fn boot_all(&self, root: PhysAddr) {
+        (0..self.cpus()).for_each(|cpu| self.boot(cpu, root));
+    }
+
+    /// The same for one CPU.
+    pub fn boot(&self, cpu: usize, root: PhysAddr) {
         let mut state = self.state();
         state.memory.settle();
         state.groups_touched.clear();
-        for cpu in &mut state.cpus {
-            cpu.presence = Presence::Online;
-            cpu.mmu = true;
-            cpu.local_tlb_clean = true;
-            cpu.registers.ttbr1 = Some(root);
-            cpu.pending = cpu.registers;
-        }
         state.reach = None;
+        let cpu = &mut state.cpus[cpu];
+        cpu.presence = Presence::Online;
+        cpu.mmu = true;
+        cpu.local_tlb_clean = true;
+        cpu.registers.ttbr1 = Some(root);
+        cpu.pending = cpu.registers;
     }
 
     /// Names addresses that every CPU uses at any time: the linear map. What maps them may be broken only while all

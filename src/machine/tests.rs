@@ -1,5 +1,6 @@
 //! The machine, tried on hand-made sequences, on Arm's litmus tests, and on the real code.
 
+mod edits;
 mod litmus;
 mod rules_change;
 mod rules_context;

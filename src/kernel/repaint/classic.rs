@@ -8,7 +8,7 @@ use cleave::arch::timer;
 use cleave::linear_map::{
     LargestLeaf, Layout, OutOfMemory, PhysicalWindow, free_tables, paint, split_in_window, tables_bound,
 };
-use cleave::paging::{Attributes, Descriptor, FrameSource, PhysRange, Scope, TableMemory, VirtAddr, slot};
+use cleave::paging::{Attributes, FrameSource, PhysRange, Scope, VirtAddr, clear_entries};
 use cleave::platform::MemoryRanges;
 use cleave::rendezvous::Parked;
 
@@ -58,10 +58,8 @@ impl Repaint<'_> {
         self.give_back(pool, if committed { Unused::Defect } else { Unused::Expected });
         let entries = identity(layout).map_or(0..0, |plan| plan.root_entries());
         free_tables(layout.geometry(), &View::LINEAR, &roots, window.root, entries.clone(), &mut *memory::frames());
-        for entry in entries.chain(layout.root_entries()) {
-            roots.store(slot(window.root, entry), Descriptor::EMPTY);
-            roots.store(slot(save, entry), Descriptor::EMPTY);
-        }
+        clear_entries(&roots, window.root, entries);
+        clear_entries(&roots, save, layout.root_entries());
         self.finish(committed, 0)
     }
 }

@@ -1,0 +1,8 @@
+//! The real code on the abstract machine, as a user of the library sees both: whole runs, and random ones.
+//!
+//! `cargo test --profile model --features machine --test machine` runs ten thousand cases; PROPTEST_CASES says another
+//! number, `make soak` goes on as long as it is told.
+
+mod other_kernel;
+mod properties;
+mod whole;

@@ -1,0 +1,146 @@
+//! Random machines, memories, schedules and troubles: whatever happens, the promises hold.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::test_runner::{FileFailurePersistence, TestRunner};
+
+use crate::whole::*;
+use cleave::linear_map::{BbmLevel, LargestLeaf};
+use cleave::paging::{Attributes, Geometry, Granule, Level, MemoryType, PhysAddr, PhysRange, Scope, VaBits};
+
+/// The kernel's own granule.
+const SMALL_PAGES: [(u32, Granule, VaBits); 2] = [(3, Granule::K4, VaBits::V48), (2, Granule::K4, VaBits::V39)];
+
+const LARGE_PAGES: [(u32, Granule, VaBits); 4] = [
+    (2, Granule::K16, VaBits::V48),
+    (2, Granule::K16, VaBits::V39),
+    (1, Granule::K64, VaBits::V48),
+    (1, Granule::K64, VaBits::V39),
+];
+
+fn geometries(weighted: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Geometry> + use<> {
+    let weighted = weighted.iter().map(|&(weight, granule, va_bits)| (weight, Just(Geometry { granule, va_bits })));
+    proptest::strategy::Union::new_weighted(weighted.collect())
+}
+
+fn levels() -> impl Strategy<Value = Vec<BbmLevel>> {
+    proptest::collection::vec((0..4u64).prop_map(BbmLevel::from_number), 1..5)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let fill = prop_oneof![Just(How::Ahead), Just(How::InWindow)];
+    let trouble = prop_oneof![
+        3 => Just(Trouble::None),
+        1 => (0..1001u64).prop_map(Trouble::OutOfMemory),
+        1 => Just(Trouble::Absent),
+        1 => Just(Trouble::Late),
+    ];
+    proptest::collection::vec((fill, trouble).prop_map(|(fill, trouble)| Step { fill, trouble }), 1..3)
+}
+
+/// A region in pages: a hole before it and its length, made of leaves of every size.
+fn pieces(geometry: Geometry) -> impl Strategy<Value = Vec<(u64, u64)>> {
+    let page = geometry.page_size();
+    let l2 = geometry.size(Level::L2) / page;
+    let group = geometry.contiguous(Level::L3).unwrap_or(1) as u64;
+    let most = if geometry.granule == Granule::K4 { 4u64 } else { 2 };
+    let length = || {
+        (prop_oneof![3 => Just(0), 1 => 0..most], prop_oneof![Just(0), 0..3u64], prop_oneof![Just(0), 0..40u64])
+            .prop_map(move |(blocks, groups, pages)| blocks * l2 + groups * group + pages)
+    };
+    proptest::collection::vec((length(), length().prop_map(|pages| pages.max(1))), 1..4)
+}
+
+/// Where memory begins: low, or just below a boundary that tables of level 2 or root entries have.
+fn place(geometry: Geometry) -> impl Strategy<Value = u64> {
+    let root = geometry.size(geometry.root_level());
+    let l2 = geometry.size(Level::L2);
+    let page = geometry.page_size();
+    let near = move |boundary: u64| (0..100u64).prop_map(move |pages| boundary - pages * page);
+    // Room above it in every address size.
+    let root = if root * 4 <= 1 << geometry.address_bits() { root } else { l2 * 4 };
+    prop_oneof![2 => (0..100u64).prop_map(move |pages| pages * page), 1 => near(l2 * 2), 1 => near(root)]
+}
+
+fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
+    geometries(of).prop_flat_map(|geometry| {
+        let attributes = prop_oneof![
+            2 => Just(Attributes::NORMAL),
+            1 => Just(Attributes { memory: MemoryType::NonCacheable, scope: Scope::AddressSpace, ..Attributes::NORMAL }),
+        ];
+        let memory = (pieces(geometry), place(geometry), proptest::option::of((any::<u64>(), any::<u64>())));
+        let machine = (levels(), proptest::bool::weighted(0.3), proptest::bool::weighted(0.3), any::<u64>());
+        let largest = prop_oneof![5 => Just(LargestLeaf::Block), 1 => Just(LargestLeaf::Page)];
+        (memory, attributes, largest, machine, proptest::option::of(any::<u64>()), steps()).prop_map(
+            move |((pieces, start, alias), attributes, largest, machine, planted, steps)| {
+                let (levels, ets2, erratum, seed) = machine;
+                let page = geometry.page_size();
+                let mut at = start;
+                let mut regions = Vec::new();
+                for (hole, length) in pieces {
+                    let first = at + hole * page;
+                    at = first + length * page;
+                    regions.push(PhysRange::new(PhysAddr(first), PhysAddr(at)));
+                }
+                let alias = alias.map_or(PhysRange::default(), |(from, to)| {
+                    let region = regions[from as usize % regions.len()];
+                    let pages = region.bytes() / page;
+                    let from = if from % 3 == 0 { 0 } else { from / 3 % pages };
+                    let to = if to % 3 == 0 { pages } else { from + to / 3 % (pages - from + 1) };
+                    PhysRange::new(region.start.offset(from * page), region.start.offset(to * page))
+                });
+                // Room for two maps, one of them in pages, and the window.
+                let tables: u64 = regions.iter().map(|region| region.bytes() >> geometry.shift(Level::L2)).sum();
+                let frames = 3 * tables + 8 * 6 * regions.len() as u64 + 64;
+                let first = at + page;
+                regions.push(PhysRange::new(PhysAddr(first), PhysAddr(first + frames * page)));
+                Case { geometry, regions, alias, attributes, largest, levels, ets2, erratum, planted, steps, seed }
+            },
+        )
+    })
+}
+
+/// How many cases `make test` runs; PROPTEST_CASES says another number.
+const CASES: u32 = 10_000;
+
+/// The number that an environment variable holds.
+fn number(variable: &str) -> Option<u32> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
+/// Runs `count` cases, or with SOAK_SECONDS as many as there is time for; what fails is shrunk and kept.
+fn keep_their_promises(of: &[(u32, Granule, VaBits)], count: u32) {
+    let start = Instant::now();
+    let deadline = number("SOAK_SECONDS").map(|seconds| start + Duration::from_secs(seconds.into()));
+    let mut done = 0;
+    loop {
+        let cases = if deadline.is_some() { 200 } else { count };
+        let config = ProptestConfig {
+            cases,
+            failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/machine.txt"))),
+            max_shrink_iters: 2000,
+            ..ProptestConfig::default()
+        };
+        let strategy = self::cases(of);
+        let result = TestRunner::new(config).run(&strategy, |case| run(&case, None).map_err(TestCaseError::fail));
+        result.unwrap_or_else(|failed| panic!("after {done} cases: {failed}"));
+        done += cases;
+        if deadline.is_none_or(|deadline| Instant::now() >= deadline) {
+            break;
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{done} cases in {seconds:.1} s, {:.0} a second", f64::from(done) / seconds);
+}
+
+#[test]
+fn repaints_keep_every_promise_with_4_kib_pages() {
+    let cases = number("PROPTEST_CASES").unwrap_or(CASES);
+    keep_their_promises(&SMALL_PAGES, cases - cases / 4);
+}
+
+#[test]
+fn repaints_keep_every_promise_with_16_and_64_kib_pages() {
+    keep_their_promises(&LARGE_PAGES, number("PROPTEST_CASES").unwrap_or(CASES) / 4);
+}

@@ -15,18 +15,24 @@ use crate::kernel::{image, memory};
 
 /// Sets up the pins of `console` and returns the rate of its clock in Hz, if either is known.
 pub(crate) fn prepare(tree: &Tree<'static>, console: &Console<'static>) -> Option<u32> {
+    // A line whose pins are nobody's choice has no clock to look for either: it is an emulator's, and works as it is.
+    if !console.has_pins() {
+        return None;
+    }
     if let Some(pins) = tree.serial_pins(console) {
         select(&pins);
     }
-    let rate = match tree.serial_clock(console)? {
+    match tree.serial_clock(console)? {
         Clock::Fixed(rate) => Some(rate),
-        Clock::Firmware(mailbox) => ask(&mailbox),
-    };
-    match rate {
-        Some(rate) => log::info!("console: set up by the kernel, its clock has {rate} Hz"),
-        None => log::warn!("console: firmware does not say the rate of its clock"),
+        Clock::Firmware(mailbox) => {
+            let rate = ask(&mailbox);
+            match rate {
+                Some(rate) => log::info!("console: set up by the kernel, its clock has {rate} Hz"),
+                None => log::warn!("console: firmware does not say the rate of its clock"),
+            }
+            rate
+        }
     }
-    rate
 }
 
 /// A 32-bit register of a device.

@@ -15,9 +15,18 @@ pub struct Console<'a> {
     pub registers: PhysRange,
     /// The options behind the colon of `stdout-path`, such as `115200n8`.
     pub options: Option<&'a str>,
+    /// `pinctrl-0` and `clocks`, read here since nothing else goes by the console's path again.
+    pub(super) pins: &'a [u8],
+    pub(super) clocks: &'a [u8],
 }
 
 impl Console<'_> {
+    /// Whether the tree says which pins it is on: where it does not, they are not to be chosen.
+    #[must_use]
+    pub fn has_pins(&self) -> bool {
+        !self.pins.is_empty()
+    }
+
     /// The speed that the options give, in bits per second: the digits they start with. Firmware has set it already.
     #[must_use]
     pub fn baud(&self) -> Option<u32> {
@@ -121,5 +130,6 @@ fn console<'a>(
         return Err(ConsoleError::Disabled { path });
     }
     let registers = place.registers(0).map_err(ConsoleError::Property)?;
-    Ok(Console { node, registers, options })
+    let cells = |name| nodes::bytes(&place.node, name).unwrap_or_default();
+    Ok(Console { node, registers, options, pins: cells("pinctrl-0"), clocks: cells("clocks") })
 }

@@ -73,21 +73,22 @@ impl<'a> Tree<'a> {
     /// The pins of a console, if the tree gives them in a way that is known here and there is at least one.
     #[must_use]
     pub fn serial_pins(&self, console: &Console<'a>) -> Option<Pins> {
-        let wanted = self.at_console(console, |place| nodes::bytes(&place.node, "pinctrl-0"))??;
+        if !console.has_pins() {
+            return None;
+        }
         self.walk(|place, sight| {
             if !sight.is_compatible(&PIN_CONTROLLERS) || !place.is_available() {
                 return ControlFlow::Continue(());
             }
-            ControlFlow::Break(pins(place, wanted))
+            ControlFlow::Break(pins(place, console.pins))
         })?
     }
 
     /// Where the rate of a console's clock is to be had.
     #[must_use]
     pub fn serial_clock(&self, console: &Console<'a>) -> Option<Clock> {
-        let clocks = self.at_console(console, |place| nodes::bytes(&place.node, "clocks"))??;
-        let phandle = clocks.get(..4)?;
-        let specifier = clocks.get(4..8).and_then(nodes::number);
+        let phandle = console.clocks.get(..4)?;
+        let specifier = console.clocks.get(4..8).and_then(nodes::number);
         let clock = self.walk(|place, sight| {
             if sight.phandle != phandle {
                 return ControlFlow::Continue(());
@@ -100,17 +101,6 @@ impl<'a> Tree<'a> {
             (false, _, true) if specifier == Some(u64::from(CLOCK_UART)) => self.mailbox().map(Clock::Firmware),
             _ => None,
         }
-    }
-
-    /// Calls `found` with the node of a console.
-    fn at_console<R>(&self, console: &Console<'a>, found: impl Fn(&Place<'_, 'a>) -> R) -> Option<R> {
-        self.walk(|place, _| {
-            if place.name() == console.node && place.registers(0) == Ok(console.registers) {
-                ControlFlow::Break(found(place))
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
     }
 
     /// The firmware's mailbox, and how its other side sees memory.

@@ -4,8 +4,12 @@
 //! with the least there can be. QEMU's machine shows neither its caches nor its timing: docs/hardware.md.
 
 use crate::gdb::{Machine, PC};
+use crate::image::{ROOT, image};
 use crate::qemu::Board::{SpinTable, Tfa};
 use crate::qemu::Boot;
+use crate::words::PASS_LINE;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Begins the line of the last-resort console.
 const LAST_RESORT: &str = "cleave: PANIC before there was a console: ";
@@ -68,6 +72,37 @@ fn the_release_words_are_reserved() {
     };
     run.claim(covers("/memory/regions", 0xe0), "the release words are not mapped");
     run.claim(covers("/memory/reserved", 0xe0), "the release words are free memory");
+}
+
+/// Release words that cannot be written are their CPU's error, and the others work. Writing them all the same faults, or
+/// hits what the firmware keeps.
+#[test]
+fn a_release_word_that_cannot_be_written_costs_its_cpu_alone() {
+    let source = fs::read_to_string(Path::new(ROOT).join("scripts/rpi4/minimal.dts")).expect("the minimal tree");
+    let source =
+        source.replace("/bits/ 64 <0xe8>", "/bits/ 64 <0xec>").replace("/bits/ 64 <0xf0>", "/bits/ 64 <0x3e000000>");
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("release-words.dts");
+    fs::write(&path, source).expect("a file for the tree");
+    let run = Boot::on_raspi4b(SpinTable, path.to_str().expect("a path in UTF-8")).run();
+    run.survived().split();
+    for (cpu, why) in [(2, "no multiple of 8"), (3, "not in memory that may be mapped")] {
+        run.claim(run.error_says(&format!("CPU {cpu}: its release address")), format_args!("CPU {cpu} is not named"));
+        run.claim(run.error_says(why), format_args!("no error says {why:?}"));
+    }
+    let online = run.list("/cpus").iter().filter(|cpu| cpu["online"] == true).count();
+    run.claim(online == 2, "two of four CPUs can be started");
+}
+
+/// A board has nobody to take a semihosting call: without the runner's word for it the verdict is printed, and the CPUs
+/// sleep. A call made unasked ends QEMU, where this one has to be stopped.
+#[test]
+fn without_psci_the_end_is_a_verdict_and_sleep() {
+    let mut command = Boot::on_raspi4b(SpinTable, "minimal").runner();
+    command.args(["--timeout", "12"]).arg(image()).args(["--raw-args", "-append", "load=on"]);
+    let output = command.output().expect("scripts/qemu starts");
+    let console = String::from_utf8_lossy(&output.stdout);
+    assert!(console.lines().any(|line| line == PASS_LINE), "{console}");
+    assert!(console.contains("no verdict: timeout"), "{console}");
 }
 
 /// What is on the console once the machine, started with this in x0 after `poke`, sleeps for ever.

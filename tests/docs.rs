@@ -293,7 +293,7 @@ fn every_test_a_page_names_is_there() {
 #[test]
 fn the_commands_that_readme_promises_are_explained_by_make() {
     let help = read("scripts/help.txt");
-    for target in ["run", "test", "check", "debug", "image", "figures", "doc", "setup", "clean"] {
+    for target in ["run", "test", "check", "debug", "image", "rpi4", "figures", "doc", "setup", "clean"] {
         let found = help.lines().any(|line| line.split_whitespace().next() == Some(target));
         assert!(found, "scripts/help.txt does not have {target}");
     }

@@ -81,6 +81,11 @@ pub(crate) fn tell_cpus() {
             midr: cpu.midr().map(|midr| midr.0.into()),
             core: cpu.midr().map(|midr| Cow::Owned(format!("{midr}"))),
             bbm: cpu.level().map(|(level, _)| level.number()),
+            smpen: match cpu.coherency() {
+                smp::Coherency::Unknown => None,
+                smp::Coherency::Enabled => Some(true),
+                smp::Coherency::Disabled => Some(false),
+            },
             method: cpu.method.map(|method| match method {
                 smp::Method::Boot => report::Method::Boot,
                 smp::Method::Psci => report::Method::Psci,

@@ -24,6 +24,9 @@ fn the_spin_table_starts_four_cpus_that_repaint() {
         let run = Boot::on_raspi4b(SpinTable, tree).word(word).text_offset(place).run();
         run.passed().split();
         run.claim(run.number("/decision/level") == 0, "a Cortex-A72 has no level of FEAT_BBM");
+        // QEMU's register reads 0; that it was read, on every CPU, is the claim.
+        let read = run.list("/cpus").iter().all(|cpu| cpu["smpen"].is_boolean());
+        run.claim(read, "SMPEN was not read on every CPU");
         // QEMU leaves the UART off, and answers the mailbox. The minimal tree names neither pins nor clock.
         let asked = run.console.contains("console: set up by the kernel, its clock has 3000000 Hz");
         run.claim(asked == (tree == "board"), "the firmware was not asked for the UART's clock");

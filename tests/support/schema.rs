@@ -61,6 +61,7 @@ pub(crate) const REPORT: Form = Object(&[
             ("mpidr", Integer),
             ("midr", Maybe(&Integer)),
             ("bbm", Maybe(&OneOf(&[0, 1, 2, 3]))),
+            ("smpen", Maybe(&Truth)),
             ("method", Maybe(&Word(&["boot", "psci", "spin-table"]))),
             ("online", Truth),
             ("error", Maybe(&Text)),

@@ -213,6 +213,7 @@ impl Json for Cpu {
                 ("mpidr", &self.mpidr),
                 ("midr", &self.midr),
                 ("bbm", &self.bbm),
+                ("smpen", &self.smpen),
                 ("method", &self.method),
                 ("online", &self.online),
                 ("error", &self.error),

@@ -126,6 +126,8 @@ pub(crate) struct Cpu {
     pub(crate) core: Option<Text>,
     /// Level of `FEAT_BBM` that counted, after the list of cores and `cpuN.bbm`.
     pub(crate) bbm: Option<u8>,
+    /// Whether it takes part in hardware coherency (`CPUECTLR_EL1.SMPEN`), on cores that can be asked.
+    pub(crate) smpen: Option<bool>,
     /// How it is started.
     pub(crate) method: Option<Method>,
     /// Whether it runs in the kernel.

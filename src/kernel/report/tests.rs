@@ -41,6 +41,7 @@ fn good() -> Report {
         midr: Some(0x410f_d083),
         core: Some("Cortex-A72 r0p3".into()),
         bbm: Some(0),
+        smpen: (id != 3).then_some(true),
         method: Some(if id == 0 { Method::Boot } else { Method::Psci }),
         online: id != 3,
         error: (id == 3).then(|| "CPU_ON answered -2, INVALID_PARAMETERS".into()),

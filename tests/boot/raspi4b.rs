@@ -8,8 +8,14 @@ use crate::image::{ROOT, image};
 use crate::qemu::Board::{SpinTable, Tfa};
 use crate::qemu::Boot;
 use crate::words::PASS_LINE;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    env, fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
 
 /// Begins the line of the last-resort console.
 const LAST_RESORT: &str = "cleave: PANIC before there was a console: ";
@@ -106,6 +112,36 @@ fn without_psci_the_end_is_a_verdict_and_sleep() {
     let console = String::from_utf8_lossy(&output.stdout);
     assert!(console.lines().any(|line| line == PASS_LINE), "{console}");
     assert!(console.contains("no verdict: timeout"), "{console}");
+}
+
+/// QEMU's firmware leaves UART and pins as reset does. The kernel gives the pins of the tree's `pinctrl-0`, 30 to 33, their
+/// function, 7, and divides the clock of 3 MHz for 115200 baud: seen by the monitor of QEMU in the registers.
+#[test]
+fn a_uart_that_firmware_left_off_is_set_up() {
+    let chosen = env::var_os("QEMU").filter(|path| !path.is_empty());
+    let mut qemu = Command::new(chosen.unwrap_or_else(|| "qemu-system-aarch64".into()))
+        .current_dir(ROOT)
+        .args(["-machine", "raspi4b", "-nic", "none", "-display", "none", "-serial", "null", "-monitor", "stdio"])
+        .args(["-dtb", ".cache/rpi4/bcm2711-rpi-4-b.dtb", "-append", "load=off", "-kernel"])
+        .arg(image())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("QEMU starts");
+    sleep(Duration::from_secs(5));
+    let monitor = qemu.stdin.take().expect("a pipe");
+    let asked = { &monitor }.write_all(b"xp /1wx 0xfe20000c\nxp /4wx 0xfe201024\nquit\n");
+    sleep(Duration::from_secs(1));
+    drop(monitor);
+    // Should `quit` not have ended it.
+    let _ = qemu.kill();
+    let output = qemu.wait_with_output().expect("QEMU's output");
+    let text = String::from_utf8_lossy(&output.stdout);
+    asked.expect("the monitor listens");
+    assert!(text.contains("00000000fe20000c: 0x00000fff"), "GPFSEL3\n{text}");
+    // UARTIBRD, UARTFBRD (1 + 40/64), UARTLCR_H, UARTCR.
+    assert!(text.contains("00000000fe201024: 0x00000001 0x00000028 0x00000070 0x00000301"), "PL011\n{text}");
 }
 
 /// What is on the console once the machine, started with this in x0 after `poke`, sleeps for ever.

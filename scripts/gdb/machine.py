@@ -7,6 +7,8 @@ import re
 
 import gdb
 
+from openocd import from_openocd
+
 MASK = 2**64 - 1
 UPPER_HALF = 1 << 63
 PAGE = 4096
@@ -43,16 +45,6 @@ def read_physical(address, size):
         finally:
             packet("Qqemu.PhyMemMode:0")
     return from_openocd(monitor(f"mdd phys {address:#x} {(size + 7) // 8}"))[:size]
-
-
-def from_openocd(text):
-    """The bytes of what OpenOCD's mdd prints: `0x00200000: 1400001091005a4d ...`, 64-bit words."""
-    data = b""
-    for line in text.splitlines():
-        _, colon, words = line.partition(":")
-        if colon:
-            data += b"".join(int(word, 16).to_bytes(8, "little") for word in words.split())
-    return data
 
 
 def register(name):

@@ -60,7 +60,7 @@ class Console:
         if text.startswith(REPORT_MARK):
             self.reports.append(text[len(REPORT_MARK):])
         else:
-            self._show()
+            self._show(end=True)
             if text in (PASS_LINE, FAIL_LINE):
                 self.verdicts.append(text)
             elif text.startswith(PANIC_LINE):
@@ -68,15 +68,19 @@ class Console:
         self._line.clear()
         self._shown = 0
 
-    def _show(self) -> None:
-        if len(self._line) > self._shown:
-            rest = bytes(self._line[self._shown:])
-            if rest.endswith(b"\n"):
-                # What was shown of the line stays: only its end can still grow.
-                whole = self._annotate(bytes(self._line))
-                rest = whole[self._shown:] if whole.startswith(bytes(self._line[:self._shown])) else rest
-            self._write(rest)
-            self._shown = len(self._line)
+    def _show(self, end: bool = False) -> None:
+        line = bytes(self._line)
+        # A carriage return waits for what follows: a name may have to come before it.
+        until = len(line) - (line.endswith(b"\r") and not end)
+        if until <= self._shown:
+            return
+        rest = line[self._shown:until]
+        if rest.endswith(b"\n"):
+            # What was shown of the line stays: only its end can still grow.
+            whole = self._annotate(line)
+            rest = whole[self._shown:] if whole.startswith(line[:self._shown]) else rest
+        self._write(rest)
+        self._shown = until
 
 
 def split_lines(data: bytes) -> list[bytes]:

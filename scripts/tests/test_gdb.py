@@ -9,6 +9,7 @@ import support
 
 sys.path.insert(0, os.path.join(support.SCRIPTS, "gdb"))
 import image
+import openocd
 import places
 import tables
 
@@ -119,6 +120,14 @@ class Places(unittest.TestCase):
                 (BASE + 0x4020_2000, "the linear map"),
                 (0x10, "a null pointer")):
             self.assertEqual(places.place(address, self.symbol, 0x4020_0000), name)
+
+
+class OpenOcd(unittest.TestCase):
+    def test_the_words_of_mdd_become_bytes(self):
+        text = "0x00200000: 1400001091005a4d 0000000000000000 \n0x00200010: 0000000000000001 \n"
+        self.assertEqual(openocd.from_openocd(text)[:8], bytes([0x4D, 0x5A, 0, 0x91, 0x10, 0, 0, 0x14]))
+        self.assertEqual(len(openocd.from_openocd(text)), 24)
+        self.assertEqual(openocd.from_openocd(text)[16], 1)
 
 
 class BootSources(unittest.TestCase):

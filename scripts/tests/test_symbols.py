@@ -47,12 +47,22 @@ class Backtraces(unittest.TestCase):
         self.assertEqual(symbols.Backtraces(os.path.join(self.path, "no.img")).annotate(line), line)
 
     def test_the_console_shows_the_name_even_of_a_line_that_comes_in_pieces(self):
+        line = b"  #1  0xffff800080001020\r\n"
+        for cut in range(1, len(line)):
+            shown = []
+            console = run.Console(shown.append, symbols.Backtraces(self.path).annotate)
+            for piece in (line[:cut], line[cut:], b"cleave: PASS\n"):
+                console.feed(piece)
+            self.assertEqual(b"".join(shown),
+                             b"  #1  0xffff800080001020  cleave::kernel::fail+0x20\r\ncleave: PASS\n", cut)
+            self.assertEqual(console.verdicts, [run.PASS_LINE])
+
+    def test_a_carriage_return_at_the_very_end_is_shown(self):
         shown = []
-        console = run.Console(shown.append, symbols.Backtraces(self.path).annotate)
-        for piece in (b"  #1  0xffff8000", b"80001020", b"\r\n", b"cleave: PASS\n"):
-            console.feed(piece)
-        self.assertEqual(b"".join(shown), b"  #1  0xffff800080001020  cleave::kernel::fail+0x20\r\ncleave: PASS\n")
-        self.assertEqual(console.verdicts, [run.PASS_LINE])
+        console = run.Console(shown.append)
+        console.feed(b"half a line\r")
+        console.end_line()
+        self.assertEqual(b"".join(shown), b"half a line\r")
 
     def test_rust_names_are_readable(self):
         path = "_$LT$cleave..paging..Run$u20$as$u20$core..fmt..Display$GT$"

@@ -14,10 +14,10 @@ use cleave::paging::{
 use cleave::platform::MemoryRanges;
 use cleave::platform::bootargs::Fault;
 
-use crate::kernel::faults;
 use crate::kernel::layout::KERNEL_L0_INDEX;
 use crate::kernel::memory::{self, GEOMETRY};
 use crate::kernel::views::{ThisCpu, View};
+use crate::kernel::{console, dump, faults};
 
 /// What the audit found; zero is good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,10 @@ pub(crate) fn audit(expected: &LeafCounts) -> Findings {
     }
     walk_everything(layout, &mut findings);
     findings.census_mismatches = mismatches(&findings.leaves, expected);
+    if !findings.is_clean() {
+        // What there is, for whoever has to find out why. The console does not fail.
+        let _ = dump::write_all(&mut console::Lines);
+    }
     findings
 }
 

@@ -250,6 +250,16 @@ mod device {
         }
     }
 
+    /// The console for a long text: each write is one [`print`], so that nobody is kept from it for the whole.
+    pub(crate) struct Lines;
+
+    impl Write for Lines {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            print(format_args!("{text}"));
+            Ok(())
+        }
+    }
+
     /// The console for a CPU that panics or takes a fault: any lock may be held, by itself too, and it may stand in
     /// the rendezvous window. Each write is one [`emergency_print`].
     pub(crate) struct Emergency;

@@ -4,12 +4,12 @@
 use core::fmt::{self, Write};
 
 use cleave::arch::mmu;
-use cleave::paging::{Census, PhysAddr, TableMemory, VirtAddr, dump, path};
+use cleave::paging::{Census, PhysAddr, VirtAddr, dump, path};
 
 use crate::kernel::layout::{LINEAR_BASE, LINEAR_BYTES};
 use crate::kernel::memory::{self, GEOMETRY};
 use crate::kernel::place::Place;
-use crate::kernel::views::View;
+use crate::kernel::views::{Careful, View};
 
 /// One of the two halves of the address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +89,8 @@ pub(crate) fn write_all(out: &mut impl Write) -> fmt::Result {
     Ok(())
 }
 
-/// Writes the way from the root to `address` as `memory` shows it.
-pub(crate) fn write_path<M: TableMemory>(
-    memory: &M,
-    half: Half,
-    address: VirtAddr,
-    out: &mut impl Write,
-) -> fmt::Result {
+/// Writes the way from the root to `address`.
+pub(crate) fn write_path(memory: &Careful, half: Half, address: VirtAddr, out: &mut impl Write) -> fmt::Result {
     let root = half.root();
     writeln!(out, "{:#018x}: {}; root {root} ({}_EL1)", address.0, Place::of(address), half.name())?;
     let mut result = Ok(());

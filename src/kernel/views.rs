@@ -6,10 +6,13 @@
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "the one place where a physical address becomes a pointer to a descriptor")]
 
-use cleave::arch::{barrier, mmu, tlb, write_run};
+use core::cell::Cell;
+
+use cleave::arch::{barrier, mmu, tlb, translate, write_run};
 use cleave::paging::{Cpu, Descriptor, PhysAddr, PhysRange, TableMemory, VirtAddr};
 
 use crate::kernel::boot::load_address;
+use crate::kernel::image::Section;
 use crate::kernel::layout::{IMAGE_BASE, LINEAR_BASE};
 
 /// Table memory at a constant distance from its physical address.
@@ -91,6 +94,38 @@ impl TableMemory for Split {
     }
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         self.of(first).store_run(first, value, stride, count);
+    }
+}
+
+/// Table memory that is asked for before it is read, for looking at tables while the map may be broken: through the image
+/// where it is part of that, through the linear map where the MMU says that it is mapped, and otherwise empty.
+#[derive(Debug, Default)]
+pub(crate) struct Careful {
+    missed: Cell<bool>,
+}
+
+impl Careful {
+    /// True when some descriptor could not be read, and was taken to be empty.
+    pub(crate) fn has_missed(&self) -> bool {
+        self.missed.get()
+    }
+}
+
+impl TableMemory for Careful {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        if Section::Tables.phys().contains(slot) {
+            return View::image().load(slot);
+        }
+        // AT does not fault: it answers in PAR_EL1.
+        if translate::read(VirtAddr(LINEAR_BASE + slot.0)).address().is_some() {
+            return View::LINEAR.load(slot);
+        }
+        self.missed.set(true);
+        Descriptor::EMPTY
+    }
+
+    fn store(&self, slot: PhysAddr, _value: Descriptor) {
+        unreachable!("a look at tables stores no descriptor, at {slot}");
     }
 }
 

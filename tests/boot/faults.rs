@@ -30,6 +30,10 @@ fn the_audit_finds_a_changed_leaf() {
 fn the_audit_finds_a_page_writable_and_executable() {
     let run = with(fault::WX);
     run.claim(run.number("/audit/wx") > 0, "the audit did not see the page");
+    // The map is dumped then, and the page stands out in it.
+    let marked = run.console.lines().find(|line| line.trim_end().ends_with("the linear map") && line.contains(" W+X!"));
+    run.claim(marked.is_some_and(|line| line.contains(" rwx ")), "the dump does not mark the page");
+    run.claim(run.console.contains("WARNING: 1 ranges are writable and executable"), "the dump does not warn");
 }
 
 /// A known word with a bad value is a mistake that its author wants to hear of.

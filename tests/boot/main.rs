@@ -24,6 +24,7 @@ mod qemu;
 mod raspi4b;
 mod reports;
 mod selftest;
+mod sessions;
 mod split;
 mod survive;
 mod words;

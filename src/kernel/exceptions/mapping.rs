@@ -1,44 +1,17 @@
 //! What the tables say of a faulting address, and why the access was refused. Never faults itself.
 
-use core::cell::Cell;
 use core::fmt;
 
 use cleave::arch::syndrome::{Abort, Access, Status};
-use cleave::arch::translate;
-use cleave::paging::{Descriptor, PhysAddr, TableMemory, VirtAddr, translate as walk_to};
+use cleave::paging::{PhysAddr, VirtAddr, translate as walk_to};
 use cleave::rendezvous::Phase;
 
 use crate::kernel::dump::{self, Half};
-use crate::kernel::image::Section;
 use crate::kernel::interrupts::RENDEZVOUS;
 use crate::kernel::layout::LINEAR_BASE;
 use crate::kernel::memory::{self, GEOMETRY};
 use crate::kernel::place::Place;
-use crate::kernel::views::View;
-
-/// Table memory that is asked for before it is read: through the image where it is part of that, through the linear map
-/// where the MMU says that it is mapped, and otherwise empty.
-struct Careful {
-    missed: Cell<bool>,
-}
-
-impl TableMemory for Careful {
-    fn load(&self, slot: PhysAddr) -> Descriptor {
-        if Section::Tables.phys().contains(slot) {
-            return View::image().load(slot);
-        }
-        // AT does not fault: it answers in PAR_EL1.
-        if translate::read(VirtAddr(LINEAR_BASE + slot.0)).address().is_some() {
-            return View::LINEAR.load(slot);
-        }
-        self.missed.set(true);
-        Descriptor::EMPTY
-    }
-
-    fn store(&self, slot: PhysAddr, _value: Descriptor) {
-        unreachable!("a report stores no descriptor, at {slot}");
-    }
-}
+use crate::kernel::views::Careful;
 
 /// The mapping of an address, and why the abort was taken: lines of a report.
 pub(super) struct Mapping {
@@ -68,7 +41,7 @@ impl Mapping {
             }
             (Status::Translation(_), _, Place::LinearMap | Place::KernelAlias) => self.why_not_linear(mapped, tables),
             (Status::Translation(_), _, Place::Null) => "nothing is mapped at the lowest addresses",
-            (Status::Translation(_), _, _) if tables.missed.get() => "a table on its way cannot be read",
+            (Status::Translation(_), _, _) if tables.has_missed() => "a table on its way cannot be read",
             (Status::Translation(_), _, _) if mapped => "it is mapped now: it was not a moment ago",
             (Status::Translation(_), _, _) => "a hole: nothing is mapped there",
             _ => "the tables do not say",
@@ -82,7 +55,7 @@ impl Mapping {
                 "a hole: there is no memory that the kernel may map"
             }
             () if RENDEZVOUS.phase().0 == Phase::Run => "the linear map is broken: a rendezvous is in its window",
-            () if tables.missed.get() => "a table on its way cannot be read",
+            () if tables.has_missed() => "a table on its way cannot be read",
             () if mapped => "it is mapped now: it was not a moment ago",
             () => "there is memory, and its mapping is gone",
         }
@@ -91,7 +64,7 @@ impl Mapping {
 
 impl fmt::Display for Mapping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tables = Careful { missed: Cell::new(false) };
+        let tables = Careful::default();
         if let Some(half) = Half::of(self.address) {
             write!(f, "  the way to ")?;
             dump::write_path(&tables, half, self.address, f)?;

@@ -10,7 +10,7 @@ use cleave::paging::{FRAME_SIZE, FrameSource, Level, Size, VirtAddr};
 use super::commands::{Done, Wrong, needs_none, number};
 use super::{Screen, Session};
 use crate::kernel::dump::{self, Half};
-use crate::kernel::views::View;
+use crate::kernel::views::Careful;
 use crate::kernel::{heap, memory, smp};
 
 pub(super) fn cpus(_: &mut Session, words: &[&str]) -> Done {
@@ -49,7 +49,7 @@ pub(super) fn pt(_: &mut Session, words: &[&str]) -> Done {
     let [address] = words else { return Err(Wrong::Usage) };
     let address = VirtAddr(number(address)?);
     let half = Half::of(address).ok_or("that is in neither half: bits 63:48 must be all alike")?;
-    Ok(dump::write_path(&View::LINEAR, half, address, &mut Screen)?)
+    Ok(dump::write_path(&Careful::default(), half, address, &mut Screen)?)
 }
 
 pub(super) fn leaves(_: &mut Session, words: &[&str]) -> Done {

@@ -123,7 +123,7 @@ pub(super) fn fault(_: &mut Session, words: &[&str]) -> Done {
         _ => return Err(Wrong::Usage),
     };
     // SAFETY: none: nothing may be stored there, and the store must fault.
-    unsafe { (target.0 as *mut u64).write_volatile(0) };
+    unsafe { core::hint::black_box(target.0 as *mut u64).write(0) };
     Err("the store went through".into())
 }
 

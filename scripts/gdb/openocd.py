@@ -1,0 +1,12 @@
+"""What OpenOCD says of memory. No gdb in here."""
+from __future__ import annotations
+
+
+def from_openocd(text):
+    """The bytes of what OpenOCD's mdd prints: `0x00200000: 1400001091005a4d ...`, 64-bit words."""
+    data = b""
+    for line in text.splitlines():
+        _, colon, words = line.partition(":")
+        if colon:
+            data += b"".join(int(word, 16).to_bytes(8, "little") for word in words.split())
+    return data

@@ -23,10 +23,38 @@ const CRATES: [&str; 5] = ["aarch64_cpu", "tock_registers", "spin", "linked_list
 const CONFINED: [(&str, &[&str]); 5] = [
     ("global_asm!", &["src/arch/", "src/kernel/boot.rs", "src/kernel/exceptions/", "src/kernel/exceptions.rs"]),
     ("asm!", &["src/arch/", "src/kernel/"]),
-    ("TableMemory", &["src/paging/", "src/linear_map/", "src/machine/", "src/kernel/views.rs"]),
+    (
+        "TableMemory",
+        &[
+            "src/paging/",
+            "src/linear_map/",
+            "src/machine/",
+            "src/kernel/views.rs",
+            "src/kernel/dump.rs",
+            "src/kernel/exceptions/mapping.rs",
+        ],
+    ),
     ("write_run", &["src/arch/", "src/kernel/views.rs"]),
-    ("write_volatile", &["src/arch/", "src/kernel/views.rs", "src/kernel/spin_table.rs", "src/kernel/load.rs"]),
+    (
+        "write_volatile",
+        &[
+            "src/arch/",
+            "src/kernel/views.rs",
+            "src/kernel/spin_table.rs",
+            "src/kernel/load.rs",
+            "src/kernel/serial.rs",
+            "src/kernel/monitor/touch.rs",
+        ],
+    ),
 ];
+
+/// Code that reads tables for people: it names the trait, and calls none of its stores.
+const READERS: [&str; 2] = ["src/kernel/dump.rs", "src/kernel/exceptions/mapping.rs"];
+
+/// True when code calls a store of a view.
+fn calls_a_store(code: &str) -> bool {
+    [".store(", ".store_run("].iter().any(|call| code.contains(call))
+}
 
 /// Every file under `directory`.
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -224,6 +252,15 @@ fn code_for_one_room_stays_in_it() {
             assert!(allowed || !has(&code, word, ""), "{name}: {word} belongs in {places:?}");
         }
     }
+}
+
+#[test]
+fn what_reads_tables_for_people_stores_nothing() {
+    for (name, text) in sources(&["src"]).iter().filter(|(name, _)| READERS.contains(&name.as_str())) {
+        assert!(!calls_a_store(&code(text)), "{name} stores a descriptor");
+    }
+    assert!(calls_a_store("view.store(slot, Descriptor::EMPTY)"));
+    assert!(!calls_a_store("fn store(&self, slot: PhysAddr, value: Descriptor) {}"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Accesses: what an address may translate to at this moment, on this CPU.
 
+use super::invalidate::NOT_GLOBAL;
 use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
 use super::{Rule, State};
@@ -147,15 +148,19 @@ impl State {
     /// What this CPU may still use for an address although memory no longer has it.
     fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Translation> {
         let mut found = Vec::new();
+        let asid = self.cpus[cpu].registers.asid;
         for residue in &self.residues {
             if residue.holders >> cpu & 1 == 0 || !self.covers(residue, address) {
                 continue;
             }
-            if let Some((table, place)) = self.below(residue) {
-                found.extend(self.walk(table, place, address, &mut Vec::new()));
-            } else if let Some(level) = residue.level {
-                found.extend(self.leaf(residue.old, level, residue.restrictions, residue.slot, address));
-            }
+            let old = match (self.below(residue), residue.level) {
+                (Some((table, place)), _) => self.walk(table, place, address, &mut Vec::new()),
+                (None, Some(level)) => self.leaf(residue.old, level, residue.restrictions, residue.slot, address),
+                (None, None) => None,
+            };
+            // What is not global matches the ASID it was walked under.
+            let matches = |old: &Translation| old.leaf.0 & NOT_GLOBAL == 0 || residue.asid == asid;
+            found.extend(old.filter(matches));
         }
         found
     }

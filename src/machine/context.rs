@@ -39,7 +39,6 @@ impl State {
         if old == new {
             return;
         }
-        self.cpus[cpu].registers = new;
         self.reach = None;
         if self.cpus[cpu].mmu {
             let upper = self.upper_half();
@@ -47,9 +46,13 @@ impl State {
                 if let Some(root) = before.filter(|_| before != after)
                     && self.valid_in(root, self.geometry.root_level()).next().is_some()
                 {
+                    // Under the ASID it had.
                     self.remember_root(cpu, root, base);
                 }
             }
+        }
+        self.cpus[cpu].registers = new;
+        if self.cpus[cpu].mmu {
             self.check_contexts(cpu);
         }
     }

@@ -92,10 +92,19 @@ impl<'a> OnCpu<'a> {
         self.act(Action::LoadFlag(kind), |state, cpu| state.flag_loaded(cpu, flag, kind));
     }
 
+    /// TTBR0_EL1 := `root` with this ASID (TCR.A1 = 0): another process. Takes effect with the next ISB at the latest.
+    pub fn set_process(self, root: PhysAddr, asid: u16) {
+        self.act(Action::SetTtbr0(root), |state, cpu| {
+            state.write_registers(cpu, |registers| (registers.ttbr0, registers.asid) = (Some(root), asid));
+        });
+    }
+
     /// TTBR0_EL1 := `root`, ASID 0; `None` with table walks disabled (TCR.EPD0). Takes effect with the next ISB at the latest.
     pub fn set_ttbr0(self, root: Option<PhysAddr>) {
         let at = root.unwrap_or_default();
-        self.act(Action::SetTtbr0(at), |state, cpu| state.write_registers(cpu, |registers| registers.ttbr0 = root));
+        self.act(Action::SetTtbr0(at), |state, cpu| {
+            state.write_registers(cpu, |registers| (registers.ttbr0, registers.asid) = (root, 0))
+        });
     }
 
     /// TTBR1_EL1 := `root`.

@@ -36,6 +36,9 @@ pub(super) const M6: Text = Text {
              SM-dsb2nsh, SM-dsb2ishst; Arm errata notices (repeat TLBI)",
 };
 
+/// nG of a leaf.
+pub(super) const NOT_GLOBAL: u64 = 1 << 11;
+
 /// A translation or a table entry that some CPU may hold and memory no longer has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Residue {
@@ -51,6 +54,8 @@ pub(super) struct Residue {
     /// The CPUs that may hold it.
     pub(super) holders: Cpus,
     pub(super) restrictions: u64,
+    /// The ASID it was walked under: what is not global holds for that one only.
+    pub(super) asid: u16,
     /// Who replaced it, and by which store of that CPU; nobody for a root.
     store: Option<(usize, u64)>,
     /// Of a table entry: what was below it has residues of its own now.
@@ -214,47 +219,63 @@ impl State {
         restrictions: u64,
         store: Option<(usize, u64)>,
     ) {
-        self.residue_number += 1;
-        let number = self.residue_number;
-        let (entry_gone, above, half, blame) = (false, None, None, Rule::M3);
-        self.residues.push(Residue {
-            number,
-            slot,
-            old,
-            level,
-            root,
-            address,
-            holders,
-            restrictions,
-            store,
-            entry_gone,
-            above,
-            half,
-            blame,
-        });
+        // One for each ASID that some of them walk under.
+        let mut left = holders;
+        while left != 0 {
+            let asid = self.cpus[left.trailing_zeros() as usize].registers.asid;
+            let alike: Cpus =
+                self.of(left).filter(|(_, cpu)| cpu.registers.asid == asid).map(|(number, _)| 1 << number).sum();
+            left &= !alike;
+            self.residue_number += 1;
+            self.residues.push(Residue {
+                number: self.residue_number,
+                slot,
+                old,
+                level,
+                root,
+                address,
+                holders: alike,
+                restrictions,
+                asid,
+                store,
+                entry_gone: false,
+                above: None,
+                half: None,
+                blame: Rule::M3,
+            });
+        }
     }
 
     /// M5: does the invalidation cover the residue?
     fn is_covered(&self, residue: &Residue, what: What) -> bool {
-        const NOT_GLOBAL: u64 = 1 << 11;
         let local_leaf = !self.is_table(residue) && residue.old.0 & NOT_GLOBAL != 0;
         match what {
             What::All => true,
-            What::Asid(asid) => local_leaf && self.has_asid(residue, asid),
+            What::Asid(asid) => residue.asid == asid && (local_leaf || self.leads_to_one_asid(residue)),
             What::Address { address, asid, last, hint } => {
                 self.covers(residue, address)
                     && !(self.is_table(residue) && last == LastLevel::Only)
                     // A hint speaks of the leaf; entries above it go as well when all levels are asked for.
                     && hint.is_none_or(|hint| residue.level == Some(hint) || self.is_table(residue) && residue.level < Some(hint))
-                    && asid.is_none_or(|asid| !local_leaf || self.has_asid(residue, asid))
+                    && asid.is_none_or(|asid| !local_leaf || residue.asid == asid)
                     // A leaf that can be walked again through a cached table entry is not gone for good.
                     && (last == LastLevel::AllLevels || !self.residues.iter().any(|other| Some(other.number) == residue.above && !other.entry_gone))
             }
         }
     }
 
-    fn has_asid(&self, residue: &Residue, asid: u16) -> bool {
-        self.of(residue.holders).all(|(_, cpu)| cpu.registers.asid == asid)
+    /// True for a table entry, or a root, below which no leaf is global.
+    fn leads_to_one_asid(&self, residue: &Residue) -> bool {
+        self.below(residue).is_some_and(|(table, place)| self.is_of_one_asid(table, place))
+    }
+
+    fn is_of_one_asid(&self, table: PhysAddr, place: Place) -> bool {
+        self.valid_in(table, place.level).all(|(_, entry)| {
+            match (entry.kind(self.geometry, place.level), place.level.next()) {
+                (Kind::Table(below), Some(level)) => self.is_of_one_asid(below, Place { level, ..place }),
+                _ => entry.0 & NOT_GLOBAL != 0,
+            }
+        })
     }
 
     fn of(&self, holders: Cpus) -> impl Iterator<Item = (usize, &CpuState)> + '_ {
@@ -337,7 +358,9 @@ impl State {
                 parent.store,
             );
             if let Some(last) = self.residues.last_mut() {
+                // Its holders are of one ASID already, and that may be another than theirs now.
                 last.above = Some(parent.number);
+                last.asid = parent.asid;
             }
             if let (Kind::Table(below), Some(level)) = (old.kind(self.geometry, place.level), place.level.next()) {
                 let restrictions = place.restrictions | old.0 & RESTRICTIONS;

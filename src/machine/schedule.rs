@@ -57,6 +57,9 @@ pub(super) fn touched<T>(flag: usize, touch: Touch, operation: impl FnOnce() -> 
     found
 }
 
+/// A run that takes more than this has no end: everybody waits for somebody.
+const MOST_PASSES: u64 = 1_000_000;
+
 struct Turn {
     current: usize,
     /// The CPUs whose program has not ended.
@@ -65,6 +68,8 @@ struct Turn {
     kicked: u32,
     masked: u32,
     lots: u64,
+    /// How often the baton went on.
+    passes: u64,
     /// CPU 0 has ended.
     over: bool,
     failed: bool,
@@ -93,7 +98,7 @@ impl Baton {
         }
         let failed = turn.failed;
         drop(turn);
-        assert!(!failed, "another CPU failed");
+        assert!(!failed, "another CPU failed, or nobody gets anywhere");
     }
 
     fn give(&self, turn: &mut Turn) {
@@ -110,6 +115,11 @@ impl Baton {
     /// Lets somebody else go on, or the same CPU, by lot.
     fn pass(&self, cpu: usize) {
         let mut turn = self.turn();
+        turn.passes += 1;
+        if turn.passes > MOST_PASSES {
+            turn.failed = true;
+            self.passed.iter().for_each(Condvar::notify_all);
+        }
         self.give(&mut turn);
         let mine = turn.current == cpu && !turn.failed;
         drop(turn);
@@ -164,6 +174,7 @@ impl<'a> Schedule<'a> {
             kicked: 0,
             masked: 0,
             lots: self.seed,
+            passes: 0,
             over: false,
             failed: false,
         };

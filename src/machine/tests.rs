@@ -2,6 +2,7 @@
 
 mod edits;
 mod litmus;
+mod rules_asid;
 mod rules_change;
 mod rules_context;
 mod rules_invalidate;

@@ -10,7 +10,7 @@ use cleave::linear_map::{
 use cleave::machine::*;
 use cleave::paging::{
     Attributes, Census, Cpu, Descriptor, FrameSource, Geometry, Kind, PhysAddr, PhysRange, Scope, TableMemory,
-    TlbiRepeat, VirtAddr, slot, walk,
+    TlbiRepeat, VirtAddr, clear_entries, copy_entries, invalidate_everywhere, slot, walk,
 };
 use cleave::rendezvous::{Parked, Refused, Rendezvous, Slot};
 
@@ -79,6 +79,18 @@ pub(crate) enum Defect {
     SecondTlbi,
     /// The followers' context synchronisation.
     HostIsb,
+    /// The leader counts one CPU too few, and that one does not come.
+    Miscount,
+    /// The old tables are given back before the commit.
+    EarlyFree,
+    /// The tables of the shadow are linked, and filled by nobody.
+    NoFill,
+    /// The window's tables are reached through the map that is broken.
+    ThroughLinear,
+    /// A frame is taken from the allocator inside the window.
+    Allocation,
+    /// Everyone is let go while the map is broken.
+    NoMake,
 }
 
 /// A CPU with a defect.
@@ -448,30 +460,41 @@ impl<'a> Run1<'a> {
         self.mine.iter().for_each(|mine| mine.store(0, Ordering::Relaxed));
         let skeleton = Skeleton::build(self.layout, &self.linear(0), &self.image(0), LIVE, SHADOW, &mut pool);
         check!((skeleton.tables, pool.frames()) == (needed, 0), "the reservation was not exact");
-        self.fill.open(self.layout, &self.bent(0), self.machine.cpus() as u64);
-        self.work(0, Share::Fair);
-        cpu.step();
-        self.work(0, Share::Everything);
-        while !self.fill.is_complete() {
+        if self.defect != Some(Defect::NoFill) {
+            self.fill.open(self.layout, &self.bent(0), self.machine.cpus() as u64);
+            self.work(0, Share::Fair);
             cpu.step();
+            self.work(0, Share::Everything);
+            while !self.fill.is_complete() {
+                cpu.step();
+            }
+            self.fill.close();
         }
-        self.fill.close();
         let roots = self.image(0);
-        for entry in self.layout.root_entries() {
-            roots.store(slot(SAVE, entry), roots.load(slot(LIVE, entry)));
+        copy_entries(&roots, LIVE, SAVE, self.layout.root_entries());
+        if self.defect == Some(Defect::EarlyFree) {
+            free_tables(geometry, &self.linear(0), &roots, SAVE, self.layout.root_entries(), &mut frames);
+            return self.verdict().map(|()| true);
         }
         let span = RootSpan::of(self.layout, LIVE, SHADOW);
         let on = self.bent(0);
         let done = self.gather(cpu, trouble, |everyone| {
+            match self.defect {
+                Some(Defect::Allocation) => drop(self.machine.frames(0).allocate()),
+                Some(Defect::NoMake) => {
+                    roots.store(slot(LIVE, self.layout.root_entries().start), Descriptor::EMPTY);
+                    invalidate_everywhere(&on, self.repeat());
+                    return;
+                }
+                _ => {}
+            }
             exchange(&roots, &on, span, self.repeat(), everyone);
         })?;
         self.touch(cpu);
         let gone = if done { SAVE } else { SHADOW };
         free_tables(geometry, &self.linear(0), &roots, gone, self.layout.root_entries(), &mut frames);
-        for entry in self.layout.root_entries() {
-            roots.store(slot(SAVE, entry), Descriptor::EMPTY);
-            roots.store(slot(SHADOW, entry), Descriptor::EMPTY);
-        }
+        clear_entries(&roots, SAVE, self.layout.root_entries());
+        clear_entries(&roots, SHADOW, self.layout.root_entries());
         Ok(done)
     }
 
@@ -495,7 +518,8 @@ impl<'a> Run1<'a> {
         let both = Both { roots: self.image(0), others: self.linear(0) };
         check!(frames.available() >= tables_bound(&identity, LargestLeaf::Block), "the case has too few frames");
         paint(&identity, LargestLeaf::Block, &both, &self.bent(0), &mut frames, WINDOW).map_err(|e| e.to_string())?;
-        let view = self.machine.view(0, Through::Distance(0));
+        let through_linear = self.defect == Some(Defect::ThroughLinear);
+        let view = if through_linear { self.linear(0) } else { self.machine.view(0, Through::Distance(0)) };
         let window = PhysicalWindow { view, root: WINDOW, empty: NOTHING };
         let (roots, on) = (self.image(0), self.bent(0));
         let mut used = 0;
@@ -507,9 +531,7 @@ impl<'a> Run1<'a> {
         check!(!done || (used, pool.frames()) == (needed, 0), "the reservation was not exact");
         pool.release(&self.linear(0), &mut frames);
         free_tables(geometry, &self.linear(0), &roots, WINDOW, identity.root_entries(), &mut frames);
-        for entry in identity.root_entries() {
-            roots.store(slot(WINDOW, entry), Descriptor::EMPTY);
-        }
+        clear_entries(&roots, WINDOW, identity.root_entries());
         Ok(done)
     }
 
@@ -536,6 +558,11 @@ impl<'a> Run1<'a> {
                 return Ok(false);
             }
         }
+        let miscounted = self.defect == Some(Defect::Miscount);
+        if miscounted {
+            self.deaf.store(u64::from(cpus - 1), Ordering::Relaxed);
+        }
+        let cpus = if miscounted { cpus - 1 } else { cpus };
         let result = self.rendezvous.run(cpu, &self.slots[0], cpus, u64::MAX, |everyone| commit(everyone));
         result.map(|_| true).map_err(|refused| refused.to_string())
     }
@@ -727,6 +754,13 @@ fn a_machine_that_leaves_something_out_is_caught() {
         (Defect::NoLocalTlbi, How::InWindow, "M12"),
         (Defect::DsbNsh, How::InWindow, "M12"),
         (Defect::Isb, How::InWindow, "M10"),
+        (Defect::EarlyFree, How::Ahead, "M12"),
+        (Defect::NoFill, How::Ahead, "M7"),
+        (Defect::ThroughLinear, How::InWindow, "M13"),
+        (Defect::Allocation, How::Ahead, "M15"),
+        (Defect::NoMake, How::Ahead, "M14"),
+        (Defect::Miscount, How::Ahead, "M14"),
+        (Defect::Miscount, How::InWindow, "M14"),
     ] {
         assert_eq!(caught(defect, fill, same), rule, "{defect:?}, {fill:?}");
     }

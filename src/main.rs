@@ -21,7 +21,7 @@ mod boot_story {
     use cleave::arch::{interrupts, timer};
     use cleave::linear_map::{Action, LargestLeaf, Trust, Wish, decide};
     use cleave::paging::{FrameSource, PhysAddr, PhysRange, TlbiRepeat};
-    use cleave::platform::bootargs::{BbmTrust, Bootargs, LinearMode, Load, Task};
+    use cleave::platform::bootargs::{BbmTrust, Bootargs, Fault, LinearMode, Load, Task};
     use cleave::platform::{Conduit, InterruptController, MemoryMap, Tree};
 
     use crate::kernel::boot::{self, Parked};
@@ -110,11 +110,17 @@ mod boot_story {
             load::let_run(64);
             let account = load::stop();
             story::tell_load(&account);
-            good &= account.mismatches == 0;
+            if account.mismatches != 0 {
+                story::error(format!("the load found {} lines that did not hold what was written", account.mismatches));
+                good = false;
+            }
         }
         let findings = audit::audit(&expected);
         story::tell_audit(&findings);
-        good &= findings.is_clean();
+        if !findings.is_clean() {
+            story::error(format!("the audit found what must not be: {findings}"));
+            good = false;
+        }
         log::info!("heap: {}", heap::statistics());
         faults::tell_calls();
         faults::at_the_end();
@@ -164,7 +170,17 @@ mod boot_story {
         for error in args.errors() {
             story::error(format!("{error}"));
         }
-        args.errors().next().is_none()
+        let known = smp::cpus().len();
+        let strangers = args.faults().filter_map(|fault| match fault {
+            Fault::CpuAbsent { cpu } | Fault::CpuLate { cpu, .. } | Fault::CpuPsci { cpu, .. } => Some(cpu),
+            _ => None,
+        });
+        let mut unknown = 0;
+        for cpu in strangers.filter(|&cpu| cpu >= known) {
+            story::error(format!("boot argument fault=: there is no CPU {cpu}"));
+            unknown += 1;
+        }
+        args.errors().next().is_none() && unknown == 0
     }
 
     fn find_firmware(tree: &Tree<'static>) -> Option<Conduit> {

@@ -34,6 +34,14 @@ pub(crate) struct Findings {
     pub(crate) leaves: LeafCounts,
 }
 
+impl core::fmt::Display for Findings {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { wx, aliases, translation_mismatches, census_mismatches, .. } = self;
+        write!(f, "writable and executable {wx}, by two aliases {aliases}, ")?;
+        write!(f, "translations wrong {translation_mismatches}, census wrong {census_mismatches}")
+    }
+}
+
 impl Findings {
     /// True when nothing was found.
     pub(crate) const fn is_clean(&self) -> bool {
@@ -66,7 +74,7 @@ pub(crate) fn audit(expected: &LeafCounts) -> Findings {
             findings.translation_mismatches += u64::from(mapped);
         }
     }
-    walk_everything(layout, &mut findings);
+    walk_everything(layout, &mut findings, &mut progress);
     findings.census_mismatches = mismatches(&findings.leaves, expected);
     if !findings.is_clean() {
         // What there is, for whoever has to find out why. The console does not fail.
@@ -101,7 +109,7 @@ fn translates(layout: &Layout<'_>, physical: PhysAddr) -> bool {
 }
 
 /// One walk over all of TTBR1: counts, W^X, and aliases of executable memory.
-fn walk_everything(layout: &Layout<'_>, findings: &mut Findings) {
+fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut Progress) {
     let base = layout.root_base();
     let mut executable = MemoryRanges::new();
     let each = |entries: core::ops::Range<usize>, visit: &mut dyn FnMut(&Visit, PhysAddr)| {
@@ -122,6 +130,7 @@ fn walk_everything(layout: &Layout<'_>, findings: &mut Findings) {
     let text = executable;
     let mut leaves = Census::default();
     each(all, &mut |found, output| {
+        progress.say(output);
         let size = GEOMETRY.size(found.level);
         let linear = GEOMETRY.index(found.address, GEOMETRY.root_level()) < KERNEL_L0_INDEX;
         if linear {

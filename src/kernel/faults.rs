@@ -5,17 +5,17 @@
 
 extern crate alloc;
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use cleave::arch::{hint, timer};
-use cleave::paging::PhysAddr;
+use cleave::paging::{PhysAddr, VirtAddr};
 use cleave::platform::bootargs::{Bootargs, Fault};
 use spin::Once;
 
 use crate::kernel::interrupts::{self, RENDEZVOUS};
 use crate::kernel::lock::IrqLock;
-use crate::kernel::memory;
 use crate::kernel::percpu::this_cpu;
+use crate::kernel::{memory, smp};
 
 static ARGS: Once<Bootargs<'static>> = Once::new();
 
@@ -46,6 +46,16 @@ pub(crate) fn come_late() {
 
 /// Whether [`at_lock`] calls: looked up once, since the arguments are read anew at every question.
 static CALL_AT_LOCKS: AtomicBool = AtomicBool::new(false);
+/// The CPU, by its number and one more, whose stack is to overflow; 0 for none.
+static OVERFLOWS: AtomicUsize = AtomicUsize::new(0);
+
+/// With `fault=stack.secondary`: overflows this CPU's stack when it is the one that was chosen.
+pub(crate) fn at_work(cpu: usize) {
+    if OVERFLOWS.load(Ordering::Relaxed) == cpu + 1 {
+        overflow_stack();
+    }
+}
+
 /// Calls made by [`at_lock`].
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
@@ -70,8 +80,8 @@ static PROBE_LOCK: IrqLock<()> = IrqLock::new("fault", ());
 
 /// True when some fault is to be made inside the window.
 pub(crate) fn any_in_window() -> bool {
-    use Fault::{BanAlloc, BanFree, BanLock, BanLog, RendezvousSecond};
-    [BanAlloc, BanFree, BanLock, BanLog, RendezvousSecond].into_iter().any(|fault| args().injects(fault))
+    use Fault::{BanAlloc, BanFree, BanLinear, BanLock, BanLog, RendezvousSecond};
+    [BanAlloc, BanFree, BanLinear, BanLock, BanLog, RendezvousSecond].into_iter().any(|fault| args().injects(fault))
 }
 
 /// Something to give back inside the window; made outside.
@@ -92,6 +102,10 @@ pub(crate) fn in_window(held: &mut Held) {
             Fault::BanFree => drop(core::hint::black_box(held.take())),
             Fault::BanLock => drop(PROBE_LOCK.lock()),
             Fault::BanLog => log::info!("this line must not appear"),
+            Fault::BanLinear => {
+                // Nothing of it is reached: the guard is the first to be asked.
+                let _ = memory::map_new(VirtAddr(0), 0);
+            }
             _ => {}
         }
     }
@@ -114,6 +128,7 @@ pub(crate) fn at_the_end() {
             Fault::Panic => panic!("injected by fault=panic"),
             Fault::WildBranch => wild_branch(),
             Fault::StackOverflow => overflow_stack(),
+            Fault::StackSecondary => overflow_secondary(),
             _ => {}
         }
     }
@@ -124,6 +139,19 @@ pub(crate) fn wild_branch() {
     // SAFETY: none: there is nothing at this address, and the fetch must fault.
     let nowhere: extern "C" fn() = unsafe { core::mem::transmute::<usize, extern "C" fn()>(0xffff_8000_dead_0000) };
     nowhere();
+}
+
+/// Lets another CPU's stack overflow, and waits for its report to end the run.
+fn overflow_secondary() {
+    let me = this_cpu().id;
+    if let Some(last) = smp::online().map(|cpu| cpu.id).filter(|&id| id != me).last() {
+        OVERFLOWS.store(last + 1, Ordering::Relaxed);
+        interrupts::wake_others();
+        let start = timer::count();
+        while timer::count().wrapping_sub(start) < 10 * timer::frequency() {
+            hint::wait_for_event();
+        }
+    }
 }
 
 /// Recurses until the stack is full, and further.

@@ -145,10 +145,22 @@ pub(crate) fn start() {
             }
         }
     }
+    if faults::args().injects(Fault::LoadFlip) {
+        // Found by the CPU's own first check, which writes the line anew.
+        flip(areas.iter().flatten().find_map(|area| area.frames.first()));
+    }
     // Release: whoever sees them sees them whole.
     AREAS.store(Box::into_raw(Box::new(areas)), Ordering::Release);
     ON.store(true, Ordering::SeqCst);
     crate::kernel::interrupts::wake_others();
+}
+
+/// Changes a bit of the first line of a frame that no CPU works on at the moment.
+fn flip(frame: Option<&PhysAddr>) {
+    if let Some(&frame) = frame {
+        // SAFETY: a frame of the load, mapped in the linear map.
+        unsafe { *pointer(frame) ^= 1 << 17 };
+    }
 }
 
 /// Goes over memory in steps, holes left out.
@@ -306,11 +318,8 @@ pub(crate) fn stop() -> Account {
         account.cpus += u64::from(area(cpu.id).is_some());
     }
     let areas = || areas().into_iter().flatten().flatten();
-    if faults::args().injects(Fault::LoadFlip)
-        && let Some(frame) = areas().find_map(|area| area.frames.last())
-    {
-        // SAFETY: a frame of the load; the CPUs have stopped.
-        unsafe { *pointer(*frame) ^= 1 << 17 };
+    if faults::args().injects(Fault::LoadFlip) {
+        flip(areas().find_map(|area| area.frames.last()));
     }
     for area in areas() {
         for &frame in area.frames.iter().chain([&area.interrupt]) {

@@ -177,6 +177,7 @@ extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
 fn work(cpu: &'static PerCpu) -> ! {
     loop {
         repaint::help(cpu);
+        faults::at_work(cpu.id);
         if load::is_on() {
             load::step(cpu);
             // Other CPUs of an emulator that runs them all in one thread get their turn.

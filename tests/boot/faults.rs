@@ -11,11 +11,12 @@ fn with(fault: &str) -> Run {
     run
 }
 
-/// A changed byte is found by whoever reads it. A load that compares nothing fails this.
+/// Changed bytes are found: one by the CPU that works on it, one by the last look at every line. A load that compares
+/// nothing while it runs, or nothing at the end, fails this.
 #[test]
 fn the_load_finds_a_changed_byte() {
     let run = with(fault::LOAD_FLIP);
-    run.claim(run.number("/load/mismatches") > 0, "nobody saw the changed byte");
+    run.claim(run.number("/load/mismatches") == 2, "somebody did not see a changed byte");
 }
 
 /// A leaf that points elsewhere is found. An audit that asks the tables instead of the memory map fails this.

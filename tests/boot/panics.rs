@@ -39,7 +39,11 @@ fn touching_the_map_in_the_window_faults() {
 #[test]
 fn a_stack_overflow_is_called_one() {
     for gic in [2, 3] {
-        panics(Boot::on("cortex-a72").gic(gic).mem("128M").fault(fault::STACK_OVERFLOW), STACK_OVERFLOW);
+        let boot = || Boot::on("cortex-a72").gic(gic).mem("128M");
+        panics(boot().fault(fault::STACK_OVERFLOW), STACK_OVERFLOW);
+        // Whose stacks are the kernel's, in the kernel area, not the image's.
+        let run = panics(boot().fault(fault::STACK_SECONDARY), STACK_OVERFLOW);
+        run.claim(run.line(PANIC_LINE).unwrap_or_default().contains("CPU 3"), "it is another CPU's");
     }
 }
 

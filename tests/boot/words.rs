@@ -33,8 +33,15 @@ pub(crate) mod fault {
     /// The linear map is touched inside the window.
     pub(crate) const WINDOW_TOUCH: &str = "window.touch";
     /// What is done inside the window although it is banned there, and the panic's word for it.
-    pub(crate) const BANS: [(&str, &str); 4] =
-        [("ban.alloc", "allocation"), ("ban.free", "free"), ("ban.lock", "lock"), ("ban.log", "log")];
+    pub(crate) const BANS: [(&str, &str); 5] = [
+        ("ban.alloc", "allocation"),
+        ("ban.free", "free"),
+        ("ban.lock", "lock"),
+        ("ban.log", "log"),
+        ("ban.linear", "linear-map access"),
+    ];
+    /// Recursion without an end, on another CPU than the boot CPU.
+    pub(crate) const STACK_SECONDARY: &str = "stack.secondary";
     /// Recursion without an end.
     pub(crate) const STACK_OVERFLOW: &str = "stack.overflow";
     /// A branch to where nothing is.

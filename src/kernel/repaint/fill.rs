@@ -10,7 +10,7 @@ use crate::kernel::image::Table;
 use crate::kernel::interrupts::wake_others;
 use crate::kernel::percpu::{PerCpu, this_cpu};
 use crate::kernel::views::{ThisCpu, View};
-use crate::kernel::{memory, smp};
+use crate::kernel::{load, memory, smp};
 
 static FILL: Fill = Fill::new();
 
@@ -34,12 +34,14 @@ impl Repaint<'_> {
         let waited = |since: u64| timer::count().wrapping_sub(since) > patience;
         let start = timer::count();
         while FILL.is_open() && !waited(start) {
+            load::step(me);
             hint::wait_for_event();
         }
         // Whatever nobody came for.
         work(me, Share::Everything);
         let start = timer::count();
         while !FILL.is_complete() && !waited(start) {
+            load::step(me);
             hint::wait_for_event();
         }
         let complete = FILL.is_complete();

@@ -46,6 +46,10 @@ pub enum Fault {
     BanLock,
     /// `ban.log`: a line is logged inside the window.
     BanLog,
+    /// `ban.linear`: pages are mapped, through the linear map, inside the window.
+    BanLinear,
+    /// `stack.secondary`: recursion without an end, on a CPU that is not the boot CPU.
+    StackSecondary,
     /// `wild.branch`: a branch to where nothing is.
     WildBranch,
     /// `stack.overflow`: recursion without an end.
@@ -61,7 +65,7 @@ pub enum Fault {
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 14] = [
+const PLAIN: [(&str, Fault); 16] = [
     ("load.flip", Fault::LoadFlip),
     ("lock.call", Fault::LockCall),
     ("rendezvous.second", Fault::RendezvousSecond),
@@ -70,6 +74,8 @@ const PLAIN: [(&str, Fault); 14] = [
     ("ban.free", Fault::BanFree),
     ("ban.lock", Fault::BanLock),
     ("ban.log", Fault::BanLog),
+    ("ban.linear", Fault::BanLinear),
+    ("stack.secondary", Fault::StackSecondary),
     ("wild.branch", Fault::WildBranch),
     ("stack.overflow", Fault::StackOverflow),
     ("probe.notlbi", Fault::ProbeNoTlbi),
@@ -96,7 +102,8 @@ fn fault(word: &str) -> Result<Fault, &'static str> {
     let number = parameter.and_then(decimal);
     if name == "reserve" {
         let frame = number.and_then(|number| usize::try_from(number).ok());
-        return frame.map(|frame| Fault::Reserve { frame }).ok_or("reserve:N, a frame's number");
+        let frame = frame.filter(|&frame| frame != 0);
+        return frame.map(|frame| Fault::Reserve { frame }).ok_or("reserve:N, a frame's number from 1");
     }
     match cpu_word(name) {
         Some((cpu, "absent")) if parameter.is_none() => Ok(Fault::CpuAbsent { cpu }),

@@ -7,6 +7,7 @@
 
 mod classic;
 mod fill;
+mod telling;
 
 extern crate alloc;
 
@@ -28,6 +29,7 @@ use crate::kernel::views::{ThisCpu, View};
 use crate::kernel::{faults, load, memory, probe, smp};
 
 pub(crate) use fill::{help, wants_help};
+use telling::Telling;
 
 /// Held from the reservation until the old tables are back.
 pub(crate) static MAP_LOCK: MapLock = MapLock::new();
@@ -122,6 +124,7 @@ impl Repaint<'_> {
         let mut frames = memory::frames();
         let start = timer::count();
         let pool = match faults::args().fault_reserve() {
+            None if needed > MANY => Pool::reserve(&View::LINEAR, &mut Telling::new(&mut *frames), needed),
             None => Pool::reserve(&View::LINEAR, &mut *frames, needed),
             Some(nth) => {
                 let left = (nth as u64).saturating_sub(1);

@@ -25,6 +25,7 @@
 //! |---|---|---|
 //! | [`paging::TableMemory`] | load and store a descriptor by physical address | everything that reads or writes tables |
 //! | [`paging::Cpu`] | barriers, TLB invalidations, TTBR0, of the CPU that calls | painting, the commit |
+//! | [`linear_map::Kernel`] | views, frames, CPUs, how they are gathered | [`linear_map::repaint`] |
 //! | [`paging::FrameSource`] | give a frame, take it back | painting, [`linear_map::Pool`] |
 //! | [`rendezvous::Host`] | kick the others, count, wait, mask | [`rendezvous::Rendezvous`] |
 //!

@@ -90,10 +90,10 @@ mod boot_story {
             story::tell_repaint(&ending, &account);
             expected = account.after;
             good &= ending == Ending::Done || args.linear != LinearMode::Require;
-            good &= frames_add_up(free_before, account.used - account.returned);
+            good &= frames_add_up(free_before, account.tally.used - account.tally.returned);
             // After a repaint that gave up somebody is not coming.
-            gathered = account.attempts > 0 || ending == Ending::Aborted;
-            if account.attempts > 0 {
+            gathered = account.tally.attempts > 0 || ending == Ending::Aborted;
+            if account.tally.attempts > 0 {
                 story::tell_timeline(account.measured.map_or(0, |measured| measured.kicked));
             }
             if args.asks_for(Task::Selftest) {

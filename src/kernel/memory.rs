@@ -9,10 +9,10 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use cleave::arch::timer;
-use cleave::linear_map::{LargestLeaf, Layout, link, paint, tables_bound};
+use cleave::linear_map::{FirstPaint, LargestLeaf, Layout};
 use cleave::paging::{
     Attributes, BitmapFrames, Census, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MemoryType, PhysAddr,
-    PhysRange, TlbiRepeat, VirtAddr, map_blocks, map_pages, slot, unlink,
+    PhysRange, TlbiRepeat, VirtAddr, map_pages, slot,
 };
 use cleave::platform::{MemoryMap, MemoryRanges};
 use spin::Once;
@@ -21,13 +21,16 @@ use crate::kernel::early::{self, EarlyTables};
 use crate::kernel::image::{self, Section, Table};
 use crate::kernel::layout::{AREA_BYTES, DEVICE_AREA, HEAP_AREA, LINEAR_BASE, LINEAR_BYTES, TEMPORARY_AREA};
 use crate::kernel::lock::{IrqGuard, IrqLock};
-use crate::kernel::views::{Split, ThisCpu, View};
+use crate::kernel::views::{ThisCpu, View};
 use crate::kernel::{guard, heap};
 
 /// The shape of the kernel's own tables.
 pub(crate) const GEOMETRY: Geometry = Geometry::K4_V48;
 /// The heap: what a report of some thousand CPUs takes.
 const HEAP_BYTES: u64 = 2 << 20;
+/// Where the tables of the first paint are mapped while it lasts: the last GiB of the temporary area, which nothing else
+/// uses.
+const PAINT_WINDOW: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
 
 static REGIONS: Once<MemoryRanges> = Once::new();
 static LAYOUT: Once<Layout<'static>> = Once::new();
@@ -115,80 +118,29 @@ fn make_heap() -> Result<(), MapError> {
     Ok(())
 }
 
-/// Paints with tables from one piece of free memory, which is reached through a temporary mapping: the linear map, by
-/// which tables are reached later, does not exist yet. Returns the tables' memory as well.
+/// Paints with tables from one piece of free memory. Returns the tables' memory as well.
 fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -> (Painted, PhysRange) {
     const BLOCK: u64 = GEOMETRY.size(Level::L2);
-    let bytes = (tables_bound(layout, largest) * FRAME_SIZE).next_multiple_of(BLOCK);
+    let bytes = FirstPaint::<View>::bytes(layout, largest);
     let piece =
         free.iter().map(|range| range.shrink_to(BLOCK)).find(|range| range.bytes() >= bytes).unwrap_or_else(|| {
             panic!("no {} KiB of adjacent free memory for the tables of the linear map", bytes >> 10)
         });
     let piece = PhysRange::new(piece.start, piece.start.offset(bytes));
-    let window = TemporaryBlocks::map(piece);
-    let memory = Split { range: piece, near: window.view(), far: View::image() };
-    let mut tables = Bump { next: piece.start, end: piece.end };
+    let table = EarlyTables.allocate().expect("a spare table for the first paint");
+    let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(PAINT_WINDOW, Level::L1));
+    let (roots, view) = (View::image(), View::temporary(PAINT_WINDOW, piece.start));
+    let mut first = FirstPaint::begin(GEOMETRY, &roots, &ThisCpu, table, entry, piece, view);
     let start = timer::count();
     // Below a root that no walker uses, since the kernel runs on the real one.
-    let apart = Table::ShadowRoot.phys();
-    let census =
-        paint(layout, largest, &memory, &ThisCpu, &mut tables, apart).unwrap_or_else(|error| panic!("{error}"));
-    link(layout, &View::image(), &ThisCpu, apart, Table::Root.phys());
+    let (apart, live) = (Table::ShadowRoot.phys(), Table::Root.phys());
+    let painted = first.paint(layout, largest, &roots, &ThisCpu, apart, live);
+    let census = painted.unwrap_or_else(|error| panic!("{error}"));
     let ticks = timer::count().wrapping_sub(start);
-    window.unmap();
-    (Painted { census, ticks }, PhysRange::new(piece.start, tables.next))
-}
-
-/// Frames one behind the other.
-struct Bump {
-    next: PhysAddr,
-    end: PhysAddr,
-}
-
-impl FrameSource for Bump {
-    fn available(&self) -> u64 {
-        PhysRange::new(self.next, self.end).bytes() / FRAME_SIZE
-    }
-
-    fn allocate(&mut self) -> Option<PhysAddr> {
-        let frame = self.next;
-        (frame < self.end).then(|| {
-            self.next = frame.offset(FRAME_SIZE);
-            frame
-        })
-    }
-
-    fn free(&mut self, frame: PhysAddr) {
-        unreachable!("table {frame} given back while painting");
-    }
-}
-
-/// A temporary mapping of free memory in blocks of level 2, in a GiB of the kernel half that nothing else uses.
-struct TemporaryBlocks {
-    piece: PhysRange,
-    entry: PhysAddr,
-}
-
-impl TemporaryBlocks {
-    /// The last GiB of the temporary area.
-    const ADDRESS: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
-
-    fn map(piece: PhysRange) -> Self {
-        let table = EarlyTables.allocate().expect("a spare table for the first paint");
-        let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(Self::ADDRESS, Level::L1));
-        map_blocks(&View::image(), &ThisCpu, GEOMETRY, table, entry, piece, Attributes::NORMAL);
-        Self { piece, entry }
-    }
-
-    fn view(&self) -> View {
-        View::temporary(Self::ADDRESS, self.piece.start)
-    }
-
-    fn unmap(self) {
-        // Nobody else runs yet, and the CPUs that will must not find it in a TLB of theirs: everywhere. No core of the
-        // system is known yet, so the careful form.
-        unlink(&View::image(), &ThisCpu, self.entry, TlbiRepeat::Twice);
-    }
+    // Nobody else runs yet, and the CPUs that will must not find it in a TLB of theirs: everywhere. No core of the
+    // system is known yet, so the careful form.
+    let used = first.end(&roots, &ThisCpu, TlbiRepeat::Twice);
+    (Painted { census, ticks }, used)
 }
 
 /// Makes the allocator of all that is free but for its own bitmap; the tables in `used` are its, and taken.

@@ -177,12 +177,12 @@ pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
             Ending::OutOfMemory(_) => report::Outcome::OutOfMemory,
             Ending::Aborted | Ending::Busy => report::Outcome::Aborted,
         });
-        report.decision.attempts = Some(account.attempts);
+        report.decision.attempts = Some(account.tally.attempts);
         report.tables = Some(report::Tables {
-            census: account.census,
-            reserved: account.reserved,
-            used: account.used,
-            returned: account.returned,
+            census: account.tally.needed,
+            reserved: account.tally.reserved,
+            used: account.tally.used,
+            returned: account.tally.returned,
         });
         report.ticks.reserve = account.reserve;
         report.ticks.fill = account.fill;

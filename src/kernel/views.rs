@@ -9,7 +9,7 @@
 use core::cell::Cell;
 
 use cleave::arch::{barrier, mmu, tlb, translate, write_run};
-use cleave::paging::{Cpu, Descriptor, PhysAddr, PhysRange, TableMemory, VirtAddr};
+use cleave::paging::{Cpu, Descriptor, PhysAddr, TableMemory, VirtAddr};
 
 use crate::kernel::boot::load_address;
 use crate::kernel::image::Section;
@@ -65,35 +65,6 @@ impl TableMemory for View {
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         // SAFETY: the promise of the view, for `count` descriptors of one table.
         unsafe { write_run::write_run(self.pointer(first), value.0, stride, count) };
-    }
-}
-
-/// Two views, told apart by the address: `near` for what lies in `range`, `far` for all else.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Split {
-    /// The memory that `near` reaches.
-    pub(crate) range: PhysRange,
-    /// The view for it.
-    pub(crate) near: View,
-    /// The view for everything else.
-    pub(crate) far: View,
-}
-
-impl Split {
-    fn of(&self, slot: PhysAddr) -> View {
-        if self.range.contains(slot) { self.near } else { self.far }
-    }
-}
-
-impl TableMemory for Split {
-    fn load(&self, slot: PhysAddr) -> Descriptor {
-        self.of(slot).load(slot)
-    }
-    fn store(&self, slot: PhysAddr, value: Descriptor) {
-        self.of(slot).store(slot, value);
-    }
-    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
-        self.of(first).store_run(first, value, stride, count);
     }
 }
 

@@ -6,7 +6,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use crate::paging::{Attributes, Geometry, Part, Permissions, PhysAddr, PhysRange, VirtAddr};
+use crate::paging::{Attributes, Geometry, Part, Permissions, PhysAddr, PhysRange, Scope, VirtAddr};
 
 /// The plan of a linear map: physical address `p` of any of the regions is mapped at `base + p`.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,17 @@ pub struct Layout<'a> {
     base: VirtAddr,
     regions: &'a [PhysRange],
     alias: PhysRange,
+    alias_is: AliasIs,
     attributes: Attributes,
+}
+
+/// What the plan does with the alias.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AliasIs {
+    /// Mapped, read-only: in a linear map.
+    Mapped,
+    /// A hole: in a physical window, where nobody has a use for it.
+    LeftOut,
 }
 
 /// Why a plan cannot be carried out.
@@ -98,7 +108,16 @@ impl<'a> Layout<'a> {
         if !alias.is_empty() && !regions.iter().any(|region| region.contains_range(alias)) {
             return Err(LayoutError::AliasOutside(alias));
         }
-        Ok(Self { geometry, base, regions, alias, attributes })
+        Ok(Self { geometry, base, regions, alias, alias_is: AliasIs::Mapped, attributes })
+    }
+
+    /// The plan of a physical window on the same memory: every byte of it at its physical address, in the lower half and
+    /// for one address space (nG), with the memory type it has here, so that the two mappings agree. The alias is left
+    /// out, since what may be executed must not be writable by another way.
+    #[must_use]
+    pub const fn physical_window(&self) -> Self {
+        let attributes = Attributes { scope: Scope::AddressSpace, ..self.attributes };
+        Self { base: VirtAddr(0), alias_is: AliasIs::LeftOut, attributes, ..*self }
     }
 
     /// The shape of its tables.
@@ -144,7 +163,7 @@ impl<'a> Layout<'a> {
     #[must_use]
     pub fn part(&self, physical: PhysAddr) -> Option<Part> {
         if self.alias.contains(physical) {
-            return Some(Part::Alias);
+            return (self.alias_is == AliasIs::Mapped).then_some(Part::Alias);
         }
         self.regions.iter().any(|region| region.contains(physical)).then_some(Part::Memory)
     }
@@ -166,7 +185,7 @@ impl<'a> Layout<'a> {
 
     /// The regions cut where the alias begins and ends, each with the part it belongs to.
     pub fn segments(&self) -> impl Iterator<Item = (PhysRange, Part)> + use<'a> {
-        let alias = self.alias;
+        let (alias, alias_is) = (self.alias, self.alias_is);
         self.regions.iter().flat_map(move |&region| {
             let cut = region.intersection(alias);
             let pieces = if cut.is_empty() {
@@ -178,7 +197,8 @@ impl<'a> Layout<'a> {
                     (PhysRange::new(cut.end, region.end), Part::Memory),
                 ]
             };
-            pieces.into_iter().filter(|(piece, _)| !piece.is_empty())
+            let is_mapped = move |part| part == Part::Memory || alias_is == AliasIs::Mapped;
+            pieces.into_iter().filter(move |&(piece, part)| !piece.is_empty() && is_mapped(part))
         })
     }
 }
@@ -279,5 +299,25 @@ mod tests {
         );
         assert_eq!(layout.attributes(Part::Alias).permissions, Permissions::ReadOnly);
         assert_eq!(layout.attributes(Part::Memory), Attributes::NORMAL);
+    }
+
+    #[test]
+    fn a_physical_window_has_everything_but_the_alias_at_its_own_address() {
+        let regions = [range(0x1000, 0x9000), range(0x9000, 0xb000)];
+        let noncacheable = Attributes { memory: crate::paging::MemoryType::NonCacheable, ..Attributes::NORMAL };
+        let alias = range(0x3000, 0x5000);
+        let layout = Layout::new(Geometry::K4_V48, BASE, 1 << 40, &regions, alias, noncacheable).unwrap();
+        let window = layout.physical_window();
+        assert_eq!((window.base(), window.root_base(), window.root_entries()), (VirtAddr(0), VirtAddr(0), 0..1));
+        assert_eq!(window.address(PhysAddr(0x1234)), VirtAddr(0x1234));
+        let segments: Vec<_> = window.segments().collect();
+        let pieces = [range(0x1000, 0x3000), range(0x5000, 0x9000), regions[1]];
+        assert_eq!(segments, pieces.map(|piece| (piece, Part::Memory)));
+        assert_eq!(
+            [0x2fff, 0x3000, 0x5000].map(|at| window.part(PhysAddr(at))),
+            [Some(Part::Memory), None, Some(Part::Memory)]
+        );
+        // The same memory type, or the two mappings would not agree; and nothing global, since it comes and goes.
+        assert_eq!(window.attributes(Part::Memory), Attributes { scope: Scope::AddressSpace, ..noncacheable });
     }
 }

@@ -8,14 +8,19 @@
 //! 4. [`Skeleton::build`] and [`Fill`] make the shadow, a complete map in pages that no walker reaches;
 //! 5. [`exchange`] swaps the root entries while every CPU is parked (or [`split_in_window`] splits in place);
 //! 6. [`free_tables`] gives the old tables back, or the shadow if the rendezvous was aborted.
+//!
+//! [`FirstPaint`] is step 1 for a kernel that has no linear map yet, [`repaint`] is 3 to 6 with everything that can go
+//! wrong: what a kernel calls. The steps themselves are there for who needs another order.
 
 mod commit;
 mod decide;
 mod fill;
+mod first;
 mod layout;
 mod lock;
 mod paint;
 mod pool;
+mod repaint;
 mod retire;
 mod shadow;
 
@@ -25,9 +30,11 @@ mod tests;
 pub use commit::{PhysicalWindow, RootSpan, exchange, split_in_window};
 pub use decide::{Action, BbmLevel, Decision, EntryLevel, Reason, Trust, Wish, decide};
 pub use fill::{Fill, ShadowMap, Share};
+pub use first::FirstPaint;
 pub use layout::{Layout, LayoutError};
 pub use lock::{Busy, MapLock, MapLockGuard};
 pub use paint::{LargestLeaf, PaintError, link, paint, tables_bound};
 pub use pool::{OutOfMemory, Pool};
+pub use repaint::{ATTEMPTS, Commit, Ending, Form, Kernel, LiveMap, Roots, Step, Tally, repaint};
 pub use retire::free_tables;
 pub use shadow::Skeleton;

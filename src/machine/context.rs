@@ -44,7 +44,7 @@ impl State {
             let upper = self.upper_half();
             for (before, after, base) in [(old.ttbr0, new.ttbr0, VirtAddr(0)), (old.ttbr1, new.ttbr1, upper)] {
                 if let Some(root) = before.filter(|_| before != after)
-                    && self.valid_in(root, self.geometry.root_level()).next().is_some()
+                    && self.has_its_own(root, after)
                 {
                     // Under the ASID it had.
                     self.remember_root(cpu, root, base);
@@ -55,6 +55,13 @@ impl State {
         if self.cpus[cpu].mmu {
             self.check_contexts(cpu);
         }
+    }
+
+    /// True when a walk from `root` can find what one from `other` does not. Where both have the same entry, what is cached
+    /// of one is as good as the other's: a TLB does not remember which root it came from.
+    fn has_its_own(&self, root: PhysAddr, other: Option<PhysAddr>) -> bool {
+        let in_other = |index| other.map(|other| self.memory.get(slot(other, index)));
+        self.valid_in(root, self.geometry.root_level()).any(|(index, entry)| in_other(index) != Some(entry))
     }
 
     pub(super) fn turn_on(&mut self, cpu: usize) {

@@ -56,7 +56,10 @@ impl State {
             let detail = "a table is given back that a walker or a walk cache may still reach";
             self.violated(Rule::M12, cpu, Some(place.base), frame, value, value, detail);
         }
-        assert!(self.frames.out.remove(&frame), "{frame} was not allocated");
+        if !self.frames.out.remove(&frame) {
+            let detail = "a frame is given back that nobody has";
+            self.violated(Rule::M12, cpu, None, frame, value, value, detail);
+        }
         self.frames.free.insert(frame);
         if let Some(limit) = &mut self.frames.limit {
             *limit += 1;

@@ -352,6 +352,13 @@ impl Machine {
         state.frames.free.extend((0..whole.bytes() / page).map(|n| whole.start.offset(n * page)));
     }
 
+    /// The frames of `range` are out already: given to somebody before this allocator was there.
+    pub fn claim_frames(&self, range: PhysRange) {
+        let mut state = self.state();
+        let page = state.geometry.page_size();
+        state.frames.out.extend((0..range.bytes() / page).map(|n| range.start.offset(n * page)));
+    }
+
     /// From now on the allocator fails after `frames` more, whatever it says it has; `None` for no such limit.
     pub fn limit_frames(&self, frames: Option<u64>) {
         self.state().frames.limit = frames;

@@ -3,7 +3,7 @@
 //! Each method is a single architectural action. On the device it compiles to the instruction; on the host it drives
 //! a model, which therefore sees every store, barrier and invalidation of the very code that boots.
 
-use super::address::PhysAddr;
+use super::address::{PhysAddr, PhysRange};
 use super::descriptor::Descriptor;
 
 /// Translation-table memory, reached by physical address through some mapping of it.
@@ -38,6 +38,41 @@ impl<T: TableMemory> TableMemory for &T {
     }
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         T::store_run(self, first, value, stride, count);
+    }
+}
+
+/// Two views in one: `near` for the tables in `range`, `far` for all others.
+#[derive(Clone, Copy, Debug)]
+pub struct TwoViews<N, F> {
+    /// The memory that `near` reaches.
+    pub range: PhysRange,
+    /// The view for it.
+    pub near: N,
+    /// The view for everything else.
+    pub far: F,
+}
+
+impl<N: TableMemory, F: TableMemory> TableMemory for TwoViews<N, F> {
+    #[inline]
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        if self.range.contains(slot) { self.near.load(slot) } else { self.far.load(slot) }
+    }
+    #[inline]
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        if self.range.contains(slot) {
+            self.near.store(slot, value);
+        } else {
+            self.far.store(slot, value);
+        }
+    }
+    #[inline]
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        // All of it in one table, and a table is on one side.
+        if self.range.contains(first) {
+            self.near.store_run(first, value, stride, count);
+        } else {
+            self.far.store_run(first, value, stride, count);
+        }
     }
 }
 

@@ -23,6 +23,6 @@ pub use dump::{Decoded, Run, Size, dump, path};
 pub use edit::{clear_entries, copy_entries, map_blocks, replace_leaf, unlink};
 pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS};
 pub use geometry::{Geometry, Granule, Level, VaBits};
-pub use machine::{Cpu, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
+pub use machine::{Cpu, TableMemory, TlbiRepeat, TwoViews, invalidate_everywhere, slot};
 pub use map::{MapError, map_pages};
 pub use walk::{Inherited, Visit, translate, walk};

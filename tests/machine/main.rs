@@ -3,6 +3,13 @@
 //! `cargo test --profile model --features machine --test machine` runs ten thousand cases; PROPTEST_CASES says another
 //! number, `make soak` goes on as long as it is told.
 
+mod case;
+mod defect;
 mod other_kernel;
+mod plant;
+mod promises;
 mod properties;
+mod session;
+mod steps;
 mod whole;
+mod world;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, TestRunner};
 
-use crate::whole::*;
-use cleave::linear_map::{BbmLevel, LargestLeaf};
+use crate::case::{Case, Step, Trouble};
+use crate::world::run;
+use cleave::linear_map::{BbmLevel, Form, LargestLeaf};
 use cleave::paging::{Attributes, Geometry, Granule, Level, MemoryType, PhysAddr, PhysRange, Scope, VaBits};
 
 /// The kernel's own granule.
@@ -28,15 +29,25 @@ fn levels() -> impl Strategy<Value = Vec<BbmLevel>> {
     proptest::collection::vec((0..4u64).prop_map(BbmLevel::from_number), 1..5)
 }
 
+fn trouble() -> impl Strategy<Value = Trouble> {
+    prop_oneof![
+        6 => Just(Trouble::None),
+        2 => (0..1001u64).prop_map(Trouble::OutOfMemory),
+        2 => Just(Trouble::Absent),
+        2 => Just(Trouble::Late),
+        1 => Just(Trouble::Impatient),
+    ]
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let fill = prop_oneof![Just(How::Ahead), Just(How::InWindow)];
-    let trouble = prop_oneof![
-        3 => Just(Trouble::None),
-        1 => (0..1001u64).prop_map(Trouble::OutOfMemory),
-        1 => Just(Trouble::Absent),
-        1 => Just(Trouble::Late),
+    let form = prop_oneof![Just(Form::Ahead), Just(Form::InWindow)];
+    let step = prop_oneof![
+        5 => (form, trouble()).prop_map(|(form, trouble)| Step::Repaint(form, trouble)),
+        1 => (1..5u64, 0..20u64).prop_map(|(pages, frames)| Step::Map(pages, frames)),
+        1 => Just(Step::Replace),
+        1 => Just(Step::Blocks),
     ];
-    proptest::collection::vec((fill, trouble).prop_map(|(fill, trouble)| Step { fill, trouble }), 1..3)
+    proptest::collection::vec(step, 1..5)
 }
 
 /// A region in pages: a hole before it and its length, made of leaves of every size.
@@ -70,11 +81,13 @@ fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
             1 => Just(Attributes { memory: MemoryType::NonCacheable, scope: Scope::AddressSpace, ..Attributes::NORMAL }),
         ];
         let memory = (pieces(geometry), place(geometry), proptest::option::of((any::<u64>(), any::<u64>())));
-        let machine = (levels(), proptest::bool::weighted(0.3), proptest::bool::weighted(0.3), any::<u64>());
+        let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.3), any::<u64>());
+        let machine = (levels(), prop_oneof![3 => Just(0), 1 => 1..4usize], flags);
         let largest = prop_oneof![5 => Just(LargestLeaf::Block), 1 => Just(LargestLeaf::Page)];
         (memory, attributes, largest, machine, proptest::option::of(any::<u64>()), steps()).prop_map(
             move |((pieces, start, alias), attributes, largest, machine, planted, steps)| {
-                let (levels, ets2, erratum, seed) = machine;
+                let (levels, latecomers, (ets2, erratum, seed)) = machine;
+                let latecomers = latecomers.min(levels.len() - 1);
                 let page = geometry.page_size();
                 let mut at = start;
                 let mut regions = Vec::new();
@@ -90,12 +103,36 @@ fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
                     let to = if to % 3 == 0 { pages } else { from + to / 3 % (pages - from + 1) };
                     PhysRange::new(region.start.offset(from * page), region.start.offset(to * page))
                 });
-                // Room for two maps, one of them in pages, and the window.
+                // Blocks for the tables of the first paint, where there is a way to reach them.
+                let block = geometry.size(Level::L2);
+                let first = PhysAddr(at.next_multiple_of(block));
+                let first = PhysRange::new(first, first.offset(block));
+                if geometry.root_level() != Level::L2 {
+                    regions.push(first);
+                    at = first.end.0;
+                }
+                // Room for two maps, one of them in pages, the window, and the kernel's own.
                 let tables: u64 = regions.iter().map(|region| region.bytes() >> geometry.shift(Level::L2)).sum();
-                let frames = 3 * tables + 8 * 6 * regions.len() as u64 + 64;
-                let first = at + page;
-                regions.push(PhysRange::new(PhysAddr(first), PhysAddr(first + frames * page)));
-                Case { geometry, regions, alias, attributes, largest, levels, ets2, erratum, planted, steps, seed }
+                let frames = 3 * tables + 8 * 6 * regions.len() as u64 + 128;
+                let start = PhysAddr(at + page);
+                let frames = PhysRange::new(start, start.offset(frames * page));
+                regions.push(frames);
+                Case {
+                    geometry,
+                    regions,
+                    first,
+                    frames,
+                    alias,
+                    attributes,
+                    largest,
+                    levels,
+                    latecomers,
+                    ets2,
+                    erratum,
+                    planted,
+                    steps,
+                    seed,
+                }
             },
         )
     })
@@ -120,6 +157,8 @@ fn keep_their_promises(of: &[(u32, Granule, VaBits)], count: u32) {
             cases,
             failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/machine.txt"))),
             max_shrink_iters: 2000,
+            // A case in which nobody gets anywhere takes long.
+            max_shrink_time: 120_000,
             ..ProptestConfig::default()
         };
         let strategy = self::cases(of);

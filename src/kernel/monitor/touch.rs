@@ -37,7 +37,11 @@ pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
         Ending::Busy => return Err("nothing has changed: the map is being changed already".into()),
     }
     session.expected = account.after;
-    writeln!(Screen, "  {} tables reserved, {} used, {} given back", account.reserved, account.used, account.returned)?;
+    writeln!(
+        Screen,
+        "  {} tables reserved, {} used, {} given back",
+        account.tally.reserved, account.tally.used, account.tally.returned
+    )?;
     if let Some(measured) = account.measured {
         let window = measured.ended.wrapping_sub(measured.began);
         writeln!(Screen, "  {} ticks in all, {window} of them in the window", account.total)?;

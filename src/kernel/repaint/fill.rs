@@ -5,48 +5,36 @@ use core::sync::atomic::Ordering;
 use cleave::arch::{hint, timer};
 use cleave::linear_map::{Fill, ShadowMap, Share, Skeleton};
 
-use super::{MANY, Repaint, deadline};
-use crate::kernel::image::Table;
-use crate::kernel::interrupts::wake_others;
+use super::{MANY, deadline, roots};
 use crate::kernel::percpu::{PerCpu, this_cpu};
 use crate::kernel::views::{ThisCpu, View};
 use crate::kernel::{load, memory, smp};
 
-static FILL: Fill = Fill::new();
+pub(super) static FILL: Fill = Fill::new();
 
-impl Repaint<'_> {
-    /// Fills the shadow's page tables with every CPU at hand.
-    /// False when a CPU has claimed tables and does not finish them.
-    pub(super) fn fill(&mut self, skeleton: &Skeleton) -> bool {
-        for cpu in smp::online() {
-            cpu.own.chunks.store(0, Ordering::Relaxed);
-            cpu.own.filled.store(0, Ordering::Relaxed);
-        }
-        let me = this_cpu();
-        me.own.filled.store(skeleton.complete, Ordering::Relaxed);
-        if skeleton.tables > MANY {
-            log::info!("filling {} tables", skeleton.tables);
-        }
-        FILL.open(self.layout, &ThisCpu, smp::online_count().into());
-        wake_others();
-        work(me, Share::Fair);
-        let patience = deadline();
-        let waited = |since: u64| timer::count().wrapping_sub(since) > patience;
-        let start = timer::count();
-        while FILL.is_open() && !waited(start) {
-            load::step(me);
-            hint::wait_for_event();
-        }
-        // Whatever nobody came for.
-        work(me, Share::Everything);
-        let start = timer::count();
-        while !FILL.is_complete() && !waited(start) {
-            load::step(me);
-            hint::wait_for_event();
-        }
-        let complete = FILL.is_complete();
-        FILL.close();
-        complete
+/// There will be tables to fill: sets every CPU's account of them back.
+pub(super) fn begin(built: &Skeleton) {
+    for cpu in smp::online() {
+        cpu.own.chunks.store(0, Ordering::Relaxed);
+        cpu.own.filled.store(0, Ordering::Relaxed);
+    }
+    note_leader_filled(built.complete);
+    if built.tables > MANY {
+        log::info!("filling {} tables", built.tables);
+    }
+}
+
+/// The leader's own account.
+pub(super) fn note_leader_filled(tables: u64) {
+    this_cpu().own.filled.store(tables, Ordering::Relaxed);
+}
+
+/// Waits for the others, no longer than for a rendezvous; the load goes on meanwhile.
+pub(super) fn wait_until(done: impl Fn() -> bool) {
+    let (start, patience) = (timer::count(), deadline());
+    while !done() && timer::count().wrapping_sub(start) <= patience {
+        load::step(this_cpu());
+        hint::wait_for_event();
     }
 }
 
@@ -62,14 +50,9 @@ pub(crate) fn help(cpu: &PerCpu) {
     }
 }
 
-fn work(cpu: &PerCpu, share: Share) {
-    let map = ShadowMap {
-        layout: memory::layout(),
-        memory: View::LINEAR,
-        roots: View::image(),
-        live: Table::Root.phys(),
-        shadow: Table::ShadowRoot.phys(),
-    };
+pub(super) fn work(cpu: &PerCpu, share: Share) {
+    let (live, shadow) = (roots().live, roots().shadow);
+    let map = ShadowMap { layout: memory::layout(), memory: View::LINEAR, roots: View::image(), live, shadow };
     let mut mine = cpu.own.chunks.load(Ordering::Relaxed);
     let tables = FILL.work(&map, &ThisCpu, share, &mut mine);
     cpu.own.chunks.store(mine, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! One stage 1 translation table descriptor, as data.
+//! One stage 1 translation table descriptor, as data. What a leaf's attributes are made from is in `attributes`.
 //!
 //! Figures and tables cited are those of the Arm ARM, DDI 0487 (issue L.b numbering): D8.3.1 "VMSAv8-64 descriptor
 //! formats" for the layout, D8.3.2 and D8.3.3 for table and leaf attributes, D8.7.1 for the Contiguous bit.
@@ -59,7 +59,7 @@ mod fields {
     }
 }
 
-use fields::STAGE1;
+pub(super) use fields::STAGE1;
 
 /// A 64-bit descriptor as it stands in a table. What it means depends on the level: see [`Descriptor::kind`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -84,7 +84,7 @@ pub enum Kind {
 
 /// Bits 47:12 hold the output address (upper bits of a leaf's or table's address; the lower ones are zero by
 /// alignment). 48-bit addresses only.
-const ADDRESS_MASK: u64 = 0x0000_ffff_ffff_f000;
+pub(super) const ADDRESS_MASK: u64 = 0x0000_ffff_ffff_f000;
 
 impl Descriptor {
     /// The descriptor that maps nothing.
@@ -158,7 +158,7 @@ impl Descriptor {
         self.fields().read(STAGE1::ATTR_INDEX) as u8
     }
 
-    fn with(self, value: FieldValue<u64, STAGE1::Register>) -> Self {
+    pub(super) fn with(self, value: FieldValue<u64, STAGE1::Register>) -> Self {
         let mut fields = self.fields();
         fields.modify(value);
         Self(fields.get())
@@ -214,107 +214,12 @@ impl fmt::Debug for Descriptor {
     }
 }
 
-/// What may be done with a leaf at EL1. Nothing here is accessible from EL0.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Permissions {
-    /// Read and write, never execute.
-    ReadWrite,
-    /// Read only, never execute.
-    ReadOnly,
-    /// Read and execute, never write.
-    ReadExecute,
-}
-
-/// What kind of memory a leaf maps; the discriminant is the index into MAIR_EL1 (see `arch`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MemoryType {
-    /// Normal, inner and outer write-back, read- and write-allocate.
-    Normal = 0,
-    /// Device-nGnRE.
-    Device = 1,
-    /// Normal, non-cacheable.
-    NonCacheable = 2,
-}
-
-/// Whether a leaf holds for every ASID.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// nG = 0: every address space.
-    Global,
-    /// nG = 1: this ASID only.
-    AddressSpace,
-}
-
-/// The attributes of a leaf.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Attributes {
-    /// Kind of memory.
-    pub memory: MemoryType,
-    /// What EL1 may do.
-    pub permissions: Permissions,
-    /// Global or of one address space.
-    pub scope: Scope,
-}
-
-impl Attributes {
-    /// Normal memory, read and write, global: what the linear map gives.
-    pub const NORMAL: Self =
-        Self { memory: MemoryType::Normal, permissions: Permissions::ReadWrite, scope: Scope::Global };
-
-    /// The same with other permissions.
-    #[must_use]
-    pub const fn with_permissions(self, permissions: Permissions) -> Self {
-        Self { permissions, ..self }
-    }
-
-    /// The leaf of `level` that maps `output`. AF is set and UXN too; Device memory is outer shareable by nature
-    /// (Arm ARM B2.10.2) and its SH field is ignored, so inner shareable does for all.
-    #[must_use]
-    pub fn leaf(self, output: PhysAddr, level: Level) -> Descriptor {
-        let page = if matches!(level, Level::L3) { STAGE1::TYPE::SET } else { STAGE1::TYPE::CLEAR };
-        let permissions = match self.permissions {
-            Permissions::ReadWrite => STAGE1::AP_READ_ONLY::CLEAR + STAGE1::PXN::SET,
-            Permissions::ReadOnly => STAGE1::AP_READ_ONLY::SET + STAGE1::PXN::SET,
-            Permissions::ReadExecute => STAGE1::AP_READ_ONLY::SET + STAGE1::PXN::CLEAR,
-        };
-        let scope = match self.scope {
-            Scope::Global => STAGE1::NG::CLEAR,
-            Scope::AddressSpace => STAGE1::NG::SET,
-        };
-        Descriptor(output.0 & ADDRESS_MASK).with(
-            STAGE1::VALID::SET
-                + page
-                + STAGE1::AF::SET
-                + STAGE1::SH::InnerShareable
-                + STAGE1::UXN::SET
-                + STAGE1::ATTR_INDEX.val(self.memory as u64)
-                + permissions
-                + scope,
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Attributes;
     use super::*;
 
     const K4: Geometry = Geometry::K4_V48;
-
-    #[test]
-    fn leaves_have_the_bits_of_the_arm_arm() {
-        // Figures D8-14 and D8-15, worked by hand: UXN 54, PXN 53, AF 10, SH 9:8 = 0b11, AP[2] 7, AttrIndx 4:2.
-        let page = Attributes::NORMAL.leaf(PhysAddr(0x4000_3000), Level::L3);
-        assert_eq!(page.0, 0x0060_0000_4000_3703);
-        let block = Attributes::NORMAL.leaf(PhysAddr(0x4020_0000), Level::L2);
-        assert_eq!(block.0, 0x0060_0000_4020_0701);
-        let text = Attributes::NORMAL.with_permissions(Permissions::ReadExecute).leaf(PhysAddr(0x1000), Level::L3);
-        assert_eq!(text.0, 0x0040_0000_0000_1783);
-        let device = Attributes { memory: MemoryType::Device, ..Attributes::NORMAL };
-        assert_eq!(device.leaf(PhysAddr(0x900_0000), Level::L3).0, 0x0060_0000_0900_0707);
-        let window = Attributes { scope: Scope::AddressSpace, ..Attributes::NORMAL };
-        assert_eq!(window.leaf(PhysAddr(0), Level::L1).0, 0x0060_0000_0000_0f01);
-        assert_eq!(Descriptor::table(PhysAddr(0x4567_8000)).0, 0x4567_8003);
-    }
 
     #[test]
     fn the_kind_depends_on_the_level() {

@@ -7,7 +7,8 @@ use core::fmt;
 use core::ops::Range;
 
 use super::address::{PhysAddr, VirtAddr};
-use super::descriptor::{Descriptor, Kind, MemoryType};
+use super::attributes::MemoryType;
+use super::descriptor::{Descriptor, Kind};
 use super::geometry::{Geometry, Level};
 use super::machine::TableMemory;
 use super::walk::{Inherited, Visit, walk};

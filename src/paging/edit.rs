@@ -6,7 +6,8 @@
 use core::ops::Range;
 
 use super::address::{PhysAddr, PhysRange};
-use super::descriptor::{Attributes, Descriptor};
+use super::attributes::Attributes;
+use super::descriptor::Descriptor;
 use super::geometry::{Geometry, Level};
 use super::machine::{Cpu, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
 

@@ -6,7 +6,8 @@
 use core::fmt;
 
 use super::address::{PhysAddr, VirtAddr};
-use super::descriptor::{Attributes, Descriptor, Kind};
+use super::attributes::Attributes;
+use super::descriptor::{Descriptor, Kind};
 use super::frames::FrameSource;
 use super::geometry::{Geometry, Level};
 use super::machine::{Cpu, TableMemory, slot};

@@ -3,6 +3,7 @@
 //! Portable and free of assembly. It knows the architecture, not the kernel: what a linear map is for is one room up.
 
 mod address;
+mod attributes;
 mod census;
 mod descriptor;
 mod dump;
@@ -17,8 +18,9 @@ mod walk;
 pub(crate) mod fake;
 
 pub use address::{PhysAddr, PhysRange, VirtAddr};
+pub use attributes::{Attributes, MemoryType, Permissions, Scope};
 pub use census::{Census, Hint, LeafCounts, Part};
-pub use descriptor::{Attributes, Descriptor, Kind, MemoryType, Permissions, Scope};
+pub use descriptor::{Descriptor, Kind};
 pub use dump::{Decoded, Run, Size, dump, path};
 pub use edit::{clear_entries, copy_entries, map_blocks, replace_leaf, unlink};
 pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS};

@@ -17,6 +17,7 @@ mod figures;
 mod gdb;
 mod good;
 mod image;
+mod inspect;
 mod keep;
 mod monitor;
 mod panics;

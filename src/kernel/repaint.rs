@@ -222,14 +222,15 @@ impl Repaint<'_> {
                     (commit.probing)(&ProbingCpu::new(plan), everyone);
                 })
             } else if faults::any_in_window() {
-                let mut held = faults::hold();
+                faults::before_window();
                 let mut second = None;
                 let result = RENDEZVOUS.run(&Host, slot, cpus, deadline(), |everyone| {
                     begin_window();
-                    faults::in_window(&mut held);
+                    faults::in_window();
                     second = args.injects(Fault::RendezvousSecond).then(faults::second_caller).flatten();
                     (commit.plain)(everyone);
                 });
+                faults::after_window();
                 if let Some(refused) = second {
                     log::info!("a second caller inside the window was refused: {refused}");
                 }

@@ -61,6 +61,9 @@ pub(crate) const PASS_LINE: &str = "cleave: PASS";
 /// Follows the name of what was banned in the panic's line.
 pub(crate) const BAN: &str = " inside the rendezvous window on CPU ";
 
+/// Follows the number of a CPU that stands still in the rendezvous, in the report of another one's panic.
+pub(crate) const PARKED: &str = ": parked in the rendezvous";
+
 /// In the panic's line of a stack overflow.
 pub(crate) const STACK_OVERFLOW: &str = "stack overflow";
 

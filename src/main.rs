@@ -107,6 +107,7 @@ mod boot_story {
         story::tell(|report| report.ticks.ready = Some(ready));
 
         if loaded {
+            load::settled();
             load::let_run(64);
             let account = load::stop();
             story::tell_load(&account);

@@ -12,6 +12,7 @@ mod schema;
 mod debugger;
 mod elf;
 mod entry;
+mod errata;
 mod faults;
 mod figures;
 mod gdb;

@@ -17,6 +17,11 @@ fn main() {
         println!("cargo:rustc-link-arg-bins=-T{}", script.display());
     }
 
+    // rustc passes this feature on to LLVM without knowing it, so there is no `cfg` for it.
+    let avoided = env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("+fix-cortex-a53-835769"));
+    println!("cargo:rerun-if-env-changed=CARGO_TARGET_AARCH64_UNKNOWN_NONE_SOFTFLOAT_RUSTFLAGS");
+    println!("cargo:rustc-env=CLEAVE_ERRATUM_835769={}", if avoided { "avoided" } else { "possible" });
+
     println!("cargo:rustc-env=CLEAVE_PROFILE={}", env::var("PROFILE").unwrap_or_else(|_| "unknown".into()));
     println!("cargo:rustc-env=CLEAVE_COMMIT={}", commit(&root).unwrap_or_else(|| "unknown".into()));
 }

@@ -11,7 +11,7 @@ cleave_init_el1:
     msr     vbar_el1, x0
     MOV64   x0, {SCTLR_EL1_OFF}
     msr     sctlr_el1, x0
-    isb
+    isb                             // vectors, MMU off and byte order hold for every access and fault below
 
     // Entered at EL1 nobody above says that TCR2_EL1, SCTLR2_EL1 and GCSCR_EL1 count as zero (el2.S does, with
     // HCRX_EL2): make them zero.
@@ -65,7 +65,7 @@ cleave_init_el1:
     msr     tcr_el1, x0
     MOV64   x0, {MAIR_EL1}
     msr     mair_el1, x0
-    isb
+    isb                             // all of the above before the caller's first access; M is still off
     ret
 9:  PARK_SAYING {REASON_GRANULE}
     .size cleave_init_el1, . - cleave_init_el1
@@ -77,12 +77,12 @@ cleave_leave_identity_map:
     adrp    x0, cleave_vectors
     add     x0, x0, :lo12:cleave_vectors
     msr     vbar_el1, x0
-    isb                             // a fault from here on finds them
+    isb                             // VBAR before what follows: a fault from here on finds the real vectors
     msr     ttbr0_el1, x23
-    isb                             // no walk from the old table can begin after this...
-    tlbi    vmalle1                 // ...so this removes the last of it; local, as CnP is 0
-    dsb     nsh                     // the TLBI is complete,
-    isb                             // and nothing fetched or walked under it is used
+    isb                             // the new TTBR0 before the TLBI: no walk from the old table begins after it
+    tlbi    vmalle1                 // what earlier walks of the identity map left in this TLB; local, as CnP is 0
+    dsb     nsh                     // the TLBI is complete on this CPU before the ISB
+    isb                             // the TLBI before the return: nothing fetched under the identity map is executed
     ret
     .size cleave_leave_identity_map, . - cleave_leave_identity_map
 
@@ -95,19 +95,17 @@ cleave_leave_identity_map:
 cleave_mmu_on:
     adrp    x2, cleave_idmap_l0
     MOV64   x3, {SCTLR_EL1_ON}
-    // TLBs and instruction caches hold what reset or firmware left: away with it before the first walk.
-    tlbi    vmalle1
-    ic      iallu
-    dsb     nsh
-    isb
+    tlbi    vmalle1                 // the entries reset or firmware left, before the first walk can meet them
+    ic      iallu                   // the lines reset or firmware left, before the first fetch through the cache
+    dsb     nsh                     // TLBI and IC are complete on this CPU before the ISB
+    isb                             // their completion before the new bases: with M off no walk fills the TLB again
     msr     ttbr0_el1, x2           // ASID 0, CnP 0
     msr     ttbr1_el1, x0
-    isb                             // TCR, MAIR and both TTBRs are in force before M is
+    isb                             // TCR, MAIR and both TTBRs before M: the first walk uses all of them
     msr     sctlr_el1, x3
-    isb                             // from here on fetches are translated: the identity map
-    // Lines fetched past the caches while they were off may be older than what the caches hold.
-    ic      iallu
-    dsb     nsh
-    isb
+    isb                             // M, C and I before the next fetch: it is translated, by the identity map
+    ic      iallu                   // lines fetched while I was off, which may be older than what the caches hold
+    dsb     nsh                     // that IC is complete on this CPU before the ISB
+    isb                             // the IC before the branch: its target is fetched anew
     br      x1
     .size cleave_mmu_on, . - cleave_mmu_on

@@ -27,7 +27,7 @@ cleave_drop_to_el1:
     // EL2's own MMU and caches off, little endian. With E2H = 1 the same bits mean the same, or concern EL0.
     MOV64   x0, {SCTLR_EL2}
     msr     sctlr_el2, x0
-    isb                             // the writes below must run under it
+    isb                             // SCTLR and VBAR before the writes below: they run, and may fault, under these
 
     // HCR_EL2: EL1 is AArch64 (RW), stage 2 off (VM = 0), no traps, no routing to EL2. TGE = 0.
     // E2H = 0 where it can be. Where ID_AA64MMFR4_EL1.E2H0 is negative E2H is RES1 and may yet hold 0, so write 1;
@@ -37,7 +37,7 @@ cleave_drop_to_el1:
     tbz     x1, #27, 2f
     orr     x0, x0, #(1 << 34)      // E2H
 2:  msr     hcr_el2, x0
-    isb                             // E2H redirects register names from here on
+    isb                             // HCR before every register below: E2H redirects their names
     mrs     x22, hcr_el2
     and     x22, x22, #(1 << 34)
 
@@ -134,14 +134,13 @@ cleave_drop_to_el1:
     cbz     x0, 10f
     mov     x0, #{ICC_SRE_EL2}
     msr     icc_sre_el2, x0
-    isb                             // the ICH registers exist only with SRE = 1
+    isb                             // SRE before the read and the ICH register: they exist only with SRE = 1
     mrs     x0, icc_sre_el2
     tbz     x0, #0, 10f             // firmware keeps the memory-mapped interface
     msr     ich_hcr_el2, xzr
 
-10: // EL1&0 translations firmware may have left, of any VMID. DSB NSH: this CPU's own.
-    tlbi    alle1
-    dsb     nsh
+10: tlbi    alle1                   // EL1&0 translations firmware may have left, of any VMID, on this CPU
+    dsb     nsh                     // the TLBI is complete on this CPU before the ERET, which synchronises it
 
     // SCTLR_EL1 is UNKNOWN out of reset: the MMU must be off before the first instruction at EL1. With E2H = 1 its name
     // means SCTLR_EL2 here, and SCTLR_EL12 means it.

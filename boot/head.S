@@ -59,11 +59,10 @@ cleave_check_device_tree:
     cbz     x19, 1f
     tst     x19, #7
     b.ne    2f
-    // The protocol promises cleanness for the image only, and this read bypasses the caches: push out what the loader
-    // may have left dirty. The clean must reach memory before the load does: DSB SY, a full-system maintenance.
-    // DC CIVAC and not CVAC: early Cortex-A53s have errata in the clean alone (819472, 824069, 826319, 827319).
-    dc      civac, x19
-    dsb     sy
+    // The protocol promises cleanness for the image only, and the read below bypasses the caches. DC CIVAC and not CVAC:
+    // early Cortex-A53s have errata in the clean alone (819472, 824069, 826319, 827319).
+    dc      civac, x19              // what the loader may have left dirty, before the load below
+    dsb     sy                      // the DC has reached memory before the load reads from there: a full-system maintenance
     ldr     w0, [x19]
     rev     w0, w0
     movz    w1, #0xd00d, lsl #16

@@ -3,7 +3,7 @@
 // The one place that knows an address of a board. It speaks only where a CPU that can be the board's, a Cortex-A72 not
 // entered at EL1, finds a PL011's identification at that address; anywhere else the reason is in x0 alone, as ever. It reads
 // before it writes, since the address can be memory elsewhere, and a fault of that read is no news (park.S).
-// Runs with the MMU off at EL1, or at EL3 if that is where the CPU came in.
+// Runs with the MMU off, at any level, and anywhere: off a page boundary too.
 
     .equ    LAST_RESORT_UART, 0xfe201000    // BCM2711 ARM Peripherals, 1.2 and chapter 11: UART0 in the low peripheral map
     .equ    LAST_RESORT_GPIO, 0xfe200000    // the same, chapter 5
@@ -34,12 +34,22 @@ cleave_park_saying:
     b.ne    9f
     cmp     x20, #1                 // a guest of a hypervisor is not the board
     b.eq    9f
+    // A fault of the read must find cleave_early_vectors: at EL1 it would, at EL2 and EL3 nobody may have said so yet. Loaded
+    // off a page, as the reason may be, they begin off VBAR's boundary; so the boundary is chosen whose synchronous vector,
+    // 0x200 behind it with SPSel = 1, lies among them. A slot is a branch, and NOPs that lead to the next branch; those of
+    // the last one lead to cleave_park, with the reason in x0. ADR, since ADRP is wrong off a page.
+    msr     spsel, #1
+    adr     x2, cleave_early_vectors
+    add     x2, x2, #0x5ff
+    and     x2, x2, #~0x7ff
     mrs     x1, CurrentEL
-    cmp     x1, #(3 << 2)
-    b.ne    1f
-    adrp    x1, cleave_early_vectors
-    msr     vbar_el3, x1
-    isb
+    cmp     x1, #(2 << 2)
+    b.lo    1f
+    b.hi    11f
+    msr     vbar_el2, x2
+    b       12f
+11: msr     vbar_el3, x2
+12: isb                             // VBAR before the reads below, whose fault must find it
 1:  // Says to cleave_early_fault that a fault is expected. SError is masked, and what it would report is only this read.
     MOV64   x27, {PROBING}
     MOV64   x10, LAST_RESORT_UART

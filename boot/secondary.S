@@ -22,7 +22,8 @@ cleave_secondary_entry:
 // booting document): a CPU comes with MMU and data cache off, interrupts masked, and nothing in its registers. It finds
 // its record by its affinity in the chain that starts at SPIN_TABLE_RECORDS. That word and every record were cleaned to
 // the point of coherency before any release word was written; a chain only grows at its head, so that a CPU which reads
-// it late still finds its own.
+// it late still finds its own. Its reads of them come after firmware's read of the release word: between are a branch on
+// that word, in firmware's loop, and an ISB, in cleave_init_el1.
     .global cleave_spin_table_entry
     .type cleave_spin_table_entry, %function
 cleave_spin_table_entry:

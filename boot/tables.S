@@ -124,9 +124,9 @@ cleave_build_tables:
     orr     x3, x3, x4
     str     x3, [x1, x2, lsl #3]
 
-    // The stores must be in memory before lines are dropped again: a line fetched by speculation meanwhile holds what
-    // was there before, and the walker reads through the caches.
-    dsb     sy
+    // A line fetched by speculation meanwhile holds what was there before, and the walker reads through the caches:
+    // drop all lines again.
+    dsb     sy                      // the stores are in memory before the DC, or a line fetched between has the past
     bl      cleave_discard_tables
     ret     x22
     .size cleave_build_tables, . - cleave_build_tables
@@ -156,10 +156,10 @@ cleave_discard_tables:
     lsl     x2, x2, x0
     adrp    x0, cleave_tables_start
     adrp    x1, cleave_tables_end
-1:  dc      ivac, x0
+1:  dc      ivac, x0                // drops, and writes nothing back: nobody's data is here
     add     x0, x0, x2
     cmp     x0, x1
     b.lo    1b
-    dsb     sy                      // complete for every observer, the walker and memory included
+    dsb     sy                      // the DCs are complete before the caller's stores, or the MMU's first walk
     ret
     .size cleave_discard_tables, . - cleave_discard_tables

@@ -21,7 +21,7 @@ mod boot_story {
     use cleave::arch::{interrupts, timer};
     use cleave::linear_map::{Action, LargestLeaf, Trust, Wish, decide};
     use cleave::paging::{FrameSource, PhysAddr, PhysRange, TlbiRepeat};
-    use cleave::platform::bootargs::{BbmTrust, Bootargs, Fault, LinearMode, Load, Task};
+    use cleave::platform::bootargs::{BbmTrust, Bootargs, LinearMode, Load, Task};
     use cleave::platform::{Conduit, InterruptController, MemoryMap, Tree};
 
     use crate::kernel::boot::{self, Parked};
@@ -107,6 +107,7 @@ mod boot_story {
         story::tell(|report| report.ticks.ready = Some(ready));
 
         if loaded {
+            load::settled();
             load::let_run(64);
             let account = load::stop();
             story::tell_load(&account);
@@ -170,17 +171,11 @@ mod boot_story {
         for error in args.errors() {
             story::error(format!("{error}"));
         }
-        let known = smp::cpus().len();
-        let strangers = args.faults().filter_map(|fault| match fault {
-            Fault::CpuAbsent { cpu } | Fault::CpuLate { cpu, .. } | Fault::CpuPsci { cpu, .. } => Some(cpu),
-            _ => None,
-        });
-        let mut unknown = 0;
-        for cpu in strangers.filter(|&cpu| cpu >= known) {
-            story::error(format!("boot argument fault=: there is no CPU {cpu}"));
-            unknown += 1;
+        let strangers = || args.strangers(smp::cpus().len());
+        for (word, cpu) in strangers() {
+            story::error(format!("boot argument {word}: there is no CPU {cpu}"));
         }
-        args.errors().next().is_none() && unknown == 0
+        args.errors().next().is_none() && strangers().next().is_none()
     }
 
     fn find_firmware(tree: &Tree<'static>) -> Option<Conduit> {

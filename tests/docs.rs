@@ -262,12 +262,16 @@ fn the_tables_of_boot_arguments_and_faults_are_complete() {
     }
 }
 
-/// The faults of the enum: each variant's comment begins with its form.
+/// The faults of the enums: each variant's comment begins with its form. What is banned is done by the leader or CPU N.
 fn known_faults(source: &str) -> Vec<String> {
-    let variants =
-        source.split("pub enum Fault {").nth(1).and_then(|rest| rest.split("\n}\n").next()).unwrap_or_default();
-    let comments = variants.lines().filter_map(|line| line.strip_prefix("    /// `"));
-    comments.filter_map(|comment| comment.split('`').next()).map(str::to_owned).collect()
+    let forms = |name: &str| {
+        let rest = source.split(&format!("pub enum {name} {{")).nth(1).unwrap_or_default();
+        let variants = rest.split("\n}\n").next().unwrap_or_default();
+        let comments = variants.lines().filter_map(|line| line.strip_prefix("    /// `"));
+        comments.filter_map(|comment| comment.split('`').next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let banned = forms("Banned").into_iter().flat_map(|act| [format!("ban.{act}"), format!("cpuN.ban.{act}")]);
+    forms("Fault").into_iter().chain(banned).collect()
 }
 
 /// The names that the reader of words matches.

@@ -230,6 +230,43 @@ fn smpen_is_read_and_never_written() {
     }
 }
 
+/// What orders or empties something: no line of the boot code has one of these without saying what for.
+const ORDERING: [&str; 7] = ["dsb", "dmb", "isb", "sb", "tlbi", "ic", "dc"];
+
+/// Lines with such an instruction and no comment of their own: one behind it, or one right above it, which is no other
+/// instruction's. One of fewer than four words names no two sides.
+fn unexplained(text: &str) -> Vec<usize> {
+    let lines: Vec<(&str, &str)> = text.lines().map(|line| line.split_once("//").unwrap_or((line, ""))).collect();
+    let says = |comment: &str| comment.split_whitespace().count() >= 4;
+    let ordering = |code: &str| {
+        let mut words = code.split_whitespace().skip_while(|word| word.ends_with(':'));
+        words.next().is_some_and(|name| ORDERING.contains(&name))
+    };
+    let alone = |at: usize| at > 0 && lines[at - 1].0.trim().is_empty() && says(lines[at - 1].1);
+    let found = lines
+        .iter()
+        .enumerate()
+        .filter(|(at, (code, comment))| ordering(code) && !says(comment) && (!comment.is_empty() || !alone(*at)));
+    found.map(|(at, _)| at + 1).collect()
+}
+
+#[test]
+fn every_barrier_and_every_maintenance_of_the_boot_code_says_what_for() {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boot")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let lines = unexplained(&fs::read_to_string(&path).expect("text"));
+        assert!(lines.is_empty(), "{}: no comment of their own at lines {lines:?}", path.display());
+    }
+}
+
+#[test]
+fn a_barrier_that_shares_its_neighbours_comment_is_found() {
+    assert_eq!(unexplained("    // The DC before the load of it.\n    dc civac, x0\n    dsb sy\n"), [3]);
+    assert_eq!(unexplained("    isb     // VBAR before the faults below\n1:  isb\n    isb // as above\n"), [2, 3]);
+    assert_eq!(unexplained("    // Of the line above the blank.\n\n    tlbi vmalle1\n"), [3]);
+    assert_eq!(unexplained("    disb\n    b 1f // isb\n    dcps1\n"), []);
+}
+
 #[test]
 fn the_scanner_sees_an_order_that_is_broken() {
     let lines: Vec<String> = ["a", "b c", "d"].map(str::to_owned).into();

@@ -150,7 +150,7 @@ impl Midr {
     }
 
     /// True for the Cortex-A53 up to r0p4, on which a 64-bit multiply-accumulate right behind a memory access may go wrong
-    /// (erratum 835769). Only the compiler can avoid it, and rustc has no stable switch for that.
+    /// (erratum 835769). Only the compiler can avoid it, and rustc has no stable switch for that: docs/hardware.md, under "Errata in code".
     #[must_use]
     pub fn may_miscompute_multiply_accumulate(self) -> bool {
         self.is_in(&[(Core(ARM, 0xd03), 0x00..=0x04)])

@@ -5,11 +5,13 @@
 
 extern crate alloc;
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use cleave::arch::{hint, timer};
 use cleave::paging::{PhysAddr, VirtAddr};
-use cleave::platform::bootargs::{Bootargs, Fault};
+use cleave::platform::bootargs::{Banned, Bootargs, Fault};
+use cleave::rendezvous::Host;
 use spin::Once;
 
 use crate::kernel::interrupts::{self, RENDEZVOUS};
@@ -80,33 +82,81 @@ static PROBE_LOCK: IrqLock<()> = IrqLock::new("fault", ());
 
 /// True when some fault is to be made inside the window.
 pub(crate) fn any_in_window() -> bool {
-    use Fault::{BanAlloc, BanFree, BanLinear, BanLock, BanLog, RendezvousSecond};
-    [BanAlloc, BanFree, BanLinear, BanLock, BanLog, RendezvousSecond].into_iter().any(|fault| args().injects(fault))
+    let made = |fault| matches!(fault, Fault::Ban { .. } | Fault::CpuBan { .. } | Fault::RendezvousSecond);
+    args().faults().any(made)
 }
 
-/// Something to give back inside the window; made outside.
-pub(crate) type Held = Option<alloc::boxed::Box<u64>>;
+/// Something to give back inside the window, from a box that was made outside; null once it is gone.
+static HELD: AtomicPtr<u64> = AtomicPtr::new(core::ptr::null_mut());
 
-/// What [`in_window`] gives back, if it is to.
-pub(crate) fn hold() -> Held {
-    args().injects(Fault::BanFree).then(|| alloc::boxed::Box::new(core::hint::black_box(1)))
+/// Makes what [`in_window`] may have to give back.
+pub(crate) fn before_window() {
+    HELD.store(Box::into_raw(Box::new(core::hint::black_box(1))), Ordering::Relaxed);
 }
 
-/// Makes the faults of the window, on the leader, every CPU parked. None of the bans' may get past its guard.
-pub(crate) fn in_window(held: &mut Held) {
+/// Gives it back where it still is.
+pub(crate) fn after_window() {
+    drop(take_held());
+}
+
+fn take_held() -> Option<Box<u64>> {
+    let held = HELD.swap(core::ptr::null_mut(), Ordering::AcqRel);
+    // SAFETY: only `before_window` stores a pointer, from a box; who swaps it out is its one owner.
+    (!held.is_null()).then(|| unsafe { Box::from_raw(held) })
+}
+
+/// The CPU, by its number and one more, that is to do while it is parked what is banned; 0 for none.
+static BREAKS_BAN: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes the faults of the window, on the leader, every CPU parked.
+pub(crate) fn in_window() {
+    let me = this_cpu().id;
     for fault in args().faults() {
         match fault {
-            Fault::BanAlloc => {
-                core::hint::black_box(alloc::boxed::Box::new(core::hint::black_box(0u64)));
-            }
-            Fault::BanFree => drop(core::hint::black_box(held.take())),
-            Fault::BanLock => drop(PROBE_LOCK.lock()),
-            Fault::BanLog => log::info!("this line must not appear"),
-            Fault::BanLinear => {
-                // Nothing of it is reached: the guard is the first to be asked.
-                let _ = memory::map_new(VirtAddr(0), 0);
+            Fault::Ban { act } => do_banned(act),
+            Fault::CpuBan { cpu, act } if cpu == me => do_banned(act),
+            Fault::CpuBan { cpu, .. } if smp::online().any(|online| online.id == cpu) => {
+                BREAKS_BAN.store(cpu + 1, Ordering::Release);
+                interrupts::ThisCpu.kick_others();
+                // It ends the run. Should it not, this one goes on, and the run passes that must not.
+                let start = timer::count();
+                while BREAKS_BAN.load(Ordering::Acquire) != 0 && timer::count().wrapping_sub(start) < timer::frequency()
+                {
+                    hint::wait_for_event();
+                }
             }
             _ => {}
+        }
+    }
+}
+
+/// On a follower that is parked: does what is banned if it is the one that was chosen.
+pub(crate) fn while_parked() {
+    let chosen = BREAKS_BAN.load(Ordering::Acquire);
+    if chosen != 0 && chosen == this_cpu().id + 1 {
+        for fault in args().faults() {
+            if let Fault::CpuBan { cpu, act } = fault
+                && cpu + 1 == chosen
+            {
+                do_banned(act);
+            }
+        }
+        BREAKS_BAN.store(0, Ordering::Release);
+    }
+}
+
+/// Does what is banned in the window. None of it may get past its guard.
+fn do_banned(act: Banned) {
+    match act {
+        Banned::Alloc => {
+            core::hint::black_box(Box::new(core::hint::black_box(0u64)));
+        }
+        Banned::Free => drop(core::hint::black_box(take_held())),
+        Banned::Lock => drop(PROBE_LOCK.lock()),
+        Banned::Log => log::info!("this line must not appear"),
+        Banned::Linear => {
+            // Nothing of it is reached: the guard is the first to be asked.
+            let _ = memory::map_new(VirtAddr(0), 0);
         }
     }
 }

@@ -94,6 +94,7 @@ impl Host for ThisCpu {
     }
 
     fn wait(&self) {
+        faults::while_parked();
         if !probe::poll() {
             hint::wait_for_interrupt();
         }

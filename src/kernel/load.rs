@@ -34,7 +34,8 @@ pub(crate) struct Counters {
     busy: AtomicBool,
 }
 
-/// Lines one CPU checked before the call to the rendezvous, between the call and its arrival, and after the release.
+/// Lines one CPU checked before the call to the rendezvous, between the call and its arrival, and after the release; or,
+/// where there was none, after the attempt was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lines {
     /// Before.
@@ -113,6 +114,11 @@ pub(crate) fn called() {
 /// Every CPU is parked: what is checked from here on is checked after the release.
 #[inline(always)]
 pub(crate) fn parked() {
+    PHASE.store(RELEASED, Ordering::Relaxed);
+}
+
+/// There will be no release any more, if there was none: what is checked from here on is checked after all that.
+pub(crate) fn settled() {
     PHASE.store(RELEASED, Ordering::Relaxed);
 }
 

@@ -101,7 +101,8 @@ pub(crate) fn tell_cpus() {
         }
     }
     tell(|report| report.cpus = cpus);
-    if smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::may_miscompute_multiply_accumulate) {
+    let avoided = env!("CLEAVE_ERRATUM_835769") == "avoided";
+    if !avoided && smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::may_miscompute_multiply_accumulate) {
         log::warn!("a core has erratum 835769 (multiply-accumulate), which this build does not work around");
     }
     tell_coherency();

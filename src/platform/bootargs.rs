@@ -10,8 +10,8 @@ mod word;
 
 use core::fmt;
 
-pub use fault::Fault;
 use fault::faults;
+pub use fault::{Banned, Fault};
 use word::{Word, words};
 
 /// How much of FEAT_BBM the kernel believes in: `bbml2=`.
@@ -189,8 +189,22 @@ impl<'a> Bootargs<'a> {
                 Word::Faults(list) => (None, list),
                 _ => (None, ""),
             };
-            own.into_iter().chain(faults(list).filter_map(Result::err))
+            own.into_iter().chain(faults(list).filter_map(|(_, fault)| fault.err()))
         })
+    }
+
+    /// The words and faults about a CPU that a machine of `cpus` CPUs does not have, with its number.
+    pub fn strangers(&self, cpus: usize) -> impl Iterator<Item = (&'a str, usize)> + use<'a> {
+        let named = words(self.text).flat_map(|(text, word)| {
+            let (own, list) = match word {
+                Word::CpuBbm { cpu, .. } => (Some((text, cpu)), ""),
+                Word::Faults(list) => (None, list),
+                _ => (None, ""),
+            };
+            let injected = faults(list).filter_map(|(text, fault)| Some((text, fault.ok()?.cpu()?)));
+            own.into_iter().chain(injected)
+        });
+        named.filter(move |&(_, cpu)| cpu >= cpus)
     }
 
     /// True when the task is asked for. Several may be.
@@ -215,7 +229,7 @@ impl<'a> Bootargs<'a> {
             Word::Faults(list) => Some(list),
             _ => None,
         });
-        lists.flat_map(faults).filter_map(Result::ok)
+        lists.flat_map(faults).filter_map(|(_, fault)| fault.ok())
     }
 
     /// True when exactly this fault is to be injected.

@@ -78,7 +78,7 @@ impl<'a> Tree<'a> {
     /// # Errors
     /// When what it names is not there, switched off, not driven here, or has no registers that can be found.
     pub fn console(&self) -> Result<Option<Console<'a>>, ConsoleError<'a>> {
-        let Some(chosen) = self.node("/chosen") else {
+        let Some(chosen) = self.named.chosen else {
             return Ok(None);
         };
         let asked = nodes::text(&chosen, "stdout-path").or_else(|| nodes::text(&chosen, "linux,stdout-path"));
@@ -111,7 +111,7 @@ impl<'a> Tree<'a> {
 
     /// The path that an alias stands for (Devicetree Specification v0.4, section 3.3).
     fn alias(&self, name: &str) -> Option<&'a str> {
-        nodes::text(&self.node("/aliases")?, name)
+        nodes::text(&self.named.aliases?, name)
     }
 }
 

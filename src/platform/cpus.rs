@@ -109,7 +109,7 @@ impl<'a> Tree<'a> {
     /// The CPUs below `/cpus` in the tree's order (Devicetree Specification v0.4, section 3.8). A CPU whose `status`
     /// is anything but "okay" is left out, without a number. Any number of CPUs: nothing is stored.
     pub fn cpus(&self) -> impl Iterator<Item = Result<Cpu<'a>, CpuError<'a>>> + use<'a> {
-        let parent = self.node("/cpus");
+        let parent = self.named.cpus;
         let common = parent.and_then(|parent| nodes::bytes(&parent, "enable-method")).unwrap_or_default();
         let nodes = parent.into_iter().flat_map(|parent| parent.children()).map(Sight::of).filter(Sight::is_cpu);
         nodes.enumerate().map(move |(id, sight)| {

@@ -21,7 +21,7 @@ impl<'a> Tree<'a> {
     /// # Errors
     /// When they are not UTF-8.
     pub fn bootargs(&self) -> Result<&'a str, BadProperty<'a>> {
-        let Some(chosen) = self.node("/chosen") else {
+        let Some(chosen) = self.named.chosen else {
             return Ok("");
         };
         match nodes::bytes(&chosen, "bootargs") {

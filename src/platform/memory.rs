@@ -175,7 +175,7 @@ impl<'a> Tree<'a> {
 
     /// The children of `/reserved-memory` (Devicetree Specification v0.4, section 3.5).
     fn reserved_memory(&self, map: &mut MemoryMap) -> Result<(), MemoryError<'a>> {
-        let Some(parent) = self.node("/reserved-memory") else {
+        let Some(parent) = self.named.reserved_memory else {
             return Ok(());
         };
         for node in parent.children().filter(nodes::is_available) {
@@ -208,7 +208,7 @@ impl<'a> Tree<'a> {
 
     /// `linux,initrd-start` and `linux,initrd-end` in `/chosen`, each of one or two cells.
     fn initrd(&self) -> Result<Option<PhysRange>, MemoryError<'a>> {
-        let Some(chosen) = self.node("/chosen") else {
+        let Some(chosen) = self.named.chosen else {
             return Ok(None);
         };
         let address = |property| match nodes::bytes(&chosen, property) {

@@ -12,6 +12,8 @@ use core::ops::Range;
 
 use dtoolkit::fdt::Fdt;
 
+use super::nodes::Named;
+
 /// Bytes of the header of a flattened device tree of version 17 (Devicetree Specification v0.4, section 5.2).
 pub const HEADER_BYTES: usize = 40;
 
@@ -213,6 +215,7 @@ pub fn check_header(bytes: &[u8]) -> Result<usize, TreeError> {
 #[derive(Clone, Copy, Debug)]
 pub struct Tree<'a> {
     pub(super) fdt: Fdt<'a>,
+    pub(super) named: Named<'a>,
 }
 
 impl<'a> Tree<'a> {
@@ -237,7 +240,8 @@ impl<'a> Tree<'a> {
         check::reservations(data, &header)?;
         check::strings(data, &header)?;
         check::structure(data, &header)?;
-        Ok(Self { fdt: Fdt::new_unchecked(data) })
+        let fdt = Fdt::new_unchecked(data);
+        Ok(Self { fdt, named: Named::below(&fdt.root()) })
     }
 
     /// The size of the tree, in bytes.

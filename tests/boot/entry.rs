@@ -4,16 +4,11 @@ use crate::{
     elf::symbol,
     gdb::{Machine, PC},
     image::image,
+    inspect::Inspected,
     qemu::Boot,
-    words::{PARK, reason},
+    words::{PARK, PASS_LINE, reason},
 };
-use std::{
-    env,
-    io::Write,
-    process::{Command, Stdio},
-    thread::sleep,
-    time::Duration,
-};
+use std::{fs, path::PathBuf};
 
 /// QEMU's virt machine: where memory starts, and where its loader puts the tree of a machine with 128M or more.
 const RAM: u64 = 0x4000_0000;
@@ -36,14 +31,20 @@ fn the_image_runs_from_any_page() {
 #[track_caller]
 fn parks(x0: u64, el: u64, expected: [u8; 4], poke: impl FnOnce(&mut Machine)) {
     let boot = Boot::on("cortex-a72").smp(1).mem("256M").el(el).text_offset(OFFSET);
-    let mut machine = Machine::halted(&boot);
-    assert_eq!(machine.read(RAM + OFFSET + 56, 4), b"ARM\x64", "the image is not where it was asked to be");
+    parks_at(&boot, RAM + OFFSET, x0, expected, poke);
+}
+
+/// The same for the image at `base`.
+#[track_caller]
+fn parks_at(boot: &Boot, base: u64, x0: u64, expected: [u8; 4], poke: impl FnOnce(&mut Machine)) {
+    let mut machine = Machine::halted(boot);
+    assert_eq!(machine.read(base + 56, 4), b"ARM\x64", "the image is not where it was asked to be");
     assert_eq!(machine.read(TREE, 4), [0xd0, 0x0d, 0xfe, 0xed], "the tree is not where QEMU used to put it");
     machine.set_register(0, x0);
-    machine.set_register(PC, RAM + OFFSET);
+    machine.set_register(PC, base);
     poke(&mut machine);
     let park = symbol(PARK);
-    let physical = RAM + OFFSET + park.offset;
+    let physical = base + park.offset;
     let parked = machine.run_until(physical..physical + park.size);
     if let Err(pc) = parked {
         panic!("not parked at {physical:#x} but at {pc:#x}\n{}", machine.console());
@@ -68,6 +69,26 @@ fn something_else_than_a_device_tree_parks_the_cpu_with_the_reason() {
     parks(TREE + 4, 1, reason::TREE_ALIGN, |_| ());
     parks(RAM + OFFSET, 1, reason::TREE_MAGIC, |_| ());
     parks(TREE, 2, reason::TREE_MAGIC, |machine| machine.write(TREE, b"\xd0\x0d\xfe\xee"));
+}
+
+/// A core without 4 KiB pages cannot run this kernel. Without the check the MMU comes on with a granule it does not have.
+#[test]
+fn a_core_without_4_kib_pages_parks_with_the_reason() {
+    for el in [1, 2] {
+        parks(TREE, el, reason::GRANULE, |machine| machine.lacks_4_kib_pages(RAM + OFFSET));
+    }
+}
+
+/// Off a page boundary every address the early code works out is wrong, those of its vectors too. At EL2 a Cortex-A72 looks
+/// for the last-resort console first, where this machine has nothing: a fault of that look which is not caught runs wild.
+#[test]
+fn an_image_off_a_page_parks_the_cpu_with_the_reason() {
+    for (el, off) in [(1, 0x804), (2, 0x4), (2, 0x200), (2, 0x604), (2, 0x7fc), (2, 0xffc)] {
+        let base = 0x4400_0000 + off;
+        let loader = format!("-device loader,file={},addr={base:#x},force-raw=on", image().display());
+        let boot = Boot::on("cortex-a72").smp(1).mem("256M").el(el).qemu(&loader);
+        parks_at(&boot, base, TREE, reason::ALIGN, |_| ());
+    }
 }
 
 /// A pointer to where nothing is faults before the MMU is on, and the early vectors say so.
@@ -95,19 +116,52 @@ fn a_malformed_device_tree_never_boots() {
     }
 }
 
-/// What the loader put into memory for somebody is kept for somebody: it is reserved, and mapped like all memory. An
-/// allocator that hands it out would let the load write to it.
+/// What the loader put into memory for somebody is kept for somebody: reserved, mapped like all memory, and after the
+/// repaint and the load what it was before, byte for byte, as QEMU sees memory when the machine has switched itself off. An
+/// allocator that hands it out lets the load write to it.
 #[test]
-fn an_initrd_is_reserved_and_mapped() {
+fn an_initrd_is_reserved_mapped_and_never_written() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE-APACHE");
-    let bytes = std::fs::metadata(file).expect("a file of some length").len();
+    let text = fs::read(file).expect("a file of some length");
+    let bytes = text.len() as u64;
+    let found = |reserved: &[serde_json::Value]| {
+        let ranges = reserved.iter().map(|range| [0, 1].map(|edge| range[edge].as_u64().expect("an address")));
+        ranges.into_iter().find(|[start, end]| end - start == bytes)
+    };
     let run = Boot::on("cortex-a72").mem("128M").qemu(&format!("-initrd '{file}'")).run();
     run.passed().split();
-    let lengths = run.list("/memory/reserved").iter().map(|range| {
-        let [start, end] = [0, 1].map(|edge| range[edge].as_u64().expect("an address"));
-        end - start
-    });
-    run.claim(lengths.into_iter().any(|length| length == bytes), "the initrd is not reserved");
+    run.claim(found(run.list("/memory/reserved")).is_some(), "the initrd is not reserved");
+
+    let mut machine = Inspected::start([
+        // Switched off, QEMU stays, and memory with it.
+        "-no-shutdown",
+        "-machine",
+        "virt,gic-version=3",
+        "-cpu",
+        "cortex-a72",
+        "-smp",
+        "4",
+        "-m",
+        "128M",
+        "-initrd",
+        file,
+        "-append",
+        "report=json",
+        "-kernel",
+        image().to_str().expect("a path in UTF-8"),
+    ]);
+    let line = machine.line("CLEAVE-REPORT ");
+    let report: serde_json::Value = serde_json::from_str(&line["CLEAVE-REPORT ".len()..]).expect("a report");
+    machine.line(PASS_LINE);
+    assert_eq!(report["decision"]["outcome"], "done", "{report}");
+    machine.shows("info status", "shutdown");
+    let [start, _] = found(report["memory"]["reserved"].as_array().expect("a list")).expect("the initrd's range");
+    let copy = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("initrd-{}.bin", std::process::id()));
+    machine.ask(&format!("pmemsave {start:#x} {bytes:#x} \"{}\"", copy.display()));
+    let kept = fs::read(&copy).expect("QEMU's copy of memory");
+    let _ = fs::remove_file(&copy);
+    let first = kept.iter().zip(&text).position(|(now, before)| now != before);
+    assert!(kept.len() == text.len() && first.is_none(), "the initrd was written to, first at its byte {first:?}");
 }
 
 /// A loader that leaves the CPU at EL3 has not done its part. A kernel that ran on would do so with the secure state's
@@ -116,24 +170,7 @@ fn an_initrd_is_reserved_and_mapped() {
 fn entry_at_el3_parks_the_cpu_with_the_reason() {
     // Without `-kernel`, and with EL3 there, QEMU starts the CPU at the image's first instruction at EL3.
     let loader = format!("loader,file={},addr=0x40200000,force-raw=on,cpu-num=0", image().display());
-    let chosen = env::var_os("QEMU").filter(|path| !path.is_empty());
-    let mut qemu = Command::new(chosen.unwrap_or_else(|| "qemu-system-aarch64".into()))
-        .args(["-machine", "virt,secure=on,gic-version=3", "-cpu", "cortex-a72", "-m", "256M", "-nic", "none"])
-        .args(["-display", "none", "-serial", "none", "-monitor", "stdio", "-device", &loader])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("QEMU starts");
-    sleep(Duration::from_secs(2));
-    let monitor = qemu.stdin.take().expect("a pipe");
-    // QEMU ends with `quit`; should it not, closing the pipe and killing it below ends it.
-    let asked = { &monitor }.write_all(b"info registers\nquit\n");
-    sleep(Duration::from_secs(1));
-    drop(monitor);
-    let _ = qemu.kill();
-    let output = qemu.wait_with_output().expect("QEMU's output");
-    let text = String::from_utf8_lossy(&output.stdout);
-    asked.expect("the monitor listens");
+    let machine = ["-machine", "virt,secure=on,gic-version=3", "-cpu", "cortex-a72", "-m", "256M", "-device", &loader];
     let expected = format!("X00={:016x}", u32::from_be_bytes(reason::EL3));
-    assert!(text.contains(&expected), "{expected} is not in\n{text}");
+    Inspected::start(machine).shows("info registers", &expected);
 }

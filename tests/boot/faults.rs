@@ -2,7 +2,7 @@
 
 use crate::{
     qemu::{Boot, Run},
-    words::fault,
+    words::{CPU, fault},
 };
 
 fn with(fault: &str) -> Run {
@@ -35,6 +35,19 @@ fn the_audit_finds_a_page_writable_and_executable() {
     let marked = run.console.lines().find(|line| line.trim_end().ends_with("the linear map") && line.contains(" W+X!"));
     run.claim(marked.is_some_and(|line| line.contains(" rwx ")), "the dump does not mark the page");
     run.claim(run.console.contains("WARNING: 1 ranges are writable and executable"), "the dump does not warn");
+}
+
+/// So is a word about a CPU that is not there. Four CPUs are 0 to 3.
+#[test]
+fn a_word_about_a_cpu_that_is_not_there_fails_the_run() {
+    let strange = ["cpu4.bbm=0", "fault=cpu5.absent", "fault=cpu6.late:1", "fault=cpu7.psci:-2", "fault=cpu8.ban.log"];
+    let run = Boot::on("cortex-a72").mem("128M").word(&strange.join(" ")).word("cpu3.bbm=0").run();
+    run.failed().split();
+    for (word, cpu) in strange.into_iter().zip(4..) {
+        let says = format!("{}: there is no {CPU}{cpu}", word.trim_start_matches("fault="));
+        run.claim(run.error_says(&says), format_args!("no error says {says:?}"));
+    }
+    run.claim(run.list("/errors").len() == strange.len(), "an error too many");
 }
 
 /// A known word with a bad value is a mistake that its author wants to hear of.

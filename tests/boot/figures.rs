@@ -11,7 +11,7 @@ const RESERVE_MAX: u64 = 20;
 /// Ticks of painting, up to 16 GiB.
 const PAINT_MAX: u64 = 60_000;
 /// Ticks from the kernel's entry to the end of the repaint, of 1 GiB.
-const READY_MAX: u64 = 1_500_000;
+const READY_MAX: u64 = 1_300_000;
 
 fn measured(smp: u64, mem: &'static str) -> Run {
     let run = Boot::on("cortex-a72").smp(smp).mem(mem).counted().word("load=off").run();

@@ -1,6 +1,6 @@
 //! A small client of gdb's remote serial protocol: pokes a machine before it starts, and looks at where it ended.
 
-use crate::{image::image, qemu::Boot};
+use crate::{elf::symbol, image::image, qemu::Boot};
 use std::{
     fmt::Write as _,
     fs::{self, File},
@@ -86,6 +86,27 @@ impl Machine {
         let answer = self.ask(&format!("m{address:x},{length:x}"));
         let byte = |at: usize| u8::from_str_radix(&answer[at..at + 2], 16).expect("hexadecimal");
         (0..answer.len()).step_by(2).map(byte).collect()
+    }
+
+    /// Lets the machine run until it is about to execute the instruction at `address`.
+    pub(crate) fn run_to(&mut self, address: u64) {
+        assert_eq!(self.ask(&format!("Z1,{address:x},4")), "OK", "a breakpoint at {address:#x}");
+        self.ask("c");
+        assert_eq!(self.ask(&format!("z1,{address:x},4")), "OK", "no breakpoint at {address:#x}");
+        assert_eq!(self.register(PC), address, "stopped elsewhere\n{}", self.console());
+    }
+
+    /// The image at `base` meets a core without 4 KiB pages: no model of QEMU's is one, so what the core said is changed
+    /// behind the instruction that asks. ID_AA64MMFR0_EL1.TGran4, bits 31 to 28, is 0b1111 there (DDI 0487).
+    pub(crate) fn lacks_4_kib_pages(&mut self, base: u64) {
+        const MRS_X0_ID_AA64MMFR0_EL1: u32 = 0xd538_0700;
+        let asks = symbol("cleave_init_el1");
+        let code = self.read(base + asks.offset, asks.size as usize);
+        let asked = code.chunks_exact(4).position(|code| code == MRS_X0_ID_AA64MMFR0_EL1.to_le_bytes());
+        let behind = 4 * (asked.expect("nobody asks for the granules") as u64 + 1);
+        self.run_to(base + asks.offset + behind);
+        let said = self.register(0);
+        self.set_register(0, said | 0xf << 28);
     }
 
     /// Lets the machine run until its program counter is in `range`; the last program counter if it never is.

@@ -2,7 +2,7 @@
 
 use crate::{
     qemu::{Boot, Run},
-    words::{BAN, CPU, PANIC, PANIC_LINE, STACK_OVERFLOW, WILD_BRANCH, WINDOW_TOUCH, fault},
+    words::{BAN, CPU, PANIC, PANIC_LINE, PARKED, STACK_OVERFLOW, WILD_BRANCH, WINDOW_TOUCH, fault},
 };
 
 /// A boot that must panic, with this and the CPU's number in the panic's line; a report comes after it all the same.
@@ -25,6 +25,21 @@ fn panics(boot: Boot, says: &str) -> Run {
 fn what_is_banned_in_the_window_panics() {
     for (fault, ban) in fault::BANS {
         panics(Boot::on("cortex-a72").mem("128M").fault(fault), &format!("{ban}{BAN}"));
+    }
+}
+
+/// The ban holds for every CPU that has arrived, not for the leader alone: CPU 2, parked, does what is banned, and is named;
+/// the others are where they were. A guard on the leader only, or one that a follower enters too late, fails this.
+#[test]
+fn what_is_banned_in_the_window_panics_on_a_follower_too() {
+    for (number, (fault, ban)) in fault::BANS.into_iter().enumerate() {
+        let fill = ["fill=ahead", "fill=window"][number % 2];
+        let boot = Boot::on("cortex-a72").gic(2 + number as u64 % 2).mem("128M").word(fill);
+        let run = panics(boot.fault(&format!("cpu2.{fault}")), &format!("{ban}{BAN}2"));
+        for other in [0, 1, 3] {
+            let parked = format!("  {CPU}{other}{PARKED}");
+            run.claim(run.line(&parked).is_some(), format_args!("no line {parked:?}"));
+        }
     }
 }
 

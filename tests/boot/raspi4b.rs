@@ -5,16 +5,13 @@
 
 use crate::gdb::{Machine, PC};
 use crate::image::{ROOT, image};
+use crate::inspect::Inspected;
 use crate::qemu::Board::{SpinTable, Tfa};
 use crate::qemu::Boot;
 use crate::words::PASS_LINE;
 use std::{
-    env, fs,
-    io::Write,
+    fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread::sleep,
-    time::Duration,
 };
 
 /// Begins the line of the last-resort console.
@@ -118,42 +115,40 @@ fn without_psci_the_end_is_a_verdict_and_sleep() {
 /// function, 7, and divides the clock of 3 MHz for 115200 baud: seen by the monitor of QEMU in the registers.
 #[test]
 fn a_uart_that_firmware_left_off_is_set_up() {
-    let chosen = env::var_os("QEMU").filter(|path| !path.is_empty());
-    let mut qemu = Command::new(chosen.unwrap_or_else(|| "qemu-system-aarch64".into()))
-        .current_dir(ROOT)
-        .args(["-machine", "raspi4b", "-nic", "none", "-display", "none", "-serial", "null", "-monitor", "stdio"])
-        .args(["-dtb", ".cache/rpi4/bcm2711-rpi-4-b.dtb", "-append", "load=off", "-kernel"])
-        .arg(image())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("QEMU starts");
-    sleep(Duration::from_secs(5));
-    let monitor = qemu.stdin.take().expect("a pipe");
-    let asked = { &monitor }.write_all(b"xp /1wx 0xfe20000c\nxp /4wx 0xfe201024\nquit\n");
-    sleep(Duration::from_secs(1));
-    drop(monitor);
-    // Should `quit` not have ended it.
-    let _ = qemu.kill();
-    let output = qemu.wait_with_output().expect("QEMU's output");
-    let text = String::from_utf8_lossy(&output.stdout);
-    asked.expect("the monitor listens");
-    assert!(text.contains("00000000fe20000c: 0x00000fff"), "GPFSEL3\n{text}");
-    // UARTIBRD, UARTFBRD (1 + 40/64), UARTLCR_H, UARTCR.
-    assert!(text.contains("00000000fe201024: 0x00000001 0x00000028 0x00000070 0x00000301"), "PL011\n{text}");
+    let image = image().to_str().expect("a path in UTF-8");
+    let tree = ".cache/rpi4/bcm2711-rpi-4-b.dtb";
+    let mut machine = Inspected::start(["-machine", "raspi4b", "-dtb", tree, "-append", "load=off", "-kernel", image]);
+    // GPFSEL3; then UARTIBRD, UARTFBRD (1 + 40/64), UARTLCR_H, UARTCR.
+    machine.shows("xp /1wx 0xfe20000c", "00000000fe20000c: 0x00000fff");
+    machine.shows("xp /4wx 0xfe201024", "00000000fe201024: 0x00000001 0x00000028 0x00000070 0x00000301");
 }
 
 /// What is on the console once the machine, started with this in x0 after `poke`, sleeps for ever.
 fn last_words(x0: u64, poke: impl FnOnce(&mut Machine)) -> String {
-    let boot = Boot::on_raspi4b(SpinTable, "none");
-    let mut machine = Machine::halted(&boot);
+    last_words_at(&Boot::on_raspi4b(SpinTable, "none"), IMAGE, x0, poke)
+}
+
+/// The same for the image at `base`.
+fn last_words_at(boot: &Boot, base: u64, x0: u64, poke: impl FnOnce(&mut Machine)) -> String {
+    let mut machine = Machine::halted(boot);
     machine.set_register(0, x0);
-    machine.set_register(PC, IMAGE);
+    machine.set_register(PC, base);
     poke(&mut machine);
     let halted = machine.halts();
     assert!(halted, "still running\n{}", machine.console());
     machine.console()
+}
+
+/// What no other board could say, since there is no console yet: the reason of a CPU that cannot go on, whether the image
+/// is at a page or off one. A reason that is only in x0 is silence here.
+#[test]
+fn a_core_without_4_kib_pages_and_an_image_off_a_page_are_named_on_the_board() {
+    let granule = last_words(0x100, |machine| machine.lacks_4_kib_pages(IMAGE));
+    assert!(granule.contains(&format!("{LAST_RESORT}GRAN")), "{granule}");
+    let base = 0x100_0804;
+    let loader = format!("-device loader,file={},addr={base:#x},force-raw=on", image().display());
+    let align = last_words_at(&Boot::on_raspi4b(SpinTable, "none").qemu(&loader), base, 0x100, |_| ());
+    assert!(align.contains(&format!("{LAST_RESORT}ALGN")), "{align}");
 }
 
 /// What QEMU gives without `-dtb`, and other things that are no tree, are named on the board's own UART although

@@ -61,6 +61,9 @@ pub(crate) const PASS_LINE: &str = "cleave: PASS";
 /// Follows the name of what was banned in the panic's line.
 pub(crate) const BAN: &str = " inside the rendezvous window on CPU ";
 
+/// Follows the number of a CPU that stands still in the rendezvous, in the report of another one's panic.
+pub(crate) const PARKED: &str = ": parked in the rendezvous";
+
 /// In the panic's line of a stack overflow.
 pub(crate) const STACK_OVERFLOW: &str = "stack overflow";
 
@@ -101,6 +104,10 @@ pub(crate) mod reason {
     pub(crate) const TREE_MAGIC: [u8; 4] = *b"DTBM";
     /// x0 points at something that has the magic and is no usable tree.
     pub(crate) const TREE_MALFORMED: [u8; 4] = *b"DTBX";
+    /// The image is not at a multiple of 4 KiB.
+    pub(crate) const ALIGN: [u8; 4] = *b"ALGN";
+    /// The core has no 4 KiB granule.
+    pub(crate) const GRANULE: [u8; 4] = *b"GRAN";
     /// Entered at EL3.
     pub(crate) const EL3: [u8; 4] = *b"EL3!";
     /// A fault before the MMU was on.

@@ -110,13 +110,14 @@ impl Kernel for Session {
             };
             rendezvous(|everyone| self.run(commit, &ProbingCpu::new(plan), everyone))
         } else if faults::any_in_window() {
-            let mut held = faults::hold();
+            faults::before_window();
             let mut second = None;
             let measured = rendezvous(|everyone| {
-                faults::in_window(&mut held);
+                faults::in_window();
                 second = args.injects(Fault::RendezvousSecond).then(faults::second_caller).flatten();
                 self.run(commit, &ThisCpu, everyone);
             });
+            faults::after_window();
             if let Some(refused) = second {
                 log::info!("a second caller inside the window was refused: {refused}");
             }

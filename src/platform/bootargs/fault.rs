@@ -3,6 +3,21 @@
 use super::BootargError;
 use super::word::{cpu_word, decimal};
 
+/// What may not be done between a CPU's arrival in the rendezvous and the release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Banned {
+    /// `alloc`: taking memory.
+    Alloc,
+    /// `free`: giving memory back.
+    Free,
+    /// `lock`: taking a lock.
+    Lock,
+    /// `log`: logging a line.
+    Log,
+    /// `linear`: mapping pages, through the linear map.
+    Linear,
+}
+
 /// A fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -38,16 +53,18 @@ pub enum Fault {
     RendezvousSecond,
     /// `window.touch`: the linear map is touched inside the window.
     WindowTouch,
-    /// `ban.alloc`: an allocation inside the window.
-    BanAlloc,
-    /// `ban.free`: memory is given back inside the window.
-    BanFree,
-    /// `ban.lock`: a lock is taken inside the window.
-    BanLock,
-    /// `ban.log`: a line is logged inside the window.
-    BanLog,
-    /// `ban.linear`: pages are mapped, through the linear map, inside the window.
-    BanLinear,
+    /// `ban.alloc` and its like: what is banned inside the window is done there, by the leader.
+    Ban {
+        /// What is done.
+        act: Banned,
+    },
+    /// `cpuN.ban.alloc` and its like: the same by CPU N, which is parked if it is not the leader.
+    CpuBan {
+        /// The CPU.
+        cpu: usize,
+        /// What is done.
+        act: Banned,
+    },
     /// `stack.secondary`: recursion without an end, on a CPU that is not the boot CPU.
     StackSecondary,
     /// `wild.branch`: a branch to where nothing is.
@@ -65,16 +82,11 @@ pub enum Fault {
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 16] = [
+const PLAIN: [(&str, Fault); 11] = [
     ("load.flip", Fault::LoadFlip),
     ("lock.call", Fault::LockCall),
     ("rendezvous.second", Fault::RendezvousSecond),
     ("window.touch", Fault::WindowTouch),
-    ("ban.alloc", Fault::BanAlloc),
-    ("ban.free", Fault::BanFree),
-    ("ban.lock", Fault::BanLock),
-    ("ban.log", Fault::BanLog),
-    ("ban.linear", Fault::BanLinear),
     ("stack.secondary", Fault::StackSecondary),
     ("wild.branch", Fault::WildBranch),
     ("stack.overflow", Fault::StackOverflow),
@@ -84,16 +96,51 @@ const PLAIN: [(&str, Fault); 16] = [
     ("panic", Fault::Panic),
 ];
 
-/// The faults of a comma-separated list. An empty list has none; an empty entry in a list is an error.
-pub(super) fn faults(list: &str) -> impl Iterator<Item = Result<Fault, BootargError<'_>>> {
-    let entries = (!list.is_empty()).then(|| list.split(','));
-    entries.into_iter().flatten().map(|word| fault(word).map_err(|expected| BootargError { word, expected }))
+/// What is banned, by its name.
+const BANNED: [(&str, Banned); 5] = [
+    ("ban.alloc", Banned::Alloc),
+    ("ban.free", Banned::Free),
+    ("ban.lock", Banned::Lock),
+    ("ban.log", Banned::Log),
+    ("ban.linear", Banned::Linear),
+];
+
+/// What is to be done although it is banned.
+fn banned(name: &str) -> Option<Banned> {
+    BANNED.iter().find(|(known, _)| *known == name).map(|&(_, act)| act)
 }
+
+impl Fault {
+    /// The CPU that is named, if one is.
+    #[must_use]
+    pub const fn cpu(&self) -> Option<usize> {
+        match *self {
+            Self::CpuAbsent { cpu }
+            | Self::CpuLate { cpu, .. }
+            | Self::CpuPsci { cpu, .. }
+            | Self::CpuBan { cpu, .. } => Some(cpu),
+            _ => None,
+        }
+    }
+}
+
+/// The faults of a comma-separated list, with their words. An empty list has none; an empty entry in a list is an error.
+pub(super) fn faults(list: &str) -> impl Iterator<Item = (&str, Result<Fault, BootargError<'_>>)> {
+    let entries = (!list.is_empty()).then(|| list.split(','));
+    let read = |word| (word, fault(word).map_err(|expected| BootargError { word, expected }));
+    entries.into_iter().flatten().map(read)
+}
+
+/// What to say of anything else.
+const KNOWN: &str = "a fault that is known, such as reserve:N, cpuN.late:MS or load.flip";
 
 /// Reads one fault, or says what it should look like.
 fn fault(word: &str) -> Result<Fault, &'static str> {
     if let Some((_, fault)) = PLAIN.iter().find(|(name, _)| *name == word) {
         return Ok(*fault);
+    }
+    if let Some(act) = banned(word) {
+        return Ok(Fault::Ban { act });
     }
     let (name, parameter) = match word.split_once(':') {
         Some((name, parameter)) => (name, Some(parameter)),
@@ -114,7 +161,8 @@ fn fault(word: &str) -> Result<Fault, &'static str> {
         Some((cpu, "psci")) => {
             parameter.and_then(code).map(|code| Fault::CpuPsci { cpu, code }).ok_or("cpuN.psci:CODE, such as -2")
         }
-        _ => Err("a fault that is known, such as reserve:N, cpuN.late:MS or load.flip"),
+        Some((cpu, act)) if parameter.is_none() => banned(act).map(|act| Fault::CpuBan { cpu, act }).ok_or(KNOWN),
+        _ => Err(KNOWN),
     }
 }
 

@@ -58,7 +58,7 @@ fn a_level_is_for_its_cpu_alone() {
 fn every_fault_is_known() {
     let args = Bootargs::parse(
         "fault=reserve:17,cpu2.absent,cpu3.late:1500,cpu1.psci:-2,load.flip,rendezvous.second,window.touch,ban.alloc,\
-         ban.free,ban.lock,ban.log,wild.branch,stack.overflow,wx,audit.flip,panic",
+         ban.free,ban.lock,ban.log,ban.linear,cpu2.ban.free,cpu7.ban.linear,wild.branch,stack.overflow,wx,audit.flip,panic",
     );
     let all = [
         Fault::Reserve { frame: 17 },
@@ -68,10 +68,13 @@ fn every_fault_is_known() {
         Fault::LoadFlip,
         Fault::RendezvousSecond,
         Fault::WindowTouch,
-        Fault::BanAlloc,
-        Fault::BanFree,
-        Fault::BanLock,
-        Fault::BanLog,
+        Fault::Ban { act: Banned::Alloc },
+        Fault::Ban { act: Banned::Free },
+        Fault::Ban { act: Banned::Lock },
+        Fault::Ban { act: Banned::Log },
+        Fault::Ban { act: Banned::Linear },
+        Fault::CpuBan { cpu: 2, act: Banned::Free },
+        Fault::CpuBan { cpu: 7, act: Banned::Linear },
         Fault::WildBranch,
         Fault::StackOverflow,
         Fault::Wx,
@@ -98,14 +101,36 @@ fn faults_add_up_and_the_last_of_a_kind_counts() {
 
 #[test]
 fn a_fault_that_is_none_is_an_error_and_the_others_count() {
-    let args =
-        Bootargs::parse("fault=reserve,wx,cpu1.late:soon,no.such,cpu1.psci:--2,cpu1.psci:+2,cpu1.absent:1,,wx:1");
+    let args = Bootargs::parse(
+        "fault=reserve,wx,cpu1.late:soon,no.such,cpu1.psci:--2,cpu1.psci:+2,cpu1.absent:1,,wx:1,cpu1.ban.x,cpu1.ban.log:1",
+    );
     let errors: Vec<_> = args.errors().map(|error| error.word).collect();
     assert_eq!(
         errors,
-        ["reserve", "cpu1.late:soon", "no.such", "cpu1.psci:--2", "cpu1.psci:+2", "cpu1.absent:1", "", "wx:1"]
+        [
+            "reserve",
+            "cpu1.late:soon",
+            "no.such",
+            "cpu1.psci:--2",
+            "cpu1.psci:+2",
+            "cpu1.absent:1",
+            "",
+            "wx:1",
+            "cpu1.ban.x",
+            "cpu1.ban.log:1"
+        ]
     );
     assert!(args.faults().eq([Fault::Wx]));
+}
+
+#[test]
+fn words_about_a_cpu_that_is_not_there_are_found() {
+    let text =
+        "cpu3.bbm=0 cpu4.bbm=1 fault=cpu9.absent,wx,cpu2.late:5,cpu4.psci:-2 fault=cpu5.late:1,cpu6.ban.log,cpu9.x";
+    let strangers =
+        [("cpu4.bbm=1", 4), ("cpu9.absent", 9), ("cpu4.psci:-2", 4), ("cpu5.late:1", 5), ("cpu6.ban.log", 6)];
+    assert!(Bootargs::parse(text).strangers(4).eq(strangers));
+    assert_eq!(Bootargs::parse(text).strangers(10).next(), None);
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod access;
 pub(crate) mod atomics;
 mod caches;
 mod change;
+mod config;
 mod context;
 mod cpu;
 mod event;
@@ -44,6 +45,8 @@ mod reach;
 mod rule;
 mod schedule;
 mod seam;
+mod state;
+mod tlbi;
 
 #[cfg(test)]
 mod tests;
@@ -54,191 +57,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use access::{Access, Outcome};
 pub use caches::Maintenance;
+pub use config::{Config, Dsb, Flag};
 pub use cpu::OnCpu;
 pub use event::{Action, EVENTS_KEPT, Event};
-pub use invalidate::{LastLevel, Scope, Tlbi, What};
 pub use rule::{Rule, Text, Violation};
 pub use schedule::{Schedule, Scheduled};
 pub use seam::{Frames, Through, View};
+pub use tlbi::{LastLevel, Scope, Tlbi, What};
 
-use crate::linear_map::BbmLevel;
-use crate::paging::{Descriptor, Geometry, PhysAddr, PhysRange, VirtAddr};
+use state::{CpuState, Presence, Registers, State};
+
+use crate::paging::{Descriptor, PhysAddr, PhysRange, VirtAddr};
 
 /// How many CPUs a machine has at most.
 pub const MAX_CPUS: usize = 16;
-
-/// How many violations are kept.
-const VIOLATIONS_KEPT: usize = 8;
-
-/// What a machine is made of.
-#[derive(Clone, Debug)]
-pub struct Config {
-    geometry: Geometry,
-    levels: Vec<BbmLevel>,
-    ets2: bool,
-    repeats: bool,
-}
-
-impl Config {
-    /// As many CPUs as there are levels, each with its own: no FEAT_ETS2, no erratum.
-    ///
-    /// # Panics
-    /// With no CPU or more than [`MAX_CPUS`].
-    #[must_use]
-    pub fn new(geometry: Geometry, levels: &[BbmLevel]) -> Self {
-        assert!((1..=MAX_CPUS).contains(&levels.len()), "{} CPUs", levels.len());
-        Self { geometry, levels: levels.to_vec(), ets2: false, repeats: false }
-    }
-
-    /// The same with FEAT_ETS2 on every CPU: translation faults are ordered as the accesses are.
-    #[must_use]
-    pub fn with_ets2(self) -> Self {
-        Self { ets2: true, ..self }
-    }
-
-    /// The same with a core whose broadcast invalidations complete too early, so that each is needed twice.
-    #[must_use]
-    pub fn with_repeat_erratum(self) -> Self {
-        Self { repeats: true, ..self }
-    }
-}
-
-/// A data synchronisation barrier: which accesses it waits for, and how far they have to be seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the architecture's own names")]
-pub enum Dsb {
-    Ish,
-    Ishst,
-    Ishld,
-    Nsh,
-    Nshst,
-    Sy,
-    St,
-    Ld,
-}
-
-impl Dsb {
-    const fn is_inner_shareable(self) -> bool {
-        !matches!(self, Self::Nsh | Self::Nshst)
-    }
-
-    const fn waits_for_stores(self) -> bool {
-        !matches!(self, Self::Ishld | Self::Ld)
-    }
-
-    const fn waits_for_everything(self) -> bool {
-        matches!(self, Self::Ish | Self::Nsh | Self::Sy)
-    }
-}
-
-/// How a flag between CPUs is accessed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flag {
-    /// An ordinary load or store.
-    Plain,
-    /// A load-acquire or store-release.
-    Ordered,
-}
-
-/// Whether a CPU is there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Presence {
-    Off,
-    /// Between CPU_ON and the moment it is admitted.
-    Starting,
-    Online,
-}
-
-/// What translation depends on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Registers {
-    ttbr0: Option<PhysAddr>,
-    ttbr1: Option<PhysAddr>,
-    tcr: u64,
-    mair: u64,
-    asid: u16,
-    vmid: u16,
-}
-
-#[derive(Debug)]
-struct CpuState {
-    level: BbmLevel,
-    presence: Presence,
-    parked: bool,
-    mmu: bool,
-    /// The MMU was turned on and no ISB has followed.
-    switched: bool,
-    /// In effect, and written: the same but between a write and its ISB.
-    registers: Registers,
-    pending: Registers,
-    order: order::Order,
-    issued: Vec<invalidate::Issued>,
-    /// Everything in the local TLB is gone, or on its way.
-    local_tlb_clean: bool,
-    unfinished_local: bool,
-}
-
-impl CpuState {
-    fn new(level: BbmLevel) -> Self {
-        Self {
-            level,
-            presence: Presence::Off,
-            parked: false,
-            mmu: false,
-            switched: false,
-            registers: Registers::default(),
-            pending: Registers::default(),
-            order: order::Order::default(),
-            issued: Vec::new(),
-            local_tlb_clean: false,
-            unfinished_local: false,
-        }
-    }
-}
-
-/// Everything there is.
-struct State {
-    geometry: Geometry,
-    ets2: bool,
-    repeats: bool,
-    cpus: Vec<CpuState>,
-    memory: memory::Memory,
-    reach: Option<reach::Reach>,
-    residues: Vec<invalidate::Residue>,
-    residue_number: u64,
-    groups_touched: Vec<(usize, PhysAddr, crate::paging::Level)>,
-    flags: HashMap<usize, order::Clock>,
-    frames: frames::Book,
-    shared: Vec<RangeInclusive<VirtAddr>>,
-    /// Entries broken in the window.
-    broken: Vec<(PhysAddr, VirtAddr)>,
-    caches: caches::Caches,
-    log: event::Log,
-    violations: Vec<Violation>,
-    ticks: u64,
-}
-
-impl State {
-    fn violated(
-        &mut self,
-        rule: Rule,
-        cpu: usize,
-        address: Option<VirtAddr>,
-        slot: PhysAddr,
-        old: Descriptor,
-        new: Descriptor,
-        detail: &'static str,
-    ) {
-        if self.violations.len() < VIOLATIONS_KEPT {
-            let events = self.log.last();
-            self.violations.push(Violation { rule, cpu, address, slot, old, new, detail, events });
-        }
-    }
-
-    fn did(&mut self, cpu: usize, action: Action) {
-        self.log.push(Event { cpu, action });
-    }
-}
 
 /// The machine. It is shared: the handles it gives out act on it.
 pub struct Machine {

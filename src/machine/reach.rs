@@ -62,7 +62,7 @@ impl State {
         self.reach.as_ref().and_then(|reach| reach.get(&table.0)).map_or(&[], Vec::as_slice)
     }
 
-    fn top(&self, base: VirtAddr, holders: Cpus) -> Place {
+    pub(super) fn top(&self, base: VirtAddr, holders: Cpus) -> Place {
         Place { level: self.geometry.root_level(), base, holders, current: true, restrictions: 0 }
     }
 
@@ -79,7 +79,7 @@ impl State {
             // A root that a base register held.
             None => residue.root.map(|root| (root, place(self.geometry.root_level()))),
             Some(level) => match residue.old.kind(self.geometry, level) {
-                Kind::Table(table) if !residue.entry_gone => level.next().map(|next| (table, place(next))),
+                Kind::Table(table) => level.next().map(|next| (table, place(next))),
                 _ => None,
             },
         }

@@ -7,4 +7,5 @@ mod rules_change;
 mod rules_context;
 mod rules_invalidate;
 mod rules_order;
+mod rules_tlbi;
 mod small;

@@ -28,7 +28,7 @@ pub(super) fn address(index: usize) -> VirtAddr {
     VirtAddr(BASE + index as u64 * 0x20_0000)
 }
 
-pub(super) fn page(index: usize) -> VirtAddr {
+pub(super) const fn page(index: usize) -> VirtAddr {
     VirtAddr(BASE + index as u64 * 0x1000)
 }
 

@@ -1,0 +1,75 @@
+//! What a machine is made of, and the names of what its CPUs are told to do.
+
+use super::MAX_CPUS;
+use crate::linear_map::BbmLevel;
+use crate::paging::Geometry;
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(super) geometry: Geometry,
+    pub(super) levels: Vec<BbmLevel>,
+    pub(super) ets2: bool,
+    pub(super) repeats: bool,
+}
+
+impl Config {
+    /// As many CPUs as there are levels, each with its own: no FEAT_ETS2, no erratum.
+    ///
+    /// # Panics
+    /// With no CPU or more than [`MAX_CPUS`].
+    #[must_use]
+    pub fn new(geometry: Geometry, levels: &[BbmLevel]) -> Self {
+        assert!((1..=MAX_CPUS).contains(&levels.len()), "{} CPUs", levels.len());
+        Self { geometry, levels: levels.to_vec(), ets2: false, repeats: false }
+    }
+
+    /// The same with FEAT_ETS2 on every CPU: translation faults are ordered as the accesses are.
+    #[must_use]
+    pub fn with_ets2(self) -> Self {
+        Self { ets2: true, ..self }
+    }
+
+    /// The same with a core whose broadcast invalidations complete too early, so that each is needed twice.
+    #[must_use]
+    pub fn with_repeat_erratum(self) -> Self {
+        Self { repeats: true, ..self }
+    }
+}
+
+/// A data synchronisation barrier: which accesses it waits for, and how far they have to be seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the architecture's own names")]
+pub enum Dsb {
+    Ish,
+    Ishst,
+    Ishld,
+    Nsh,
+    Nshst,
+    Sy,
+    St,
+    Ld,
+}
+
+impl Dsb {
+    pub(super) const fn is_inner_shareable(self) -> bool {
+        !matches!(self, Self::Nsh | Self::Nshst)
+    }
+
+    pub(super) const fn waits_for_stores(self) -> bool {
+        !matches!(self, Self::Ishld | Self::Ld)
+    }
+
+    pub(super) const fn waits_for_everything(self) -> bool {
+        matches!(self, Self::Ish | Self::Nsh | Self::Sy)
+    }
+}
+
+/// How a flag between CPUs is accessed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flag {
+    /// An ordinary load or store.
+    Plain,
+    /// A load-acquire or store-release.
+    Ordered,
+}

@@ -1,6 +1,6 @@
 //! Accesses: what an address may translate to at this moment, on this CPU.
 
-use super::invalidate::NOT_GLOBAL;
+use super::invalidate::{NOT_GLOBAL, Residue};
 use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
 use super::{Rule, State};
@@ -55,13 +55,13 @@ pub enum Outcome {
 
 /// A translation some CPU may use.
 #[derive(Clone, Copy, Debug)]
-struct Translation {
+pub(super) struct Translation {
     output: PhysAddr,
-    leaf: Descriptor,
+    pub(super) leaf: Descriptor,
     restrictions: u64,
     /// How much one TLB entry of it covers.
-    bytes: u64,
-    slot: PhysAddr,
+    pub(super) bytes: u64,
+    pub(super) slot: PhysAddr,
 }
 
 impl Translation {
@@ -70,7 +70,7 @@ impl Translation {
     const PXN: u64 = 1 << 53;
     const PXN_TABLE: u64 = 1 << 59;
 
-    fn allows(&self, access: Access) -> bool {
+    pub(super) fn allows(&self, access: Access) -> bool {
         let bits = match access {
             Access::Load => return true,
             Access::Store => (Self::READ_ONLY, Self::AP_TABLE_READ_ONLY),
@@ -82,6 +82,13 @@ impl Translation {
     /// AttrIndx and SH.
     fn memory_type(&self) -> u64 {
         self.leaf.0 & 0b11_0001_1100
+    }
+
+    /// True when an access comes to the same by either.
+    pub(super) fn agrees(&self, other: &Self, access: Access) -> bool {
+        self.output == other.output
+            && self.memory_type() == other.memory_type()
+            && self.allows(access) == other.allows(access)
     }
 }
 
@@ -139,30 +146,35 @@ impl State {
         let mut path = Vec::new();
         let now = root.and_then(|root| self.walk(root, top, address, &mut path));
         for &at in &path {
-            self.check_fresh(cpu, address, at);
+            self.check_fresh(cpu, address, access, at);
         }
         let cached = self.may_be_cached(cpu, address);
-        self.judge(cpu, address, access, now, &cached, path.last().copied().unwrap_or_default())
+        let outcome = self.judge(cpu, address, access, now, &cached, path.last().copied().unwrap_or_default());
+        if !self.lingering.is_empty() {
+            self.check_lingering(cpu, address, access, now);
+        }
+        outcome
     }
 
     /// What this CPU may still use for an address although memory no longer has it.
     fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Translation> {
-        let mut found = Vec::new();
-        let asid = self.cpus[cpu].registers.asid;
-        for residue in &self.residues {
-            if residue.holders >> cpu & 1 == 0 || !self.covers(residue, address) {
-                continue;
-            }
-            let old = match (self.below(residue), residue.level) {
-                (Some((table, place)), _) => self.walk(table, place, address, &mut Vec::new()),
-                (None, Some(level)) => self.leaf(residue.old, level, residue.restrictions, residue.slot, address),
-                (None, None) => None,
-            };
-            // What is not global matches the ASID it was walked under.
-            let matches = |old: &Translation| old.leaf.0 & NOT_GLOBAL == 0 || residue.asid == asid;
-            found.extend(old.filter(matches));
+        let held = self.residues.iter().filter(|residue| residue.holders >> cpu & 1 == 1);
+        held.filter_map(|residue| self.translation_of(residue, cpu, address)).collect()
+    }
+
+    /// What a residue translates an address to on a CPU, if it does.
+    pub(super) fn translation_of(&self, residue: &Residue, cpu: usize, address: VirtAddr) -> Option<Translation> {
+        if !self.covers(residue, address) {
+            return None;
         }
-        found
+        let old = match (self.below(residue), residue.level) {
+            (Some((table, place)), _) => self.walk(table, place, address, &mut Vec::new()),
+            (None, Some(level)) => self.leaf(residue.old, level, residue.restrictions, residue.slot, address),
+            (None, None) => None,
+        };
+        // What is not global matches the ASID it was walked under.
+        let asid = self.cpus[cpu].registers.asid;
+        old.filter(|old| old.leaf.0 & NOT_GLOBAL == 0 || residue.asid == asid)
     }
 
     fn judge(
@@ -187,10 +199,7 @@ impl State {
         };
         let mut conflict = false;
         for old in cached {
-            let agrees = old.output == now.output
-                && old.memory_type() == now.memory_type()
-                && old.allows(access) == now.allows(access);
-            if !agrees {
+            if !old.agrees(&now, access) {
                 let detail = "the CPU may use the old translation or the new one, and they differ";
                 self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
             } else if old.bytes != now.bytes {

@@ -44,24 +44,33 @@ pub enum Dsb {
     Ish,
     Ishst,
     Ishld,
+    Osh,
+    Oshst,
+    Oshld,
     Nsh,
     Nshst,
+    Nshld,
     Sy,
     St,
     Ld,
 }
 
 impl Dsb {
+    /// As far as the inner shareable domain, or further.
     pub(super) const fn is_inner_shareable(self) -> bool {
-        !matches!(self, Self::Nsh | Self::Nshst)
+        !matches!(self, Self::Nsh | Self::Nshst | Self::Nshld)
     }
 
     pub(super) const fn waits_for_stores(self) -> bool {
-        !matches!(self, Self::Ishld | Self::Ld)
+        !matches!(self, Self::Ishld | Self::Oshld | Self::Nshld | Self::Ld)
+    }
+
+    pub(super) const fn waits_for_loads(self) -> bool {
+        !matches!(self, Self::Ishst | Self::Oshst | Self::Nshst | Self::St)
     }
 
     pub(super) const fn waits_for_everything(self) -> bool {
-        matches!(self, Self::Ish | Self::Nsh | Self::Sy)
+        self.waits_for_stores() && self.waits_for_loads()
     }
 }
 

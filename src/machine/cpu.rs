@@ -1,6 +1,6 @@
 //! One CPU of the machine, and what it can do.
 
-use super::{Access, Action, Dsb, Flag, Machine, Maintenance, Outcome, Presence, State, Tlbi};
+use super::{Access, Action, Dsb, Flag, Machine, Maintenance, Outcome, Presence, Rule, State, Tlbi, Violation};
 use crate::paging::{Descriptor, PhysAddr, VirtAddr, slot};
 
 /// A CPU of a machine. Each method is one architectural action.
@@ -74,10 +74,15 @@ impl<'a> OnCpu<'a> {
         self.act(Action::Access(address), |state, cpu| {
             let before = state.violations.len();
             let outcome = state.access(cpu, address, access);
-            let stale = state.violations.get(before).is_some_and(|violation| violation.rule == super::Rule::M10);
-            if stale {
-                state.violations.truncate(before);
-            }
+            // Those about an entry that was not valid before; no retry helps against anything else.
+            let is_stale_fault = |violation: &Violation| {
+                violation.rule == Rule::M10 && violation.old == Descriptor::EMPTY && violation.new.is_valid()
+            };
+            let mut others = state.violations.split_off(before);
+            let all = others.len();
+            others.retain(|violation| !is_stale_fault(violation));
+            let stale = others.len() < all;
+            state.violations.append(&mut others);
             (outcome, stale)
         })
     }
@@ -186,6 +191,13 @@ impl<'a> OnCpu<'a> {
 
 impl State {
     pub(super) fn dsb(&mut self, cpu: usize, dsb: Dsb) {
+        if dsb.is_inner_shareable() && dsb.waits_for_loads() {
+            self.complete_loads(cpu);
+        }
+        if dsb.is_inner_shareable() && dsb.waits_for_everything() && !self.cpus[cpu].issued.is_empty() {
+            // What it completes has a place among the stores, for others to learn of.
+            self.cpus[cpu].order.stores += 1;
+        }
         if dsb.is_inner_shareable() && dsb.waits_for_stores() {
             self.complete_stores(cpu);
             self.check_touched_groups(cpu);
@@ -198,6 +210,7 @@ impl State {
 
     pub(super) fn isb(&mut self, cpu: usize) {
         self.synchronise(cpu);
+        self.forget_synchronised(cpu);
         self.cpus[cpu].switched = false;
         self.apply_registers(cpu);
     }

@@ -210,7 +210,7 @@ impl State {
                 continue;
             }
             let counts = self.is_covered(residue, tlbi.what) && residue.holders & reached != 0;
-            let ordered = residue.store.is_none_or(|(writer, store)| store <= self.cpus[writer].order.completed);
+            let ordered = residue.store.is_none_or(|(writer, store)| self.is_before_tlbi(cpu, writer, store));
             let blame = match (counts, ordered) {
                 (false, _) => Rule::M5,
                 (true, false) => Rule::M4,
@@ -290,7 +290,9 @@ impl State {
                     (0..self.cpus.len()).filter(|&n| self.cpus[n].registers.vmid == vmid).map(|n| 1 << n).sum()
                 }
             };
+            let gone = self.residues[index].holders & reached;
             self.residues[index].holders &= !reached;
+            self.linger(Residue { holders: gone, ..self.residues[index] }, cpu);
             changed |= self.is_table(&self.residues[index]);
         }
         self.residues.retain(|residue| residue.holders != 0);

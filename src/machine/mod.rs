@@ -38,6 +38,7 @@ mod cpu;
 mod event;
 mod frames;
 mod invalidate;
+mod lingering;
 mod memory;
 mod order;
 mod parking;
@@ -93,6 +94,7 @@ impl Machine {
                 reach: None,
                 residues: Vec::new(),
                 residue_number: 0,
+                lingering: Vec::new(),
                 groups_touched: Vec::new(),
                 flags: HashMap::new(),
                 frames: frames::Book::default(),
@@ -230,6 +232,7 @@ impl Machine {
             let detail = "a change is called complete, but what it replaced may still be cached";
             state.violated(residue.blame, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
         }
+        state.check_all_synchronised(cpu);
     }
 
     /// Whether every rule was kept so far.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::event::{self, Action, Event};
 use super::rule::{Rule, Violation};
-use super::{caches, frames, invalidate, memory, order, reach};
+use super::{caches, frames, invalidate, lingering, memory, order, reach};
 use crate::linear_map::BbmLevel;
 use crate::paging::{Descriptor, Geometry, Level, PhysAddr, VirtAddr};
 
@@ -78,6 +78,7 @@ pub(super) struct State {
     pub(super) reach: Option<reach::Reach>,
     pub(super) residues: Vec<invalidate::Residue>,
     pub(super) residue_number: u64,
+    pub(super) lingering: Vec<lingering::Lingering>,
     pub(super) groups_touched: Vec<(usize, PhysAddr, Level)>,
     pub(super) flags: HashMap<usize, order::Clock>,
     pub(super) frames: frames::Book,

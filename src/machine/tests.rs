@@ -7,5 +7,6 @@ mod rules_change;
 mod rules_context;
 mod rules_invalidate;
 mod rules_order;
+mod rules_synchronise;
 mod rules_tlbi;
 mod small;

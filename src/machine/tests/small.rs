@@ -111,6 +111,13 @@ pub(super) fn breaks(machine: &Machine, rule: Rule) {
     }
 }
 
+/// One action of some CPU.
+pub(super) type Step = fn(OnCpu<'_>);
+pub(super) const BRANCH: Step = |cpu| cpu.branch();
+pub(super) const ISB: Step = |cpu| cpu.isb();
+pub(super) const DSB_ISH: Step = |cpu| cpu.dsb(Dsb::Ish);
+pub(super) const DSB_ISHST: Step = |cpu| cpu.dsb(Dsb::Ishst);
+
 /// Every CPU stands still.
 pub(super) fn park_all(machine: &Machine) {
     (0..machine.cpus()).for_each(|cpu| machine.cpu(cpu).park());

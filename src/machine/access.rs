@@ -58,6 +58,7 @@ pub enum Outcome {
 pub(super) struct Translation {
     output: PhysAddr,
     pub(super) leaf: Descriptor,
+    level: Level,
     restrictions: u64,
     /// How much one TLB entry of it covers.
     pub(super) bytes: u64,
@@ -116,7 +117,7 @@ impl State {
         }
     }
 
-    fn leaf(
+    pub(super) fn leaf(
         &self,
         leaf: Descriptor,
         level: Level,
@@ -128,7 +129,7 @@ impl State {
         let size = self.geometry.size(level);
         let group = if leaf.is_contiguous() { self.geometry.contiguous(level).unwrap_or(1) as u64 } else { 1 };
         let output = output.offset(address.0 & (size - 1));
-        Some(Translation { output, leaf, restrictions, bytes: size * group, slot: at })
+        Some(Translation { output, leaf, level, restrictions, bytes: size * group, slot: at })
     }
 
     /// An access of `cpu`. Broken rules are noted; the outcome is what memory says.
@@ -150,6 +151,9 @@ impl State {
         }
         let cached = self.may_be_cached(cpu, address);
         let outcome = self.judge(cpu, address, access, now, &cached, path.last().copied().unwrap_or_default());
+        if let (None, Some(&at)) = (now, path.last()) {
+            self.check_hole(cpu, address, at, Level::ALL[level.number() + path.len() - 1]);
+        }
         if !self.lingering.is_empty() {
             self.check_lingering(cpu, address, access, now);
         }
@@ -203,7 +207,10 @@ impl State {
                 let detail = "the CPU may use the old translation or the new one, and they differ";
                 self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
             } else if old.bytes != now.bytes {
+                // From level 1 on a change of the Contiguous bit may raise a conflict abort, and no worse (R_FCPSG).
+                let contiguous = old.leaf.is_contiguous() != now.leaf.is_contiguous() && old.level == now.level;
                 match self.cpus[cpu].level {
+                    BbmLevel::One if contiguous => conflict = true,
                     BbmLevel::Zero | BbmLevel::One => {
                         let detail = "two translations of different size may be cached";
                         self.violated(Rule::M8, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);

@@ -34,6 +34,7 @@ mod caches;
 mod change;
 mod config;
 mod context;
+mod contiguous;
 mod cpu;
 mod event;
 mod frames;
@@ -96,6 +97,7 @@ impl Machine {
                 residue_number: 0,
                 lingering: Vec::new(),
                 groups_touched: Vec::new(),
+                unfinished_groups: Vec::new(),
                 flags: HashMap::new(),
                 frames: frames::Book::default(),
                 shared: Vec::new(),
@@ -233,6 +235,7 @@ impl Machine {
             state.violated(residue.blame, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
         }
         state.check_all_synchronised(cpu);
+        state.check_unfinished_groups(cpu);
     }
 
     /// Whether every rule was kept so far.

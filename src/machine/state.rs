@@ -80,6 +80,8 @@ pub(super) struct State {
     pub(super) residue_number: u64,
     pub(super) lingering: Vec<lingering::Lingering>,
     pub(super) groups_touched: Vec<(usize, PhysAddr, Level)>,
+    /// Contiguous groups that are as they may be for a while only.
+    pub(super) unfinished_groups: Vec<(PhysAddr, Level)>,
     pub(super) flags: HashMap<usize, order::Clock>,
     pub(super) frames: frames::Book,
     pub(super) shared: Vec<RangeInclusive<VirtAddr>>,

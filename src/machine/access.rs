@@ -1,5 +1,6 @@
 //! Accesses: what an address may translate to at this moment, on this CPU.
 
+use super::caches::Half;
 use super::invalidate::{NOT_GLOBAL, Residue};
 use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
@@ -138,16 +139,19 @@ impl State {
             return Outcome::Memory(PhysAddr(address.0));
         }
         self.check_synchronised(cpu, address);
-        let upper = address >= self.upper_half();
+        let half = self.half_of(address);
         let registers = self.cpus[cpu].registers;
-        let root = if upper { registers.ttbr1 } else { registers.ttbr0 };
-        let base = if upper { self.upper_half() } else { VirtAddr(0) };
+        let (root, base) = match half {
+            Half::Upper => (registers.ttbr1, self.upper_half()),
+            Half::Lower => (registers.ttbr0, VirtAddr(0)),
+        };
         let level = self.geometry.root_level();
         let top = Place { level, base, holders: 1 << cpu, current: true, restrictions: 0 };
         let mut path = Vec::new();
         let now = root.and_then(|root| self.walk(root, top, address, &mut path));
         for &at in &path {
             self.check_fresh(cpu, address, access, at);
+            self.walked(cpu, half, at);
         }
         let cached = self.may_be_cached(cpu, address);
         let outcome = self.judge(cpu, address, access, now, &cached, path.last().copied().unwrap_or_default());

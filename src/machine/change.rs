@@ -283,6 +283,9 @@ impl State {
     fn check_tree(&mut self, cpu: usize, link: PhysAddr, table: PhysAddr, place: Place) {
         self.check_becomes_table(cpu, link, table, place.base);
         let entries = self.geometry.entries(place.level);
+        for holder in (0..self.cpus.len()).filter(|number| place.holders >> number & 1 == 1) {
+            self.check_walkable(holder, self.half_of(place.base), table, entries);
+        }
         let late = self
             .memory
             .writes(table, entries)

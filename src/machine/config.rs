@@ -11,6 +11,7 @@ pub struct Config {
     pub(super) levels: Vec<BbmLevel>,
     pub(super) ets2: bool,
     pub(super) repeats: bool,
+    pub(super) cache_line: u64,
 }
 
 impl Config {
@@ -21,7 +22,7 @@ impl Config {
     #[must_use]
     pub fn new(geometry: Geometry, levels: &[BbmLevel]) -> Self {
         assert!((1..=MAX_CPUS).contains(&levels.len()), "{} CPUs", levels.len());
-        Self { geometry, levels: levels.to_vec(), ets2: false, repeats: false }
+        Self { geometry, levels: levels.to_vec(), ets2: false, repeats: false, cache_line: 64 }
     }
 
     /// The same with FEAT_ETS2 on every CPU: translation faults are ordered as the accesses are.
@@ -34,6 +35,16 @@ impl Config {
     #[must_use]
     pub fn with_repeat_erratum(self) -> Self {
         Self { repeats: true, ..self }
+    }
+
+    /// The same with data cache lines of this many bytes (CTR_EL0.DminLine) instead of 64.
+    ///
+    /// # Panics
+    /// When no cache has such lines: a power of two from 16 to 2048.
+    #[must_use]
+    pub fn with_cache_line(self, bytes: u64) -> Self {
+        assert!(bytes.is_power_of_two() && (16..=2048).contains(&bytes), "lines of {bytes} bytes");
+        Self { cache_line: bytes, ..self }
     }
 }
 

@@ -119,9 +119,12 @@ impl<'a> OnCpu<'a> {
         });
     }
 
-    /// TCR_EL1 := `value`. The machine knows the bits HA and HD; all others need only be equal everywhere.
+    /// TCR_EL1 := `value`. The machine knows HA, HD and the IRGN fields; all others need only be equal everywhere.
     pub fn set_tcr(self, value: u64) {
-        self.act(Action::SetTcr(value), |state, cpu| state.write_registers(cpu, |registers| registers.tcr = value));
+        self.act(Action::SetTcr(value), |state, cpu| {
+            state.walks_change(value);
+            state.write_registers(cpu, |registers| registers.tcr = value);
+        });
     }
 
     /// MAIR_EL1 := `value`.
@@ -171,7 +174,7 @@ impl<'a> OnCpu<'a> {
 
     /// A store of data through the cache.
     pub fn store_cached(self, at: PhysAddr) {
-        self.act(Action::Cached(at), |state, _| state.store_cached(at));
+        self.act(Action::Cached(at), |state, cpu| state.store_cached(cpu, at));
     }
 
     /// A load of data, or a walk, through the cache.
@@ -179,11 +182,12 @@ impl<'a> OnCpu<'a> {
         self.act(Action::Cached(at), |state, cpu| state.load_cached(cpu, at));
     }
 
-    /// DC CVAC or DC IVAC of the line at `at`; complete with this CPU's next DSB.
+    /// DC CVAC, DC IVAC or DC CIVAC of the line at `at`; complete with this CPU's next DSB of loads and stores.
     pub fn maintain_cache(self, at: PhysAddr, maintenance: Maintenance) {
         let action = match maintenance {
             Maintenance::Clean => Action::CacheClean(at),
             Maintenance::Invalidate => Action::CacheInvalidate(at),
+            Maintenance::CleanInvalidate => Action::CacheCleanInvalidate(at),
         };
         self.act(action, |state, cpu| state.maintain(cpu, at, maintenance));
     }
@@ -202,7 +206,7 @@ impl State {
             self.complete_stores(cpu);
             self.check_touched_groups(cpu);
         }
-        if dsb.waits_for_stores() {
+        if dsb.waits_for_everything() {
             self.complete_maintenance(cpu);
         }
         self.complete_invalidations(cpu, dsb);
@@ -211,8 +215,12 @@ impl State {
     pub(super) fn isb(&mut self, cpu: usize) {
         self.synchronise(cpu);
         self.forget_synchronised(cpu);
+        let changed = self.cpus[cpu].switched || self.cpus[cpu].registers != self.cpus[cpu].pending;
         self.cpus[cpu].switched = false;
         self.apply_registers(cpu);
+        if changed {
+            self.check_everything_walkable(cpu);
+        }
     }
 
     pub(super) fn store_run(&mut self, cpu: usize, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
@@ -251,6 +259,6 @@ impl State {
         if places.is_empty() && count > 0 {
             self.memory.wrote(first, count, cpu, self.cpus[cpu].order.stores, false, before);
         }
-        self.store_through(cpu, first);
+        self.store_through(cpu, first, count);
     }
 }

@@ -53,6 +53,7 @@ pub enum Action {
     Cached(PhysAddr),
     CacheClean(PhysAddr),
     CacheInvalidate(PhysAddr),
+    CacheCleanInvalidate(PhysAddr),
 }
 
 impl fmt::Display for Event {

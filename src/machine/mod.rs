@@ -102,7 +102,7 @@ impl Machine {
                 frames: frames::Book::default(),
                 shared: Vec::new(),
                 broken: Vec::new(),
-                caches: caches::Caches::default(),
+                caches: caches::Caches::new(config.cache_line),
                 log: event::Log::default(),
                 violations: Vec::new(),
                 ticks: 0,

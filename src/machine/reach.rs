@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::State;
+use super::caches::Half;
 use super::invalidate::Residue;
 use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
@@ -60,6 +61,21 @@ impl State {
             self.reach = Some(reach);
         }
         self.reach.as_ref().and_then(|reach| reach.get(&table.0)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every table that a CPU reaches by tables in memory.
+    pub(super) fn reached_by(&mut self, cpu: usize) -> Vec<(PhysAddr, Place)> {
+        // Makes the map if there is none.
+        self.places(PhysAddr(0));
+        let all = self.reach.iter().flatten();
+        let mine = |place: &&Place| place.current && place.holders >> cpu & 1 == 1;
+        all.flat_map(|(&table, places)| places.iter().filter(mine).map(move |&place| (PhysAddr(table), place)))
+            .collect()
+    }
+
+    /// The base register that translates an address.
+    pub(super) fn half_of(&self, address: VirtAddr) -> Half {
+        if address >= self.upper_half() { Half::Upper } else { Half::Lower }
     }
 
     pub(super) fn top(&self, base: VirtAddr, holders: Cpus) -> Place {

@@ -3,6 +3,7 @@
 mod edits;
 mod litmus;
 mod rules_asid;
+mod rules_caches;
 mod rules_change;
 mod rules_context;
 mod rules_contiguous;

@@ -1,9 +1,9 @@
-//! M14 to M18: CPUs that come and go, frames in the window, caches, registers.
+//! M14, M15, M17, M18: CPUs that come and go, frames in the window, registers.
 
 use super::small::*;
 use crate::linear_map::BbmLevel;
 use crate::machine::*;
-use crate::paging::{Attributes, Cpu, Descriptor, FrameSource, Geometry, Level, PhysAddr, slot};
+use crate::paging::{Attributes, Cpu, Descriptor, FrameSource, Geometry, Level, slot};
 
 /// A machine whose map is shared, and whose CPUs `parked` stand still.
 fn shared(parked: &[usize]) -> Machine {
@@ -104,50 +104,6 @@ fn m15_only_what_was_set_aside_becomes_a_table() {
         park_all(&machine);
         cpu.store(slot(L2, 5), Descriptor::table(table));
         if good { passes(&machine) } else { breaks(&machine, Rule::M15) }
-    }
-}
-
-#[test]
-fn m16_what_is_written_around_the_cache_is_maintained_before_and_after() {
-    let at = PhysAddr(0x8000);
-    let run = |before: bool, after: bool, dsb: bool| {
-        let machine = Machine::new(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
-        let cpu = machine.cpu(0);
-        let maintain = || {
-            cpu.maintain_cache(at, Maintenance::Invalidate);
-            if dsb {
-                cpu.dsb(Dsb::Sy);
-            }
-        };
-        if before {
-            maintain();
-        }
-        cpu.store_uncached(at);
-        if after {
-            maintain();
-        }
-        cpu.load_cached(at);
-        machine
-    };
-    passes(&run(true, true, true));
-    breaks(&run(false, true, true), Rule::M16);
-    breaks(&run(true, false, true), Rule::M16);
-    breaks(&run(true, true, false), Rule::M16);
-}
-
-#[test]
-fn m16_what_a_cpu_reads_with_its_mmu_off_was_cleaned() {
-    let at = PhysAddr(0x8000);
-    for (maintenance, dsb, good) in
-        [(Some(Maintenance::Clean), true, true), (Some(Maintenance::Clean), false, false), (None, true, false)]
-    {
-        let machine = machine(BbmLevel::Zero);
-        machine.cpu(0).store_cached(at);
-        maintenance.into_iter().for_each(|what| machine.cpu(0).maintain_cache(at, what));
-        // Only the CPU that maintains it completes it.
-        machine.cpu(if dsb { 0 } else { 1 }).dsb(Dsb::Sy);
-        machine.cpu(1).load_uncached(at);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
     }
 }
 

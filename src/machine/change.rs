@@ -84,7 +84,10 @@ impl State {
         self.check_hardware_update(cpu, address, at, new, place.level);
         match (old.is_valid(), new.is_valid()) {
             (false, false) => {}
-            (false, true) => self.make(cpu, at, new, place, address),
+            (false, true) => {
+                self.check_dimmed(at, new, place, address);
+                self.make(cpu, at, new, place, address);
+            }
             (true, false) => {
                 self.check_parked(address, at, old, new, place);
                 self.remember(cpu, at, old, place, address);
@@ -205,6 +208,23 @@ impl State {
             ))
         } else {
             None
+        }
+    }
+
+    /// True when what was valid before maps as much now, but elsewhere or in another size.
+    pub(super) fn is_made_again_as_another(&self, old: Descriptor, new: Descriptor, level: Level) -> bool {
+        let mut difference = Difference::default();
+        self.compare(old, new, level, 0, 0, &mut difference);
+        let Difference { size, contiguous, target, .. } = difference;
+        target || (size || contiguous) && self.maps_everything(new, level)
+    }
+
+    fn maps_everything(&self, entry: Descriptor, level: Level) -> bool {
+        match (entry.kind(self.geometry, level), level.next()) {
+            (Kind::Table(table), Some(next)) => (0..self.geometry.entries(next))
+                .all(|index| self.maps_everything(self.memory.get(slot(table, index)), next)),
+            (Kind::Leaf(_), _) => true,
+            _ => false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! One CPU of the machine, and what it can do.
 
+use super::context::TtbrValue;
 use super::{Access, Action, Dsb, Flag, Machine, Maintenance, Outcome, Presence, Rule, State, Tlbi, Violation};
 use crate::paging::{Descriptor, PhysAddr, VirtAddr, slot};
 
@@ -119,6 +120,25 @@ impl<'a> OnCpu<'a> {
         });
     }
 
+    /// TTBR0_EL1 := `value`, as the instruction takes it: CnP in bit 0, the base address in bits 47:1, the ASID (TCR.A1 = 0)
+    /// in bits 63:48.
+    pub fn write_ttbr0(self, value: u64) {
+        let (root, asid) = (TtbrValue(value).base(), TtbrValue(value).asid());
+        self.act(Action::SetTtbr0(root), |state, cpu| {
+            state.check_private(cpu, TtbrValue(value));
+            state.write_registers(cpu, |registers| (registers.ttbr0, registers.asid) = (Some(root), asid));
+        });
+    }
+
+    /// TTBR1_EL1 := `value`, as the instruction takes it; its ASID is not in use (TCR.A1 = 0).
+    pub fn write_ttbr1(self, value: u64) {
+        let root = TtbrValue(value).base();
+        self.act(Action::SetTtbr1(root), |state, cpu| {
+            state.check_private(cpu, TtbrValue(value));
+            state.write_registers(cpu, |registers| registers.ttbr1 = Some(root));
+        });
+    }
+
     /// TCR_EL1 := `value`. The machine knows HA, HD and the IRGN fields; all others need only be equal everywhere.
     pub fn set_tcr(self, value: u64) {
         self.act(Action::SetTcr(value), |state, cpu| {
@@ -154,7 +174,7 @@ impl<'a> OnCpu<'a> {
 
     /// This CPU stands still from now on: it touches nothing that may be broken.
     pub fn park(self) {
-        self.act(Action::Arrived, |state, cpu| state.cpus[cpu].parked = true);
+        self.act(Action::Arrived, State::park);
     }
 
     /// This CPU goes on.

@@ -8,7 +8,7 @@
 use super::reach::{Cpus, Place, RESTRICTIONS};
 use super::rule::Text;
 use super::tlbi::{LastLevel, Named, Scope, Tlbi, What};
-use super::{CpuState, Dsb, Rule, State};
+use super::{CpuState, Dsb, Outdated, Rule, State};
 use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// M4.
@@ -69,7 +69,7 @@ pub(super) struct Residue {
 
 impl Residue {
     /// What an entry at `place` held that its holders may have walked.
-    const fn new(slot: PhysAddr, old: Descriptor, place: Place, address: VirtAddr) -> Self {
+    pub(super) const fn new(slot: PhysAddr, old: Descriptor, place: Place, address: VirtAddr) -> Self {
         Self {
             number: 0,
             slot,
@@ -300,7 +300,10 @@ impl State {
             self.reach = None;
         }
         let state = &mut self.cpus[cpu];
-        state.local_tlb_clean |= state.unfinished_local;
+        if state.unfinished_local {
+            state.local_tlb_clean = true;
+            state.outdated = Outdated::No;
+        }
         state.unfinished_local = false;
     }
 }

@@ -67,7 +67,8 @@ pub use schedule::{Schedule, Scheduled};
 pub use seam::{Frames, Through, View};
 pub use tlbi::{LastLevel, Scope, Tlbi, What};
 
-use state::{CpuState, Presence, Registers, State};
+use frames::Reserving;
+use state::{CpuState, Outdated, Presence, Registers, State};
 
 use crate::paging::{Descriptor, PhysAddr, PhysRange, VirtAddr};
 
@@ -102,6 +103,7 @@ impl Machine {
                 frames: frames::Book::default(),
                 shared: Vec::new(),
                 broken: Vec::new(),
+                dimmed: Vec::new(),
                 caches: caches::Caches::new(config.cache_line),
                 log: event::Log::default(),
                 violations: Vec::new(),
@@ -193,6 +195,28 @@ impl Machine {
         let mut state = self.state();
         let page = state.geometry.page_size();
         state.frames.out.extend((0..range.bytes() / page).map(|n| range.start.offset(n * page)));
+    }
+
+    /// Runs `reserve`, and sets aside for the next window every frame that it allocates and keeps. From then on, until
+    /// the CPUs have left that window, a frame of the allocator that becomes a table there has to be one of these, or to
+    /// have been a table before. Without it the machine takes any frame that is allocated.
+    pub fn set_aside<T>(&self, reserve: impl FnOnce() -> T) -> T {
+        let mut state = self.state();
+        state.frames.set_aside.get_or_insert_default();
+        state.frames.reserving = Reserving::Yes;
+        drop(state);
+        let reserved = reserve();
+        self.state().frames.reserving = Reserving::No;
+        reserved
+    }
+
+    /// Says that the frames of `range` hold somebody's data until they are given back: none of them may become a table,
+    /// or be written as one.
+    pub fn hold_data(&self, range: PhysRange) {
+        let mut state = self.state();
+        let page = state.geometry.page_size();
+        let whole = range.shrink_to(page);
+        state.frames.data.extend((0..whole.bytes() / page).map(|n| whole.start.offset(n * page)));
     }
 
     /// From now on the allocator fails after `frames` more, whatever it says it has; `None` for no such limit.

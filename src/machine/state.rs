@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::event::{self, Action, Event};
 use super::rule::{Rule, Violation};
-use super::{caches, frames, invalidate, lingering, memory, order, reach};
+use super::{caches, frames, invalidate, lingering, memory, order, parking, reach};
 use crate::linear_map::BbmLevel;
 use crate::paging::{Descriptor, Geometry, Level, PhysAddr, VirtAddr};
 
@@ -19,6 +19,13 @@ pub(super) enum Presence {
     /// Between CPU_ON and the moment it is admitted.
     Starting,
     Online,
+}
+
+/// Whether TCR or MAIR changed under what a TLB may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outdated {
+    No,
+    Yes,
 }
 
 /// What translation depends on.
@@ -45,6 +52,8 @@ pub(super) struct CpuState {
     pub(super) pending: Registers,
     pub(super) order: order::Order,
     pub(super) issued: Vec<invalidate::Issued>,
+    /// What a TLB may hold was walked under registers that have changed since.
+    pub(super) outdated: Outdated,
     /// Everything in the local TLB is gone, or on its way.
     pub(super) local_tlb_clean: bool,
     pub(super) unfinished_local: bool,
@@ -62,6 +71,7 @@ impl CpuState {
             pending: Registers::default(),
             order: order::Order::default(),
             issued: Vec::new(),
+            outdated: Outdated::No,
             local_tlb_clean: false,
             unfinished_local: false,
         }
@@ -87,6 +97,8 @@ pub(super) struct State {
     pub(super) shared: Vec<RangeInclusive<VirtAddr>>,
     /// Entries broken in the window.
     pub(super) broken: Vec<(PhysAddr, VirtAddr)>,
+    /// Leaves that were made invalid while not all stood still.
+    pub(super) dimmed: Vec<parking::Dimmed>,
     pub(super) caches: caches::Caches,
     pub(super) log: event::Log,
     pub(super) violations: Vec<Violation>,

@@ -11,4 +11,5 @@ mod rules_invalidate;
 mod rules_order;
 mod rules_synchronise;
 mod rules_tlbi;
+mod rules_window;
 mod small;

@@ -208,3 +208,35 @@ fn m12_a_table_is_given_back_when_nobody_can_walk_it() {
     good.cpu(0).store(PhysAddr(table.0 + 8), Descriptor(0x1234));
     breaks(&good, Rule::M12);
 }
+
+type Unmap = fn(&Machine, OnCpu<'_>);
+
+#[test]
+fn m12_a_page_is_given_back_when_no_tlb_maps_it() {
+    let run = |unmap: Unmap| {
+        let machine = machine(BbmLevel::Zero);
+        let cpu = machine.cpu(0);
+        let frame = machine.frames(0).allocate().unwrap();
+        machine.poke(slot(L3, 3), crate::paging::Attributes::NORMAL.leaf(frame, Level::L3));
+        unmap(&machine, cpu);
+        machine.frames(0).free(frame);
+        machine
+    };
+    passes(&run(|_, cpu| {
+        cpu.store(slot(L3, 3), Descriptor::EMPTY);
+        invalidate(cpu);
+    }));
+    let hasty: [Unmap; 3] = [
+        |_, cpu| cpu.store(slot(L3, 3), Descriptor::EMPTY),
+        |_, cpu| {
+            cpu.store(slot(L3, 3), Descriptor::EMPTY);
+            cpu.dsb(Dsb::Ishst);
+            cpu.tlbi(Tlbi::vaae1is(page(3)));
+        },
+        // By the table entry above it.
+        |_, cpu| cpu.store(slot(L2, PAGES), Descriptor::EMPTY),
+    ];
+    hasty.into_iter().for_each(|unmap| breaks(&run(unmap), Rule::M12));
+    // What still maps it, or maps it again in another size, is nobody's mistake here.
+    passes(&run(|machine, cpu| cpu.store(slot(L3, 3), read_only(machine.peek(slot(L3, 3))))));
+}

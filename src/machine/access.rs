@@ -12,15 +12,15 @@ use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 pub(super) const M8: Text = Text {
     name: "multi-hit",
     sentence: "an access for which two cached translations of different size exist, on a level that forbids it; on level \
-               2 it raises the conflict abort that the handler must survive",
-    source: "Arm ARM D8.16 TLB maintenance: TLB conflict aborts; Support levels for changing block size (FEAT_BBM)",
+               2, for the Contiguous bit on level 1, it raises the conflict abort that the handler must survive",
+    source: "Arm ARM D8.17 TLB maintenance: TLB conflict aborts; Support levels for changing table or block size (R_FCPSG)",
 };
 
 /// M9.
 pub(super) const M9: Text = Text {
     name: "agreement",
     sentence: "an access whose result differs between the translations that may be cached",
-    source: "Arm ARM D8.15 Translation Lookaside Buffers; D8.16 TLB maintenance: break-before-make (loss of coherency, \
+    source: "Arm ARM D8.16 Translation Lookaside Buffers; D8.17 TLB maintenance: break-before-make (loss of coherency, \
              of ordering, of uniprocessor semantics)",
 };
 
@@ -28,7 +28,7 @@ pub(super) const M9: Text = Text {
 pub(super) const M13: Text = Text {
     name: "broken slot",
     sentence: "a fetch, stack, data or table access through an entry that is broken",
-    source: "Arm ARM D8.16 TLB maintenance: Using break-before-make (what the entry maps is not accessible between break \
+    source: "Arm ARM D8.17 TLB maintenance: Using break-before-make (what the entry maps is not accessible between break \
              and make)",
 };
 

@@ -32,7 +32,7 @@ pub(super) const M2: Text = Text {
 pub(super) const M3: Text = Text {
     name: "remake",
     sentence: "invalid to valid while an older valid value may still be cached",
-    source: "Arm ARM D8.16 TLB maintenance: Using break-before-make (make only after the invalidation is complete); \
+    source: "Arm ARM D8.17 TLB maintenance: Using break-before-make (make only after the invalidation is complete); \
              herd7: SM-notlbi",
 };
 

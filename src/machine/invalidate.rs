@@ -16,7 +16,7 @@ pub(super) const M4: Text = Text {
     name: "order before",
     sentence: "a TLBI counts only for stores that a DSB with store semantics and inner-shareable scope has ordered \
                before it (not ISHLD, not NSH)",
-    source: "Arm ARM D8.16 TLB maintenance: Ordering and completion of TLB maintenance instructions; herd7: SM-nodsb1, \
+    source: "Arm ARM D8.17 TLB maintenance: Ordering and completion of TLB maintenance instructions; herd7: SM-nodsb1, \
              SM-dsb1ishld",
 };
 
@@ -25,7 +25,7 @@ pub(super) const M5: Text = Text {
     name: "coverage",
     sentence: "a TLBI of the wrong scope, the wrong address, the last level only where a table entry changed, the wrong \
                level hint or another VMID leaves what it was meant for",
-    source: "Arm ARM D8.16 TLB maintenance: Scope of the TLBI instructions, TTL hint (FEAT_TTL); herd7: SM-local",
+    source: "Arm ARM D8.17 TLB maintenance: Scope of the TLBI instructions, TTL hint (FEAT_TTL); herd7: SM-local",
 };
 
 /// M6.
@@ -33,7 +33,7 @@ pub(super) const M6: Text = Text {
     name: "order after",
     sentence: "a TLBI is complete only after a full DSB ISH or SY on the CPU that issued it (NSH for a local one), \
                and on the erratum cores only after a second TLBI and DSB",
-    source: "Arm ARM D8.16 TLB maintenance: Ordering and completion of TLB maintenance instructions; herd7: SM-nodsb2, \
+    source: "Arm ARM D8.17 TLB maintenance: Ordering and completion of TLB maintenance instructions; herd7: SM-nodsb2, \
              SM-dsb2nsh, SM-dsb2ishst; Arm errata notices (repeat TLBI)",
 };
 

@@ -1,6 +1,7 @@
 //! Accesses: what an address may translate to at this moment, on this CPU.
 
-use super::invalidate::NOT_GLOBAL;
+use super::caches::Half;
+use super::invalidate::{NOT_GLOBAL, Residue};
 use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
 use super::{Rule, State};
@@ -11,15 +12,15 @@ use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 pub(super) const M8: Text = Text {
     name: "multi-hit",
     sentence: "an access for which two cached translations of different size exist, on a level that forbids it; on level \
-               2 it raises the conflict abort that the handler must survive",
-    source: "Arm ARM D8.16 TLB maintenance: TLB conflict aborts; Support levels for changing block size (FEAT_BBM)",
+               2, for the Contiguous bit on level 1, it raises the conflict abort that the handler must survive",
+    source: "Arm ARM D8.17 TLB maintenance: TLB conflict aborts; Support levels for changing table or block size (R_FCPSG)",
 };
 
 /// M9.
 pub(super) const M9: Text = Text {
     name: "agreement",
     sentence: "an access whose result differs between the translations that may be cached",
-    source: "Arm ARM D8.15 Translation Lookaside Buffers; D8.16 TLB maintenance: break-before-make (loss of coherency, \
+    source: "Arm ARM D8.16 Translation Lookaside Buffers; D8.17 TLB maintenance: break-before-make (loss of coherency, \
              of ordering, of uniprocessor semantics)",
 };
 
@@ -27,7 +28,7 @@ pub(super) const M9: Text = Text {
 pub(super) const M13: Text = Text {
     name: "broken slot",
     sentence: "a fetch, stack, data or table access through an entry that is broken",
-    source: "Arm ARM D8.16 TLB maintenance: Using break-before-make (what the entry maps is not accessible between break \
+    source: "Arm ARM D8.17 TLB maintenance: Using break-before-make (what the entry maps is not accessible between break \
              and make)",
 };
 
@@ -55,13 +56,14 @@ pub enum Outcome {
 
 /// A translation some CPU may use.
 #[derive(Clone, Copy, Debug)]
-struct Translation {
+pub(super) struct Translation {
     output: PhysAddr,
-    leaf: Descriptor,
+    pub(super) leaf: Descriptor,
+    level: Level,
     restrictions: u64,
     /// How much one TLB entry of it covers.
-    bytes: u64,
-    slot: PhysAddr,
+    pub(super) bytes: u64,
+    pub(super) slot: PhysAddr,
 }
 
 impl Translation {
@@ -70,7 +72,7 @@ impl Translation {
     const PXN: u64 = 1 << 53;
     const PXN_TABLE: u64 = 1 << 59;
 
-    fn allows(&self, access: Access) -> bool {
+    pub(super) fn allows(&self, access: Access) -> bool {
         let bits = match access {
             Access::Load => return true,
             Access::Store => (Self::READ_ONLY, Self::AP_TABLE_READ_ONLY),
@@ -82,6 +84,13 @@ impl Translation {
     /// AttrIndx and SH.
     fn memory_type(&self) -> u64 {
         self.leaf.0 & 0b11_0001_1100
+    }
+
+    /// True when an access comes to the same by either.
+    pub(super) fn agrees(&self, other: &Self, access: Access) -> bool {
+        self.output == other.output
+            && self.memory_type() == other.memory_type()
+            && self.allows(access) == other.allows(access)
     }
 }
 
@@ -109,7 +118,7 @@ impl State {
         }
     }
 
-    fn leaf(
+    pub(super) fn leaf(
         &self,
         leaf: Descriptor,
         level: Level,
@@ -121,7 +130,7 @@ impl State {
         let size = self.geometry.size(level);
         let group = if leaf.is_contiguous() { self.geometry.contiguous(level).unwrap_or(1) as u64 } else { 1 };
         let output = output.offset(address.0 & (size - 1));
-        Some(Translation { output, leaf, restrictions, bytes: size * group, slot: at })
+        Some(Translation { output, leaf, level, restrictions, bytes: size * group, slot: at })
     }
 
     /// An access of `cpu`. Broken rules are noted; the outcome is what memory says.
@@ -130,39 +139,66 @@ impl State {
             return Outcome::Memory(PhysAddr(address.0));
         }
         self.check_synchronised(cpu, address);
-        let upper = address >= self.upper_half();
-        let registers = self.cpus[cpu].registers;
-        let root = if upper { registers.ttbr1 } else { registers.ttbr0 };
-        let base = if upper { self.upper_half() } else { VirtAddr(0) };
-        let level = self.geometry.root_level();
-        let top = Place { level, base, holders: 1 << cpu, current: true, restrictions: 0 };
+        self.check_outdated(cpu, address);
+        let (half, level) = (self.half_of(address), self.geometry.root_level());
         let mut path = Vec::new();
-        let now = root.and_then(|root| self.walk(root, top, address, &mut path));
+        let now = self.walk_registers(cpu, address, &mut path);
         for &at in &path {
-            self.check_fresh(cpu, address, at);
+            self.check_fresh(cpu, address, access, at);
+            self.walked(cpu, half, at);
         }
         let cached = self.may_be_cached(cpu, address);
-        self.judge(cpu, address, access, now, &cached, path.last().copied().unwrap_or_default())
+        let end = path.last().map(|&at| (at, Level::ALL[level.number() + path.len() - 1]));
+        let outcome = self.judge(cpu, address, access, now, &cached, end);
+        if let (None, Some((at, level))) = (now, end) {
+            self.check_hole(cpu, address, at, level);
+        }
+        if !self.lingering.is_empty() {
+            self.check_lingering(cpu, address, access, now);
+        }
+        outcome
+    }
+
+    /// Walks from the root that a CPU has for an address.
+    fn walk_registers(&self, cpu: usize, address: VirtAddr, path: &mut Vec<PhysAddr>) -> Option<Translation> {
+        let registers = self.cpus[cpu].registers;
+        let (root, base) = match self.half_of(address) {
+            Half::Upper => (registers.ttbr1, self.upper_half()),
+            Half::Lower => (registers.ttbr0, VirtAddr(0)),
+        };
+        self.walk(root?, self.top(base, 1 << cpu), address, path)
+    }
+
+    /// What memory maps an address to for a CPU.
+    pub(super) fn now(&self, cpu: usize, address: VirtAddr) -> Option<PhysAddr> {
+        self.walk_registers(cpu, address, &mut Vec::new()).map(|now| now.output)
     }
 
     /// What this CPU may still use for an address although memory no longer has it.
     fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Translation> {
-        let mut found = Vec::new();
-        let asid = self.cpus[cpu].registers.asid;
-        for residue in &self.residues {
-            if residue.holders >> cpu & 1 == 0 || !self.covers(residue, address) {
-                continue;
-            }
-            let old = match (self.below(residue), residue.level) {
-                (Some((table, place)), _) => self.walk(table, place, address, &mut Vec::new()),
-                (None, Some(level)) => self.leaf(residue.old, level, residue.restrictions, residue.slot, address),
-                (None, None) => None,
-            };
-            // What is not global matches the ASID it was walked under.
-            let matches = |old: &Translation| old.leaf.0 & NOT_GLOBAL == 0 || residue.asid == asid;
-            found.extend(old.filter(matches));
+        let held = self.residues.iter().filter(|residue| residue.holders >> cpu & 1 == 1);
+        held.filter_map(|residue| self.translation_of(residue, cpu, address)).collect()
+    }
+
+    /// What a residue translates an address to on a CPU, if it does.
+    pub(super) fn translation_of(&self, residue: &Residue, cpu: usize, address: VirtAddr) -> Option<Translation> {
+        if !self.covers(residue, address) {
+            return None;
         }
-        found
+        let old = match (self.below(residue), residue.level) {
+            (Some((table, place)), _) => self.walk(table, place, address, &mut Vec::new()),
+            (None, Some(level)) => self.leaf(residue.old, level, residue.restrictions, residue.slot, address),
+            (None, None) => None,
+        };
+        // What is not global matches the ASID it was walked under.
+        let asid = self.cpus[cpu].registers.asid;
+        old.filter(|old| old.leaf.0 & NOT_GLOBAL == 0 || residue.asid == asid)
+    }
+
+    /// True when a walk ended at a leaf that somebody wants to be invalid; while all stand still that is a break.
+    fn is_guarded(&self, end: Option<(PhysAddr, Level)>) -> bool {
+        let is_guard = |(at, level)| matches!(self.memory.get(at).kind(self.geometry, level), Kind::InvalidLeaf(_));
+        end.is_some_and(is_guard) && !self.in_window()
     }
 
     fn judge(
@@ -172,13 +208,14 @@ impl State {
         access: Access,
         now: Option<Translation>,
         cached: &[Translation],
-        slot: PhysAddr,
+        end: Option<(PhysAddr, Level)>,
     ) -> Outcome {
         let Some(now) = now else {
             if let Some(old) = cached.iter().find(|old| old.allows(access)) {
                 let detail = "memory maps nothing here, but the CPU may still hold what it did";
                 self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, Descriptor::EMPTY, detail);
-            } else if self.is_shared(address) {
+            } else if self.is_shared(address) && !self.is_guarded(end) {
+                let slot = end.map(|(at, _)| at).unwrap_or_default();
                 let entry = self.memory.get(slot);
                 let detail = "the entry on the way is broken";
                 self.violated(Rule::M13, cpu, Some(address), slot, entry, entry, detail);
@@ -187,14 +224,14 @@ impl State {
         };
         let mut conflict = false;
         for old in cached {
-            let agrees = old.output == now.output
-                && old.memory_type() == now.memory_type()
-                && old.allows(access) == now.allows(access);
-            if !agrees {
+            if !old.agrees(&now, access) {
                 let detail = "the CPU may use the old translation or the new one, and they differ";
                 self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
             } else if old.bytes != now.bytes {
+                // From level 1 on a change of the Contiguous bit may raise a conflict abort, and no worse (R_FCPSG).
+                let contiguous = old.leaf.is_contiguous() != now.leaf.is_contiguous() && old.level == now.level;
                 match self.cpus[cpu].level {
+                    BbmLevel::One if contiguous => conflict = true,
                     BbmLevel::Zero | BbmLevel::One => {
                         let detail = "two translations of different size may be cached";
                         self.violated(Rule::M8, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);

@@ -1,5 +1,6 @@
 //! A store to a descriptor that a walker may reach: which changes are allowed without break-before-make.
 
+use super::contiguous::When;
 use super::invalidate::Residue;
 use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
@@ -11,44 +12,47 @@ use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 pub(super) const M1: Text = Text {
     name: "size",
     sentence: "block to table or back while the old value may be cached on, or reachable by, a CPU whose level is below \
-               2; on level 2 and up also if anything but the size changes in the same step",
-    source: "Arm ARM D8.16 TLB maintenance: Using break-before-make when updating translation table entries; Support \
-             levels for changing block size (FEAT_BBM)",
+               2, or the Contiguous bit where one is below 1; where it is allowed also if permissions change in the same \
+               step",
+    source: "Arm ARM D8.17 TLB maintenance: Using break-before-make when updating translation table entries; Support \
+             levels for changing table or block size (R_KFLJB, R_KHRBC); for permissions this library's own caution, as \
+             R_PVTFW speaks only of what needs break-before-make",
 };
 
 /// M2.
 pub(super) const M2: Text = Text {
     name: "target",
-    sentence: "output address, memory type, shareability, cacheability or nG of a live entry changed, at any level",
-    source: "Arm ARM D8.16 TLB maintenance: Using break-before-make when updating translation table entries",
+    sentence: "output address, memory type, shareability or cacheability of a live entry changed, or it became global, \
+               at any level",
+    source: "Arm ARM D8.17 TLB maintenance: Using break-before-make when updating translation table entries (R_WHZWS); \
+             that two read-only targets hold the same is not known here",
 };
 
 /// M3.
 pub(super) const M3: Text = Text {
     name: "remake",
     sentence: "invalid to valid while an older valid value may still be cached",
-    source: "Arm ARM D8.16 TLB maintenance: Using break-before-make (make only after the invalidation is complete); \
+    source: "Arm ARM D8.17 TLB maintenance: Using break-before-make (make only after the invalidation is complete); \
              herd7: SM-notlbi",
 };
 
-/// M11.
-pub(super) const M11: Text = Text {
-    name: "contiguous",
-    sentence: "a group with unequal attributes or a hole once its stores are ordered, or a live change of one of its \
-               entries below level 2",
-    source: "Arm ARM D8.7 The Contiguous bit: Misprogramming of the Contiguous bit",
-};
-
-const CONTIGUOUS: u64 = 1 << 52;
-/// Output address, AttrIndx, SH and nG of a leaf.
-const TARGET: u64 = 0x0000_ffff_ffff_f000 | 0b111 << 2 | 0b11 << 8 | 1 << 11;
-/// Everything else of a leaf that means something, but for its size: permissions, execute-never, AF, DBM.
-const PERMISSIONS: u64 = 0b11 << 6 | 1 << 10 | 1 << 51 | 0b11 << 53;
+pub(super) const CONTIGUOUS: u64 = 1 << 52;
+const NOT_GLOBAL: u64 = 1 << 11;
+/// Output address, AttrIndx and SH of a leaf.
+const TARGET: u64 = 0x0000_ffff_ffff_f000 | 0b111 << 2 | 0b11 << 8;
+/// Everything else of a leaf that means something, but for its size: permissions, execute-never, AF, DBM, GP.
+const PERMISSIONS: u64 = 0b11 << 6 | 1 << 10 | 0b11 << 50 | 0b11 << 53;
+/// What the hardware ignores: software's own bits of a leaf; of a table descriptor the leaf's attributes as well.
+pub(super) const IGNORED_IN_LEAF: u64 = 0xf << 55;
+const IGNORED_IN_TABLE: u64 = 0xff << 51 | 1 << 11 | 0xff << 2;
 
 /// In what two translations of the same addresses differ.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Difference {
+    /// Block against table.
     size: bool,
+    /// The Contiguous bit.
+    contiguous: bool,
     target: bool,
     permissions: bool,
 }
@@ -60,6 +64,13 @@ impl State {
         levels.min().unwrap_or(BbmLevel::Three)
     }
 
+    /// True when the hardware cannot tell them apart.
+    fn is_alike(&self, level: Level, one: Descriptor, other: Descriptor) -> bool {
+        let is_table = matches!(one.kind(self.geometry, level), Kind::Table(_));
+        let ignored = if is_table { IGNORED_IN_TABLE } else { IGNORED_IN_LEAF };
+        one == other || one.is_valid() && (one.0 ^ other.0) & !ignored == 0
+    }
+
     /// One store to a descriptor that walkers may reach at `place`; `old` is what it replaced.
     pub(super) fn live_store(&mut self, cpu: usize, at: PhysAddr, old: Descriptor, new: Descriptor, place: Place) {
         let address = self.address_in(place, self.index_of(at));
@@ -67,13 +78,16 @@ impl State {
             let detail = "a table is written that a walk cache may still lead to";
             return self.violated(Rule::M12, cpu, Some(address), at, old, new, detail);
         }
-        if old == new {
+        if self.is_alike(place.level, old, new) {
             return;
         }
         self.check_hardware_update(cpu, address, at, new, place.level);
         match (old.is_valid(), new.is_valid()) {
             (false, false) => {}
-            (false, true) => self.make(cpu, at, new, place, address),
+            (false, true) => {
+                self.check_dimmed(at, new, place, address);
+                self.make(cpu, at, new, place, address);
+            }
             (true, false) => {
                 self.check_parked(address, at, old, new, place);
                 self.remember(cpu, at, old, place, address);
@@ -83,13 +97,17 @@ impl State {
                 self.remember(cpu, at, old, place, address);
             }
         }
-        let is_table = |value: Descriptor| matches!(value.kind(self.geometry, place.level), Kind::Table(_));
-        match (is_table(old), is_table(new)) {
-            (false, false) => {}
-            (false, true) => self.linked(cpu, at, new, place, address),
-            (true, to_table) => {
+        let table = |value: Descriptor| match value.kind(self.geometry, place.level) {
+            Kind::Table(table) => Some(table),
+            _ => None,
+        };
+        match (table(old), table(new)) {
+            (None, None) => {}
+            (None, Some(_)) => self.linked(cpu, at, new, place, address),
+            (before, after) => {
                 self.reach = None;
-                if to_table {
+                // With other restrictions it is the table that was there.
+                if after.is_some() && after != before {
                     self.linked(cpu, at, new, place, address);
                 }
             }
@@ -102,8 +120,11 @@ impl State {
     /// M3: from invalid to valid.
     fn make(&mut self, cpu: usize, at: PhysAddr, new: Descriptor, place: Place, address: VirtAddr) {
         // The very value that may be cached says nothing new.
-        self.residues.retain(|residue| (residue.slot, residue.old) != (at, new));
-        if let Some(residue) = self.cached_for(place, address) {
+        let mut residues = std::mem::take(&mut self.residues);
+        residues.retain(|residue| residue.slot != at || !self.is_alike(place.level, residue.old, new));
+        self.residues = residues;
+        let cached = self.cached_for(place, address).next().copied();
+        if let Some(residue) = cached {
             let detail = match residue.blame {
                 Rule::M4 => "made again; the TLBI came before the store was ordered, and does not count for it",
                 Rule::M5 => "made again; the TLBI did not cover what is cached",
@@ -114,19 +135,16 @@ impl State {
         }
     }
 
-    /// An older value that a CPU may hold for what an entry at `place` covers.
-    fn cached_for(&self, place: Place, address: VirtAddr) -> Option<Residue> {
+    /// The older values that a CPU may hold for what an entry at `place` covers.
+    fn cached_for(&self, place: Place, address: VirtAddr) -> impl Iterator<Item = &Residue> {
         let bytes = 1u128 << self.geometry.shift(place.level);
-        let overlaps = |residue: &&Residue| {
+        let overlaps = move |residue: &&Residue| {
             self.covers(residue, address) || u128::from(residue.address.0.wrapping_sub(address.0)) < bytes
         };
         // A root that is no longer in a register is another context: what it held there is judged when it is used.
         let of_tables = |residue: &&Residue| residue.level.is_some();
-        self.residues
-            .iter()
-            .filter(of_tables)
-            .find(|residue| residue.holders & place.holders != 0 && overlaps(residue))
-            .copied()
+        let held = move |residue: &&Residue| residue.holders & place.holders != 0;
+        self.residues.iter().filter(of_tables).filter(held).filter(overlaps)
     }
 
     /// M1, M2: from valid to valid.
@@ -141,25 +159,73 @@ impl State {
     ) {
         let mut difference = Difference::default();
         self.compare(old, new, place.level, 0, 0, &mut difference);
-        let low = self.least_level(place.holders) < BbmLevel::Two;
-        let (rule, detail) = if difference.target {
-            (Rule::M2, "a live entry got another output address, type, shareability or scope")
-        } else if difference.size && low {
+        let Difference { size, contiguous, target, permissions } = difference;
+        let least = self.least_level(place.holders);
+        let (rule, detail) = if target {
+            (Rule::M2, "a live entry got another output address or type, or became global")
+        } else if size && least < BbmLevel::Two {
             (Rule::M1, "the size of a live mapping changed without break-before-make")
-        } else if difference.size && difference.permissions {
+        } else if contiguous && least < BbmLevel::One {
+            (Rule::M1, "the Contiguous bit of a live mapping changed without break-before-make")
+        } else if (size || contiguous) && permissions {
             (Rule::M1, "size and permissions changed in one step")
-        } else if low && old.is_contiguous() && difference.permissions {
+        } else if least < BbmLevel::One && old.is_contiguous() && permissions {
             (Rule::M11, "one entry of a live contiguous group changed")
-        } else if let Some(residue) = self.cached_for(place, address)
-            && residue.level != Some(place.level)
-            && difference.permissions
-        {
-            let detail = "permissions changed while the mapping may still be cached in its old size";
+        } else if let Some((residue, detail)) = self.cached_otherwise(old, new, place, address, difference) {
             return self.violated(Rule::M1, cpu, Some(address), residue.slot, residue.old, new, detail);
         } else {
             return;
         };
         self.violated(rule, cpu, Some(address), at, old, new, detail);
+    }
+
+    /// M1 in two steps without an invalidation between: to a TLB they are one.
+    fn cached_otherwise(
+        &self,
+        old: Descriptor,
+        new: Descriptor,
+        place: Place,
+        address: VirtAddr,
+        difference: Difference,
+    ) -> Option<(Residue, &'static str)> {
+        let is_table = |value: Descriptor| matches!(value.kind(self.geometry, place.level), Kind::Table(_));
+        let leaf = if is_table(old) { new } else { old };
+        let mut cached = self.cached_for(place, address);
+        if difference.permissions {
+            let now = self.leaf(leaf, place.level, 0, PhysAddr(0), address).map(|now| now.bytes);
+            let has_other_size = |residue: &&Residue| {
+                let (cpu, at) = (residue.holders.trailing_zeros() as usize, residue.address.0.max(address.0));
+                let old = self.translation_of(residue, cpu, VirtAddr(at)).map(|old| old.bytes);
+                now.is_some() && old.is_some() && now != old
+            };
+            let other_size = cached.find(has_other_size)?;
+            Some((*other_size, "permissions changed while the mapping may still be cached in its old size"))
+        } else if (difference.size || difference.contiguous) && !is_table(leaf) {
+            let changed = |residue: &&Residue| !self.is_table(residue) && (residue.old.0 ^ leaf.0) & PERMISSIONS != 0;
+            Some((
+                *cached.find(changed)?,
+                "the size changed while the mapping may still be cached with other permissions",
+            ))
+        } else {
+            None
+        }
+    }
+
+    /// True when what was valid before maps as much now, but elsewhere or in another size.
+    pub(super) fn is_made_again_as_another(&self, old: Descriptor, new: Descriptor, level: Level) -> bool {
+        let mut difference = Difference::default();
+        self.compare(old, new, level, 0, 0, &mut difference);
+        let Difference { size, contiguous, target, .. } = difference;
+        target || (size || contiguous) && self.maps_everything(new, level)
+    }
+
+    fn maps_everything(&self, entry: Descriptor, level: Level) -> bool {
+        match (entry.kind(self.geometry, level), level.next()) {
+            (Kind::Table(table), Some(next)) => (0..self.geometry.entries(next))
+                .all(|index| self.maps_everything(self.memory.get(slot(table, index)), next)),
+            (Kind::Leaf(_), _) => true,
+            _ => false,
+        }
     }
 
     /// Compares what two descriptors of a level, both valid, translate to.
@@ -203,9 +269,10 @@ impl State {
                 }
             }
             _ => {
-                into.target |= (old.0 ^ new.0) & TARGET != 0;
-                into.permissions |= (old.0 ^ new.0) & PERMISSIONS != 0 || old_above != new_above;
-                into.size |= (old.0 ^ new.0) & CONTIGUOUS != 0;
+                let changed = old.0 ^ new.0;
+                into.target |= changed & TARGET != 0 || changed & old.0 & NOT_GLOBAL != 0;
+                into.permissions |= changed & (PERMISSIONS | NOT_GLOBAL) != 0 || old_above != new_above;
+                into.contiguous |= changed & CONTIGUOUS != 0;
             }
         }
     }
@@ -216,47 +283,6 @@ impl State {
             [true, true] => self.compare(pair[0], pair[1], level, above.0, above.1, into),
             // Something is mapped that was not, or the reverse: no longer a change of size alone.
             [false, true] | [true, false] => into.permissions = true,
-        }
-    }
-
-    /// The first slot of the contiguous group that `at` is in.
-    fn group_of(&self, at: PhysAddr, level: Level) -> PhysAddr {
-        let group = self.geometry.contiguous(level).unwrap_or(1);
-        let index = self.index_of(at) / group * group;
-        slot(self.table_of(at), index)
-    }
-
-    /// M11, once the stores of a CPU are ordered: every group it touched is whole.
-    pub(super) fn check_touched_groups(&mut self, cpu: usize) {
-        let touched = std::mem::take(&mut self.groups_touched);
-        let (mine, others) = touched.into_iter().partition(|&(writer, ..)| writer == cpu);
-        self.groups_touched = others;
-        let mut mine: Vec<_> = mine;
-        mine.dedup();
-        for (_, first, level) in mine {
-            if !self.places(self.table_of(first)).is_empty() {
-                self.check_group(cpu, first, level);
-            }
-        }
-    }
-
-    /// M11 for the group that begins at `first`: no entry has the bit, or all have it and are one another's successors.
-    pub(super) fn check_group(&mut self, cpu: usize, first: PhysAddr, level: Level) {
-        let Some(group) = self.geometry.contiguous(level) else { return };
-        let is_member = |value: Descriptor| value.is_valid() && value.is_contiguous();
-        let values = (0..group).map(|index| (slot(first, index), self.memory.get(slot(first, index))));
-        let Some((at, value)) = values.clone().find(|&(_, value)| is_member(value)) else { return };
-        let index = (at.0 - first.0) / 8;
-        let size = self.geometry.size(level);
-        let start = value.0.wrapping_sub(index * size);
-        let aligned = start & (self.geometry.size(level) * group as u64 - 1) & TARGET & 0x0000_ffff_ffff_f000 == 0;
-        let wrong = values.enumerate().find(|&(n, (_, value))| value.0 != start.wrapping_add(n as u64 * size));
-        if let Some((_, (at, now))) = wrong {
-            let address = None;
-            let detail = "a contiguous group has a hole or unequal entries";
-            self.violated(Rule::M11, cpu, address, at, value, now, detail);
-        } else if !aligned {
-            self.violated(Rule::M11, cpu, None, first, value, value, "a contiguous group is not aligned");
         }
     }
 
@@ -277,6 +303,9 @@ impl State {
     fn check_tree(&mut self, cpu: usize, link: PhysAddr, table: PhysAddr, place: Place) {
         self.check_becomes_table(cpu, link, table, place.base);
         let entries = self.geometry.entries(place.level);
+        for holder in (0..self.cpus.len()).filter(|number| place.holders >> number & 1 == 1) {
+            self.check_walkable(holder, self.half_of(place.base), table, entries);
+        }
         let late = self
             .memory
             .writes(table, entries)
@@ -305,7 +334,7 @@ impl State {
                 _ if entry.is_contiguous() => {
                     let first = self.group_of(at, place.level);
                     if group.replace(first) != Some(first) {
-                        self.check_group(cpu, first, place.level);
+                        self.check_group(cpu, first, place.level, When::Linked);
                     }
                 }
                 _ => {}

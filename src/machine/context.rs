@@ -1,16 +1,16 @@
 //! Registers that translation depends on, and when a write of them takes effect.
 
 use super::rule::Text;
-use super::{Presence, Registers, Rule, State};
+use super::{Outdated, Presence, Registers, Rule, State};
 use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// M17.
 pub(super) const M17: Text = Text {
     name: "contexts",
-    sentence: "TCR, MAIR or VMID differ between CPUs that share tables; the MMU turned on without a local TLBI; TTBR1 with \
-               the linear map before admission",
-    source: "Arm ARM D8.15 Translation Lookaside Buffers (TLB contents are UNKNOWN after reset; VMID and ASID tags also \
-             with stage 2 off; Common not private); D8.16 TLB maintenance (broadcasts match the VMID)",
+    sentence: "TCR, MAIR or VMID differ between CPUs that share tables; TCR or MAIR changed and used without an invalidation \
+               on that CPU; CnP set; the MMU turned on without a local TLBI; TTBR1 with the linear map before admission",
+    source: "Arm ARM D8.16 Translation Lookaside Buffers (TLB contents are UNKNOWN after reset; VMID and ASID tags also \
+             with stage 2 off; Common not private translations); D8.17 TLB maintenance (broadcasts match the VMID; R_VNRFW)",
 };
 
 /// M18.
@@ -23,7 +23,32 @@ pub(super) const M18: Text = Text {
 /// TCR_EL1.HA and HD.
 const HARDWARE_UPDATE: u64 = 1 << 39 | 1 << 40;
 
+/// A value of TTBR0_EL1 or TTBR1_EL1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TtbrValue(pub(super) u64);
+
+impl TtbrValue {
+    const CNP: u64 = 1;
+
+    pub(super) const fn base(self) -> PhysAddr {
+        PhysAddr(self.0 & 0x0000_ffff_ffff_fffe)
+    }
+
+    pub(super) const fn asid(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
 impl State {
+    /// M17: no CPU lends its TLB to another. CPUs with CnP set have to have the same tables under one ASID at all times, those
+    /// between two writes of a register included; the machine does not know who shares what, and says no to all of it.
+    pub(super) fn check_private(&mut self, cpu: usize, value: TtbrValue) {
+        if value.0 & TtbrValue::CNP != 0 {
+            let detail = "a table base register has CnP set: CPUs may use one another's translations";
+            self.violated(Rule::M17, cpu, None, value.base(), Descriptor::EMPTY, Descriptor(value.0), detail);
+        }
+    }
+
     /// Writes registers; they may take effect now or with the next ISB.
     pub(super) fn write_registers(&mut self, cpu: usize, write: impl FnOnce(&mut Registers)) {
         write(&mut self.cpus[cpu].pending);
@@ -51,6 +76,11 @@ impl State {
                 }
             }
         }
+        if self.cpus[cpu].mmu && (old.tcr, old.mair) != (new.tcr, new.mair) {
+            // An invalidation that began before is not one of what is walked until now.
+            self.cpus[cpu].outdated = Outdated::Yes;
+            self.cpus[cpu].unfinished_local = false;
+        }
         self.cpus[cpu].registers = new;
         if self.cpus[cpu].mmu {
             self.check_contexts(cpu);
@@ -64,10 +94,26 @@ impl State {
         self.valid_in(root, self.geometry.root_level()).any(|(index, entry)| in_other(index) != Some(entry))
     }
 
+    /// M17: an access by what was walked under other registers.
+    pub(super) fn check_outdated(&mut self, cpu: usize, address: VirtAddr) {
+        if self.cpus[cpu].outdated == Outdated::Yes {
+            let mine = self.cpus[cpu].registers;
+            let detail = "TCR or MAIR changed, and the TLB may hold what was walked under the old value";
+            let (tcr, mair) = (Descriptor(mine.tcr), Descriptor(mine.mair));
+            self.violated(Rule::M17, cpu, Some(address), PhysAddr(0), tcr, mair, detail);
+        }
+    }
+
     pub(super) fn turn_on(&mut self, cpu: usize) {
         if !self.cpus[cpu].local_tlb_clean {
             let detail = "the MMU is turned on while the TLB holds whatever reset left there";
             self.violated(Rule::M17, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
+        }
+        if self.cpus[cpu].registers != self.cpus[cpu].pending {
+            let (old, new) = (self.cpus[cpu].registers, self.cpus[cpu].pending);
+            let root = |registers: Registers| Descriptor(registers.ttbr1.unwrap_or_default().0);
+            let detail = "the MMU is turned on while what it translates with is written and not synchronised";
+            self.violated(Rule::M10, cpu, None, PhysAddr(0), root(old), root(new), detail);
         }
         self.cpus[cpu].mmu = true;
         self.cpus[cpu].switched = true;

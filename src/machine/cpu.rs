@@ -1,6 +1,7 @@
 //! One CPU of the machine, and what it can do.
 
-use super::{Access, Action, Dsb, Flag, Machine, Maintenance, Outcome, Presence, State, Tlbi};
+use super::context::TtbrValue;
+use super::{Access, Action, Dsb, Flag, Machine, Maintenance, Outcome, Presence, Rule, State, Tlbi, Violation};
 use crate::paging::{Descriptor, PhysAddr, VirtAddr, slot};
 
 /// A CPU of a machine. Each method is one architectural action.
@@ -74,10 +75,15 @@ impl<'a> OnCpu<'a> {
         self.act(Action::Access(address), |state, cpu| {
             let before = state.violations.len();
             let outcome = state.access(cpu, address, access);
-            let stale = state.violations.get(before).is_some_and(|violation| violation.rule == super::Rule::M10);
-            if stale {
-                state.violations.truncate(before);
-            }
+            // Those about an entry that was not valid before; no retry helps against anything else.
+            let is_stale_fault = |violation: &Violation| {
+                violation.rule == Rule::M10 && violation.old == Descriptor::EMPTY && violation.new.is_valid()
+            };
+            let mut others = state.violations.split_off(before);
+            let all = others.len();
+            others.retain(|violation| !is_stale_fault(violation));
+            let stale = others.len() < all;
+            state.violations.append(&mut others);
             (outcome, stale)
         })
     }
@@ -114,9 +120,31 @@ impl<'a> OnCpu<'a> {
         });
     }
 
-    /// TCR_EL1 := `value`. The machine knows the bits HA and HD; all others need only be equal everywhere.
+    /// TTBR0_EL1 := `value`, as the instruction takes it: CnP in bit 0, the base address in bits 47:1, the ASID (TCR.A1 = 0)
+    /// in bits 63:48.
+    pub fn write_ttbr0(self, value: u64) {
+        let (root, asid) = (TtbrValue(value).base(), TtbrValue(value).asid());
+        self.act(Action::SetTtbr0(root), |state, cpu| {
+            state.check_private(cpu, TtbrValue(value));
+            state.write_registers(cpu, |registers| (registers.ttbr0, registers.asid) = (Some(root), asid));
+        });
+    }
+
+    /// TTBR1_EL1 := `value`, as the instruction takes it; its ASID is not in use (TCR.A1 = 0).
+    pub fn write_ttbr1(self, value: u64) {
+        let root = TtbrValue(value).base();
+        self.act(Action::SetTtbr1(root), |state, cpu| {
+            state.check_private(cpu, TtbrValue(value));
+            state.write_registers(cpu, |registers| registers.ttbr1 = Some(root));
+        });
+    }
+
+    /// TCR_EL1 := `value`. The machine knows HA, HD and the IRGN fields; all others need only be equal everywhere.
     pub fn set_tcr(self, value: u64) {
-        self.act(Action::SetTcr(value), |state, cpu| state.write_registers(cpu, |registers| registers.tcr = value));
+        self.act(Action::SetTcr(value), |state, cpu| {
+            state.walks_change(value);
+            state.write_registers(cpu, |registers| registers.tcr = value);
+        });
     }
 
     /// MAIR_EL1 := `value`.
@@ -146,7 +174,7 @@ impl<'a> OnCpu<'a> {
 
     /// This CPU stands still from now on: it touches nothing that may be broken.
     pub fn park(self) {
-        self.act(Action::Arrived, |state, cpu| state.cpus[cpu].parked = true);
+        self.act(Action::Arrived, State::park);
     }
 
     /// This CPU goes on.
@@ -166,7 +194,7 @@ impl<'a> OnCpu<'a> {
 
     /// A store of data through the cache.
     pub fn store_cached(self, at: PhysAddr) {
-        self.act(Action::Cached(at), |state, _| state.store_cached(at));
+        self.act(Action::Cached(at), |state, cpu| state.store_cached(cpu, at));
     }
 
     /// A load of data, or a walk, through the cache.
@@ -174,11 +202,12 @@ impl<'a> OnCpu<'a> {
         self.act(Action::Cached(at), |state, cpu| state.load_cached(cpu, at));
     }
 
-    /// DC CVAC or DC IVAC of the line at `at`; complete with this CPU's next DSB.
+    /// DC CVAC, DC IVAC or DC CIVAC of the line at `at`; complete with this CPU's next DSB of loads and stores.
     pub fn maintain_cache(self, at: PhysAddr, maintenance: Maintenance) {
         let action = match maintenance {
             Maintenance::Clean => Action::CacheClean(at),
             Maintenance::Invalidate => Action::CacheInvalidate(at),
+            Maintenance::CleanInvalidate => Action::CacheCleanInvalidate(at),
         };
         self.act(action, |state, cpu| state.maintain(cpu, at, maintenance));
     }
@@ -186,11 +215,18 @@ impl<'a> OnCpu<'a> {
 
 impl State {
     pub(super) fn dsb(&mut self, cpu: usize, dsb: Dsb) {
+        if dsb.is_inner_shareable() && dsb.waits_for_loads() {
+            self.complete_loads(cpu);
+        }
+        if dsb.is_inner_shareable() && dsb.waits_for_everything() && !self.cpus[cpu].issued.is_empty() {
+            // What it completes has a place among the stores, for others to learn of.
+            self.cpus[cpu].order.stores += 1;
+        }
         if dsb.is_inner_shareable() && dsb.waits_for_stores() {
             self.complete_stores(cpu);
             self.check_touched_groups(cpu);
         }
-        if dsb.waits_for_stores() {
+        if dsb.waits_for_everything() {
             self.complete_maintenance(cpu);
         }
         self.complete_invalidations(cpu, dsb);
@@ -198,8 +234,13 @@ impl State {
 
     pub(super) fn isb(&mut self, cpu: usize) {
         self.synchronise(cpu);
+        self.forget_synchronised(cpu);
+        let changed = self.cpus[cpu].switched || self.cpus[cpu].registers != self.cpus[cpu].pending;
         self.cpus[cpu].switched = false;
         self.apply_registers(cpu);
+        if changed {
+            self.check_everything_walkable(cpu);
+        }
     }
 
     pub(super) fn store_run(&mut self, cpu: usize, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
@@ -238,6 +279,6 @@ impl State {
         if places.is_empty() && count > 0 {
             self.memory.wrote(first, count, cpu, self.cpus[cpu].order.stores, false, before);
         }
-        self.store_through(cpu, first);
+        self.store_through(cpu, first, count);
     }
 }

@@ -3,8 +3,7 @@
 use core::fmt;
 use std::collections::VecDeque;
 
-use super::invalidate::Tlbi;
-use super::{Dsb, Flag};
+use super::{Dsb, Flag, Tlbi};
 use crate::paging::{Descriptor, PhysAddr, VirtAddr};
 
 /// How many events a violation shows.
@@ -54,6 +53,7 @@ pub enum Action {
     Cached(PhysAddr),
     CacheClean(PhysAddr),
     CacheInvalidate(PhysAddr),
+    CacheCleanInvalidate(PhysAddr),
 }
 
 impl fmt::Display for Event {

@@ -7,15 +7,16 @@
 
 use super::reach::{Cpus, Place, RESTRICTIONS};
 use super::rule::Text;
-use super::{CpuState, Dsb, Rule, State};
-use crate::paging::{Descriptor, Geometry, Kind, Level, PhysAddr, VirtAddr, slot};
+use super::tlbi::{LastLevel, Named, Scope, Tlbi, What};
+use super::{CpuState, Dsb, Outdated, Rule, State};
+use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// M4.
 pub(super) const M4: Text = Text {
     name: "order before",
     sentence: "a TLBI counts only for stores that a DSB with store semantics and inner-shareable scope has ordered \
                before it (not ISHLD, not NSH)",
-    source: "Arm ARM D8.16 TLB maintenance: Ordering and completion of TLB maintenance instructions; herd7: SM-nodsb1, \
+    source: "Arm ARM D8.17 TLB maintenance: Ordering and completion of TLB maintenance instructions; herd7: SM-nodsb1, \
              SM-dsb1ishld",
 };
 
@@ -24,7 +25,7 @@ pub(super) const M5: Text = Text {
     name: "coverage",
     sentence: "a TLBI of the wrong scope, the wrong address, the last level only where a table entry changed, the wrong \
                level hint or another VMID leaves what it was meant for",
-    source: "Arm ARM D8.16 TLB maintenance: Scope of the TLBI instructions, TTL hint (FEAT_TTL); herd7: SM-local",
+    source: "Arm ARM D8.17 TLB maintenance: Scope of the TLBI instructions, TTL hint (FEAT_TTL); herd7: SM-local",
 };
 
 /// M6.
@@ -32,7 +33,7 @@ pub(super) const M6: Text = Text {
     name: "order after",
     sentence: "a TLBI is complete only after a full DSB ISH or SY on the CPU that issued it (NSH for a local one), \
                and on the erratum cores only after a second TLBI and DSB",
-    source: "Arm ARM D8.16 TLB maintenance: Ordering and completion of TLB maintenance instructions; herd7: SM-nodsb2, \
+    source: "Arm ARM D8.17 TLB maintenance: Ordering and completion of TLB maintenance instructions; herd7: SM-nodsb2, \
              SM-dsb2nsh, SM-dsb2ishst; Arm errata notices (repeat TLBI)",
 };
 
@@ -58,8 +59,6 @@ pub(super) struct Residue {
     pub(super) asid: u16,
     /// Who replaced it, and by which store of that CPU; nobody for a root.
     store: Option<(usize, u64)>,
-    /// Of a table entry: what was below it has residues of its own now.
-    pub(super) entry_gone: bool,
     /// The residue of the table entry it can be walked through again.
     above: Option<u64>,
     /// On an erratum core: the CPU that has done the first of two invalidations.
@@ -68,106 +67,23 @@ pub(super) struct Residue {
     pub(super) blame: Rule,
 }
 
-/// A TLB invalidation of stage 1 EL1&0 entries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tlbi {
-    /// Which CPUs it reaches.
-    pub scope: Scope,
-    /// Which entries.
-    pub what: What,
-}
-
-/// How far an invalidation reaches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// The CPU that executes it.
-    Local,
-    /// Every CPU of the inner shareable domain (the `IS` forms).
-    InnerShareable,
-}
-
-/// What an invalidation covers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum What {
-    /// VMALLE1: everything of the VMID.
-    All,
-    /// ASIDE1: what belongs to one ASID.
-    Asid(u16),
-    /// The entries on the way to one address: VAE1 (with an ASID) and VAAE1, VALE1 and VAALE1.
-    Address {
-        /// Any address the entry covers.
-        address: VirtAddr,
-        /// This ASID and global entries only.
-        asid: Option<u16>,
-        /// Leaves only (the `L` forms), or table entries on the way as well.
-        last: LastLevel,
-        /// The TTL hint: the leaf is of this level.
-        hint: Option<Level>,
-    },
-}
-
-/// Whether table entries are covered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LastLevel {
-    /// Every entry on the way.
-    AllLevels,
-    /// The leaf alone.
-    Only,
-}
-
-impl Tlbi {
-    /// TLBI VMALLE1IS.
-    pub const VMALLE1IS: Self = Self { scope: Scope::InnerShareable, what: What::All };
-    /// TLBI VMALLE1.
-    pub const VMALLE1: Self = Self { scope: Scope::Local, what: What::All };
-
-    /// TLBI ASIDE1IS.
-    #[must_use]
-    pub const fn aside1is(asid: u16) -> Self {
-        Self { scope: Scope::InnerShareable, what: What::Asid(asid) }
-    }
-
-    /// TLBI VAAE1IS: leaf and table entries for the address, whatever the ASID.
-    #[must_use]
-    pub const fn vaae1is(address: VirtAddr) -> Self {
-        let what = What::Address { address, asid: None, last: LastLevel::AllLevels, hint: None };
-        Self { scope: Scope::InnerShareable, what }
-    }
-
-    /// TLBI VAALE1IS: the leaf alone.
-    #[must_use]
-    pub const fn vaale1is(address: VirtAddr) -> Self {
-        let what = What::Address { address, asid: None, last: LastLevel::Only, hint: None };
-        Self { scope: Scope::InnerShareable, what }
-    }
-
-    /// What TLBI VAE1IS, or VALE1IS, does with this operand: VA\[55:12\] in bits 43:0 whatever the granule, the TTL hint
-    /// in bits 47:44, the ASID in bits 63:48.
-    #[must_use]
-    pub fn from_operand(operand: u64, last: LastLevel, geometry: Geometry) -> Self {
-        let page = (operand & 0xfff_ffff_ffff) << 12;
-        // Bit 55 says which half it is, and is copied upwards.
-        let address = VirtAddr(((page << 8) as i64 >> 8) as u64 & !(geometry.page_size() - 1));
-        let (granule, level) = ((operand >> 46) & 3, (operand >> 44) & 3);
-        let hint = (granule != 0).then(|| Level::ALL[level as usize]);
-        let what = What::Address { address, asid: Some((operand >> 48) as u16), last, hint };
-        Self { scope: Scope::InnerShareable, what }
-    }
-
-    /// The same on the CPU that executes it only.
-    #[must_use]
-    pub const fn local(self) -> Self {
-        Self { scope: Scope::Local, ..self }
-    }
-
-    /// The same with a TTL hint.
-    #[must_use]
-    pub const fn at_level(self, level: Level) -> Self {
-        match self.what {
-            What::Address { address, asid, last, .. } => {
-                Self { what: What::Address { address, asid, last, hint: Some(level) }, ..self }
-            }
-            What::All | What::Asid(_) => self,
+impl Residue {
+    /// What an entry at `place` held that its holders may have walked.
+    pub(super) const fn new(slot: PhysAddr, old: Descriptor, place: Place, address: VirtAddr) -> Self {
+        Self {
+            number: 0,
+            slot,
+            old,
+            level: Some(place.level),
+            root: None,
+            address,
+            holders: place.holders,
+            restrictions: place.restrictions,
+            asid: 0,
+            store: None,
+            above: None,
+            half: None,
+            blame: Rule::M3,
         }
     }
 }
@@ -200,67 +116,59 @@ impl State {
     /// Remembers what a store replaced.
     pub(super) fn remember(&mut self, cpu: usize, slot: PhysAddr, old: Descriptor, place: Place, address: VirtAddr) {
         let store = Some((cpu, self.cpus[cpu].order.stores));
-        self.remember_as(slot, old, Some(place.level), None, address, place.holders, place.restrictions, store);
+        self.remember_for_each_asid(Residue { store, ..Residue::new(slot, old, place, address) });
     }
 
     /// Remembers that a CPU's base register held another root before.
     pub(super) fn remember_root(&mut self, cpu: usize, root: PhysAddr, base: VirtAddr) {
-        self.remember_as(root, Descriptor(root.0), None, Some(root), base, 1 << cpu, 0, None);
+        let top = self.top(base, 1 << cpu);
+        let residue = Residue::new(root, Descriptor(root.0), top, base);
+        self.remember_for_each_asid(Residue { level: None, root: Some(root), ..residue });
     }
 
-    fn remember_as(
-        &mut self,
-        slot: PhysAddr,
-        old: Descriptor,
-        level: Option<Level>,
-        root: Option<PhysAddr>,
-        address: VirtAddr,
-        holders: Cpus,
-        restrictions: u64,
-        store: Option<(usize, u64)>,
-    ) {
-        // One for each ASID that some of them walk under.
-        let mut left = holders;
+    /// One residue for each ASID that some of its holders walk under.
+    fn remember_for_each_asid(&mut self, residue: Residue) {
+        let mut left = residue.holders;
         while left != 0 {
             let asid = self.cpus[left.trailing_zeros() as usize].registers.asid;
             let alike: Cpus =
                 self.of(left).filter(|(_, cpu)| cpu.registers.asid == asid).map(|(number, _)| 1 << number).sum();
             left &= !alike;
-            self.residue_number += 1;
-            self.residues.push(Residue {
-                number: self.residue_number,
-                slot,
-                old,
-                level,
-                root,
-                address,
-                holders: alike,
-                restrictions,
-                asid,
-                store,
-                entry_gone: false,
-                above: None,
-                half: None,
-                blame: Rule::M3,
-            });
+            self.push(Residue { holders: alike, asid, ..residue });
         }
+    }
+
+    fn push(&mut self, residue: Residue) {
+        self.residue_number += 1;
+        self.residues.push(Residue { number: self.residue_number, ..residue });
+    }
+
+    /// True when the residue covers some address of those.
+    fn meets(&self, residue: &Residue, named: Named) -> bool {
+        let first = u128::from(residue.address.0);
+        let start = u128::from(named.start.0);
+        first < start + u128::from(named.bytes) && start < first + self.bytes(residue)
     }
 
     /// M5: does the invalidation cover the residue?
     fn is_covered(&self, residue: &Residue, what: What) -> bool {
-        let local_leaf = !self.is_table(residue) && residue.old.0 & NOT_GLOBAL != 0;
-        match what {
-            What::All => true,
-            What::Asid(asid) => residue.asid == asid && (local_leaf || self.leads_to_one_asid(residue)),
-            What::Address { address, asid, last, hint } => {
-                self.covers(residue, address)
-                    && !(self.is_table(residue) && last == LastLevel::Only)
-                    // A hint speaks of the leaf; entries above it go as well when all levels are asked for.
-                    && hint.is_none_or(|hint| residue.level == Some(hint) || self.is_table(residue) && residue.level < Some(hint))
-                    && asid.is_none_or(|asid| !local_leaf || residue.asid == asid)
-                    // A leaf that can be walked again through a cached table entry is not gone for good.
-                    && (last == LastLevel::AllLevels || !self.residues.iter().any(|other| Some(other.number) == residue.above && !other.entry_gone))
+        let (table, global) = (self.is_table(residue), residue.old.0 & NOT_GLOBAL == 0);
+        match (what, what.named()) {
+            (What::All, _) => true,
+            (What::Asid(asid), _) => {
+                residue.asid == asid && if table { self.leads_to_one_asid(residue) } else { !global }
             }
+            (_, Some(named)) => {
+                self.meets(residue, named)
+                    && !(table && named.last == LastLevel::Only)
+                    // A hint speaks of the leaf; entries above it go as well when all levels are asked for.
+                    && named.hint.is_none_or(|hint| residue.level == Some(hint) || table && residue.level < Some(hint))
+                    // Entries above the leaf have the ASID they were walked under, whatever the leaf's nG says.
+                    && named.asid.is_none_or(|asid| residue.asid == asid || !table && global)
+                    // A leaf that can be walked again through a cached table entry is not gone for good.
+                    && (named.last == LastLevel::AllLevels || !self.residues.iter().any(|other| Some(other.number) == residue.above))
+            }
+            (_, None) => false,
         }
     }
 
@@ -284,8 +192,8 @@ impl State {
 
     /// A TLBI begins. It counts for what it covers and was ordered before it; the rest is noted for the blame.
     pub(super) fn invalidate(&mut self, cpu: usize, tlbi: Tlbi) {
-        if matches!(tlbi.what, What::Address { .. }) {
-            self.expand_for(tlbi.what);
+        if let Some(named) = tlbi.what.named() {
+            self.expand_for(named);
         }
         let vmid = self.cpus[cpu].registers.vmid;
         let reached: Cpus = match tlbi.scope {
@@ -302,7 +210,7 @@ impl State {
                 continue;
             }
             let counts = self.is_covered(residue, tlbi.what) && residue.holders & reached != 0;
-            let ordered = residue.store.is_none_or(|(writer, store)| store <= self.cpus[writer].order.completed);
+            let ordered = residue.store.is_none_or(|(writer, store)| self.is_before_tlbi(cpu, writer, store));
             let blame = match (counts, ordered) {
                 (false, _) => Rule::M5,
                 (true, false) => Rule::M4,
@@ -324,13 +232,13 @@ impl State {
         self.cpus[cpu].unfinished_local |= tlbi.what == What::All;
     }
 
-    /// Gives what is below a table entry residues of its own, before an invalidation of one address takes the entry.
-    fn expand_for(&mut self, what: What) {
-        let What::Address { address, .. } = what else { return };
+    /// Gives what is below a table entry residues of its own, before an invalidation of addresses takes the entry.
+    fn expand_for(&mut self, named: Named) {
         let mut next = 0;
-        while let Some(found) = self.residues[next..].iter().position(|residue| {
-            self.is_table(residue) && !residue.entry_gone && residue.above.is_none() && self.covers(residue, address)
-        }) {
+        while let Some(found) = self.residues[next..]
+            .iter()
+            .position(|residue| self.is_table(residue) && residue.above.is_none() && self.meets(residue, named))
+        {
             let parent = self.residues[next + found];
             next += found + 1;
             if self.residues.iter().any(|other| other.above == Some(parent.number)) {
@@ -347,21 +255,9 @@ impl State {
         for (index, old) in entries {
             let address = self.address_in(place, index);
             let at = slot(table, index);
-            self.remember_as(
-                at,
-                old,
-                Some(place.level),
-                None,
-                address,
-                parent.holders,
-                place.restrictions,
-                parent.store,
-            );
-            if let Some(last) = self.residues.last_mut() {
-                // Its holders are of one ASID already, and that may be another than theirs now.
-                last.above = Some(parent.number);
-                last.asid = parent.asid;
-            }
+            // Under the ASID the table was walked under, which may be another than its holders' now.
+            let (store, asid, above) = (parent.store, parent.asid, Some(parent.number));
+            self.push(Residue { store, asid, above, ..Residue::new(at, old, place, address) });
             if let (Kind::Table(below), Some(level)) = (old.kind(self.geometry, place.level), place.level.next()) {
                 let restrictions = place.restrictions | old.0 & RESTRICTIONS;
                 self.expand(parent, below, Place { level, base: address, restrictions, ..place });
@@ -394,7 +290,9 @@ impl State {
                     (0..self.cpus.len()).filter(|&n| self.cpus[n].registers.vmid == vmid).map(|n| 1 << n).sum()
                 }
             };
+            let gone = self.residues[index].holders & reached;
             self.residues[index].holders &= !reached;
+            self.linger(Residue { holders: gone, ..self.residues[index] }, cpu);
             changed |= self.is_table(&self.residues[index]);
         }
         self.residues.retain(|residue| residue.holders != 0);
@@ -402,7 +300,10 @@ impl State {
             self.reach = None;
         }
         let state = &mut self.cpus[cpu];
-        state.local_tlb_clean |= state.unfinished_local;
+        if state.unfinished_local {
+            state.local_tlb_clean = true;
+            state.outdated = Outdated::No;
+        }
         state.unfinished_local = false;
     }
 }

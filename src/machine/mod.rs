@@ -10,9 +10,9 @@
 //! word for (accesses, other registers and barriers, flags between CPUs, cache maintenance) are methods of [`OnCpu`].
 //! Broken [`Rule`]s are collected: see [`Machine::verdict`].
 //!
-//! To learn the architecture from it, read the rules in this order: `change` (what may be stored into a live entry),
-//! `invalidate` (how an old translation is got rid of), `order` (who sees what when), `access`, `frames`, `parking`,
-//! `context`, `caches`. Each rule's sentence and source stand beside its code.
+//! To learn the architecture from it, read the rules in this order: `change` and `contiguous` (what may be stored into a
+//! live entry), `tlbi` and `invalidate` (how an old translation is got rid of), `order` and `lingering` (who sees what
+//! when), `access`, `frames`, `parking`, `context`, `caches`. Each rule's sentence and source stand beside its code.
 //!
 //! ```
 //! use cleave::linear_map::BbmLevel;
@@ -32,11 +32,14 @@ mod access;
 pub(crate) mod atomics;
 mod caches;
 mod change;
+mod config;
 mod context;
+mod contiguous;
 mod cpu;
 mod event;
 mod frames;
 mod invalidate;
+mod lingering;
 mod memory;
 mod order;
 mod parking;
@@ -44,6 +47,8 @@ mod reach;
 mod rule;
 mod schedule;
 mod seam;
+mod state;
+mod tlbi;
 
 #[cfg(test)]
 mod tests;
@@ -54,191 +59,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use access::{Access, Outcome};
 pub use caches::Maintenance;
+pub use config::{Config, Dsb, Flag};
 pub use cpu::OnCpu;
 pub use event::{Action, EVENTS_KEPT, Event};
-pub use invalidate::{LastLevel, Scope, Tlbi, What};
 pub use rule::{Rule, Text, Violation};
 pub use schedule::{Schedule, Scheduled};
 pub use seam::{Frames, Through, View};
+pub use tlbi::{LastLevel, Scope, Tlbi, What};
 
-use crate::linear_map::BbmLevel;
-use crate::paging::{Descriptor, Geometry, PhysAddr, PhysRange, VirtAddr};
+use frames::Reserving;
+use state::{CpuState, Outdated, Presence, Registers, State};
+
+use crate::paging::{Descriptor, PhysAddr, PhysRange, VirtAddr};
 
 /// How many CPUs a machine has at most.
 pub const MAX_CPUS: usize = 16;
-
-/// How many violations are kept.
-const VIOLATIONS_KEPT: usize = 8;
-
-/// What a machine is made of.
-#[derive(Clone, Debug)]
-pub struct Config {
-    geometry: Geometry,
-    levels: Vec<BbmLevel>,
-    ets2: bool,
-    repeats: bool,
-}
-
-impl Config {
-    /// As many CPUs as there are levels, each with its own: no FEAT_ETS2, no erratum.
-    ///
-    /// # Panics
-    /// With no CPU or more than [`MAX_CPUS`].
-    #[must_use]
-    pub fn new(geometry: Geometry, levels: &[BbmLevel]) -> Self {
-        assert!((1..=MAX_CPUS).contains(&levels.len()), "{} CPUs", levels.len());
-        Self { geometry, levels: levels.to_vec(), ets2: false, repeats: false }
-    }
-
-    /// The same with FEAT_ETS2 on every CPU: translation faults are ordered as the accesses are.
-    #[must_use]
-    pub fn with_ets2(self) -> Self {
-        Self { ets2: true, ..self }
-    }
-
-    /// The same with a core whose broadcast invalidations complete too early, so that each is needed twice.
-    #[must_use]
-    pub fn with_repeat_erratum(self) -> Self {
-        Self { repeats: true, ..self }
-    }
-}
-
-/// A data synchronisation barrier: which accesses it waits for, and how far they have to be seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the architecture's own names")]
-pub enum Dsb {
-    Ish,
-    Ishst,
-    Ishld,
-    Nsh,
-    Nshst,
-    Sy,
-    St,
-    Ld,
-}
-
-impl Dsb {
-    const fn is_inner_shareable(self) -> bool {
-        !matches!(self, Self::Nsh | Self::Nshst)
-    }
-
-    const fn waits_for_stores(self) -> bool {
-        !matches!(self, Self::Ishld | Self::Ld)
-    }
-
-    const fn waits_for_everything(self) -> bool {
-        matches!(self, Self::Ish | Self::Nsh | Self::Sy)
-    }
-}
-
-/// How a flag between CPUs is accessed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flag {
-    /// An ordinary load or store.
-    Plain,
-    /// A load-acquire or store-release.
-    Ordered,
-}
-
-/// Whether a CPU is there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Presence {
-    Off,
-    /// Between CPU_ON and the moment it is admitted.
-    Starting,
-    Online,
-}
-
-/// What translation depends on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Registers {
-    ttbr0: Option<PhysAddr>,
-    ttbr1: Option<PhysAddr>,
-    tcr: u64,
-    mair: u64,
-    asid: u16,
-    vmid: u16,
-}
-
-#[derive(Debug)]
-struct CpuState {
-    level: BbmLevel,
-    presence: Presence,
-    parked: bool,
-    mmu: bool,
-    /// The MMU was turned on and no ISB has followed.
-    switched: bool,
-    /// In effect, and written: the same but between a write and its ISB.
-    registers: Registers,
-    pending: Registers,
-    order: order::Order,
-    issued: Vec<invalidate::Issued>,
-    /// Everything in the local TLB is gone, or on its way.
-    local_tlb_clean: bool,
-    unfinished_local: bool,
-}
-
-impl CpuState {
-    fn new(level: BbmLevel) -> Self {
-        Self {
-            level,
-            presence: Presence::Off,
-            parked: false,
-            mmu: false,
-            switched: false,
-            registers: Registers::default(),
-            pending: Registers::default(),
-            order: order::Order::default(),
-            issued: Vec::new(),
-            local_tlb_clean: false,
-            unfinished_local: false,
-        }
-    }
-}
-
-/// Everything there is.
-struct State {
-    geometry: Geometry,
-    ets2: bool,
-    repeats: bool,
-    cpus: Vec<CpuState>,
-    memory: memory::Memory,
-    reach: Option<reach::Reach>,
-    residues: Vec<invalidate::Residue>,
-    residue_number: u64,
-    groups_touched: Vec<(usize, PhysAddr, crate::paging::Level)>,
-    flags: HashMap<usize, order::Clock>,
-    frames: frames::Book,
-    shared: Vec<RangeInclusive<VirtAddr>>,
-    /// Entries broken in the window.
-    broken: Vec<(PhysAddr, VirtAddr)>,
-    caches: caches::Caches,
-    log: event::Log,
-    violations: Vec<Violation>,
-    ticks: u64,
-}
-
-impl State {
-    fn violated(
-        &mut self,
-        rule: Rule,
-        cpu: usize,
-        address: Option<VirtAddr>,
-        slot: PhysAddr,
-        old: Descriptor,
-        new: Descriptor,
-        detail: &'static str,
-    ) {
-        if self.violations.len() < VIOLATIONS_KEPT {
-            let events = self.log.last();
-            self.violations.push(Violation { rule, cpu, address, slot, old, new, detail, events });
-        }
-    }
-
-    fn did(&mut self, cpu: usize, action: Action) {
-        self.log.push(Event { cpu, action });
-    }
-}
 
 /// The machine. It is shared: the handles it gives out act on it.
 pub struct Machine {
@@ -261,12 +96,15 @@ impl Machine {
                 reach: None,
                 residues: Vec::new(),
                 residue_number: 0,
+                lingering: Vec::new(),
                 groups_touched: Vec::new(),
+                unfinished_groups: Vec::new(),
                 flags: HashMap::new(),
                 frames: frames::Book::default(),
                 shared: Vec::new(),
                 broken: Vec::new(),
-                caches: caches::Caches::default(),
+                dimmed: Vec::new(),
+                caches: caches::Caches::new(config.cache_line),
                 log: event::Log::default(),
                 violations: Vec::new(),
                 ticks: 0,
@@ -359,6 +197,28 @@ impl Machine {
         state.frames.out.extend((0..range.bytes() / page).map(|n| range.start.offset(n * page)));
     }
 
+    /// Runs `reserve`, and sets aside for the next window every frame that it allocates and keeps. From then on, until
+    /// the CPUs have left that window, a frame of the allocator that becomes a table there has to be one of these, or to
+    /// have been a table before. Without it the machine takes any frame that is allocated.
+    pub fn set_aside<T>(&self, reserve: impl FnOnce() -> T) -> T {
+        let mut state = self.state();
+        state.frames.set_aside.get_or_insert_default();
+        state.frames.reserving = Reserving::Yes;
+        drop(state);
+        let reserved = reserve();
+        self.state().frames.reserving = Reserving::No;
+        reserved
+    }
+
+    /// Says that the frames of `range` hold somebody's data until they are given back: none of them may become a table,
+    /// or be written as one.
+    pub fn hold_data(&self, range: PhysRange) {
+        let mut state = self.state();
+        let page = state.geometry.page_size();
+        let whole = range.shrink_to(page);
+        state.frames.data.extend((0..whole.bytes() / page).map(|n| whole.start.offset(n * page)));
+    }
+
     /// From now on the allocator fails after `frames` more, whatever it says it has; `None` for no such limit.
     pub fn limit_frames(&self, frames: Option<u64>) {
         self.state().frames.limit = frames;
@@ -398,6 +258,8 @@ impl Machine {
             let detail = "a change is called complete, but what it replaced may still be cached";
             state.violated(residue.blame, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
         }
+        state.check_all_synchronised(cpu);
+        state.check_unfinished_groups(cpu);
     }
 
     /// Whether every rule was kept so far.

@@ -9,7 +9,7 @@
 //! event behind the branch keeps a CPU from taking a fault that a walk from before produced.
 
 use super::rule::Text;
-use super::{Flag, MAX_CPUS, Rule, State};
+use super::{Access, Flag, MAX_CPUS, Rule, State};
 use crate::paging::{Descriptor, PhysAddr, VirtAddr};
 
 /// M7.
@@ -25,9 +25,11 @@ pub(super) const M7: Text = Text {
 pub(super) const M10: Text = Text {
     name: "context",
     sentence: "no ISB between a release, seen behind a branch, and the first use of the map; none after a write of \
-               TTBR, TCR, MAIR or SCTLR; a fresh entry used without context synchronisation or a retry of the fault",
-    source: "Arm ARM B2.3 Definition of the Arm memory model (Translation fault ordering, FEAT_ETS2); D8.2 (translation \
-             table base changes); glossary: Context synchronization event; herd7: SM-noisb-p1, SM-dsbp1",
+               TTBR, TCR, MAIR or SCTLR; a fresh entry used without context synchronisation or a retry of the fault; an \
+               access that may use what its own CPU's TLBI; DSB has taken away, or a fetch on any CPU, before the ISB",
+    source: "Arm ARM B2.3 Definition of the Arm memory model (DSB-ordered-before, ETS-ordered-before); D8.17 TLB \
+             maintenance: Ordering and completion of TLB maintenance instructions; D8.2 (translation table base \
+             changes); glossary: Context synchronization event; herd7: SM-noisb-p1, SM-dsbp1",
 };
 
 /// For each CPU, the number of its last store to a table that is known of.
@@ -56,6 +58,8 @@ pub(super) struct Order {
     synchronised: Clock,
     /// What its last DSB put before everything later.
     fenced: Clock,
+    /// What precedes whatever it does next, its TLBIs included: those are not ordered by an acquire.
+    ahead: Clock,
 }
 
 impl State {
@@ -74,12 +78,24 @@ impl State {
         order.fenced = clock;
     }
 
+    /// A DSB that waits for loads: what they conveyed precedes everything behind it but the walks of later accesses,
+    /// and those too behind an ISB (herd7: DSB-ob, CSE-ob).
+    pub(super) fn complete_loads(&mut self, cpu: usize) {
+        let order = &mut self.cpus[cpu].order;
+        let loaded = order.loaded;
+        join(&mut order.known, &loaded);
+        join(&mut order.branched, &loaded);
+        let known = order.known;
+        join(&mut order.ahead, &known);
+    }
+
     pub(super) fn synchronise(&mut self, cpu: usize) {
         let order = &mut self.cpus[cpu].order;
         // A branch and an ISB behind a plain load order what follows behind it.
         let branched = order.branched;
         join(&mut order.known, &branched);
         join(&mut order.synchronised, &branched);
+        join(&mut order.ahead, &branched);
         order.synchronised[cpu] = order.completed;
     }
 
@@ -123,17 +139,31 @@ impl State {
             || (writer != linker && number <= self.cpus[linker].order.known[writer])
     }
 
-    /// M10: may a walk of `cpu` still fault on an entry that `writer` made valid with its store `number`?
-    fn may_fault_on(&self, cpu: usize, writer: usize, number: u64) -> bool {
+    /// M4: a TLBI of `cpu` comes behind store `number` of `writer`, which has completed it by a DSB of its own. On another
+    /// CPU a TLBI is ordered behind the load that told of the store by a DSB, or by a branch and an ISB: an acquire is not
+    /// enough (Arm ARM D8.17.8: in any order relative to other accesses unless a DSB is executed between).
+    pub(super) fn is_before_tlbi(&self, cpu: usize, writer: usize, number: u64) -> bool {
+        number <= self.cpus[writer].order.completed && (writer == cpu || number <= self.cpus[cpu].order.ahead[writer])
+    }
+
+    /// True when a context synchronisation event of `cpu` is known to come behind what is number `number` on `other`.
+    pub(super) fn has_synchronised(&self, cpu: usize, other: usize, number: u64) -> bool {
+        number <= self.cpus[cpu].order.synchronised[other]
+    }
+
+    /// M10: may a walk of `cpu` still fault on an entry that `writer` made valid with its store `number`? With FEAT_ETS2 a
+    /// walk that faults comes behind every explicit access in front of it, but for that of an instruction fetch.
+    fn may_fault_on(&self, cpu: usize, writer: usize, number: u64, access: Access) -> bool {
         let order = &self.cpus[cpu].order;
-        let plain = if writer == cpu { order.stores } else { order.known[writer] };
-        number > order.synchronised[writer] && !(self.ets2 && number <= plain)
+        let seen = if writer == cpu { order.stores } else { order.known[writer].max(order.loaded[writer]) };
+        let in_order = self.ets2 && access != Access::Fetch && number <= seen;
+        !self.has_synchronised(cpu, writer, number) && !in_order
     }
 
     /// M10: `cpu` uses `slot` on the way to `address`, and may have found it invalid.
-    pub(super) fn check_fresh(&mut self, cpu: usize, address: VirtAddr, slot: PhysAddr) {
+    pub(super) fn check_fresh(&mut self, cpu: usize, address: VirtAddr, access: Access, slot: PhysAddr) {
         let Some((writer, number)) = self.memory.made_live(slot) else { return };
-        if self.may_fault_on(cpu, writer, number) {
+        if self.may_fault_on(cpu, writer, number, access) {
             let now = self.memory.get(slot);
             let detail = "an entry that was just made valid may still fault here: no context synchronisation since";
             self.violated(Rule::M10, cpu, Some(address), slot, Descriptor::EMPTY, now, detail);

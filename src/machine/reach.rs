@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use super::State;
+use super::caches::Half;
 use super::invalidate::Residue;
 use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
@@ -62,7 +63,22 @@ impl State {
         self.reach.as_ref().and_then(|reach| reach.get(&table.0)).map_or(&[], Vec::as_slice)
     }
 
-    fn top(&self, base: VirtAddr, holders: Cpus) -> Place {
+    /// Every table that a CPU reaches by tables in memory.
+    pub(super) fn reached_by(&mut self, cpu: usize) -> Vec<(PhysAddr, Place)> {
+        // Makes the map if there is none.
+        self.places(PhysAddr(0));
+        let all = self.reach.iter().flatten();
+        let mine = |place: &&Place| place.current && place.holders >> cpu & 1 == 1;
+        all.flat_map(|(&table, places)| places.iter().filter(mine).map(move |&place| (PhysAddr(table), place)))
+            .collect()
+    }
+
+    /// The base register that translates an address.
+    pub(super) fn half_of(&self, address: VirtAddr) -> Half {
+        if address >= self.upper_half() { Half::Upper } else { Half::Lower }
+    }
+
+    pub(super) fn top(&self, base: VirtAddr, holders: Cpus) -> Place {
         Place { level: self.geometry.root_level(), base, holders, current: true, restrictions: 0 }
     }
 
@@ -79,7 +95,7 @@ impl State {
             // A root that a base register held.
             None => residue.root.map(|root| (root, place(self.geometry.root_level()))),
             Some(level) => match residue.old.kind(self.geometry, level) {
-                Kind::Table(table) if !residue.entry_gone => level.next().map(|next| (table, place(next))),
+                Kind::Table(table) => level.next().map(|next| (table, place(next))),
                 _ => None,
             },
         }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::event::Event;
-use super::{access, caches, change, context, frames, invalidate, order, parking};
+use super::{access, caches, change, context, contiguous, frames, invalidate, order, parking};
 use crate::paging::{Descriptor, PhysAddr, VirtAddr};
 
 /// A rule of the machine. Its sentence and its source stand beside the code that checks it: see [`Rule::text`].
@@ -78,7 +78,7 @@ impl Rule {
             Self::M8 => access::M8,
             Self::M9 => access::M9,
             Self::M10 => order::M10,
-            Self::M11 => change::M11,
+            Self::M11 => contiguous::M11,
             Self::M12 => frames::M12,
             Self::M13 => access::M13,
             Self::M14 => parking::M14,

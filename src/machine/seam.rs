@@ -75,7 +75,9 @@ impl<'a> View<'a> {
 impl TableMemory for View<'_> {
     fn load(&self, slot: PhysAddr) -> Descriptor {
         self.reach(slot, Access::Load);
-        self.machine.peek(slot)
+        let mut state = self.machine.state();
+        state.load_through(self.cpu, slot);
+        state.memory.get(slot)
     }
 
     fn store(&self, slot: PhysAddr, value: Descriptor) {

@@ -3,8 +3,13 @@
 mod edits;
 mod litmus;
 mod rules_asid;
+mod rules_caches;
 mod rules_change;
 mod rules_context;
+mod rules_contiguous;
 mod rules_invalidate;
 mod rules_order;
+mod rules_synchronise;
+mod rules_tlbi;
+mod rules_window;
 mod small;

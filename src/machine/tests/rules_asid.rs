@@ -35,6 +35,7 @@ fn switched(scope: Scope, asids: [u16; 2], between: &[Tlbi]) -> (Machine, Outcom
     for &tlbi in between {
         cpu.tlbi(tlbi);
         cpu.dsb(Dsb::Ish);
+        cpu.isb();
     }
     let outcome = cpu.access(ADDRESS, Access::Load);
     (machine, outcome)

@@ -1,9 +1,9 @@
-//! M1, M2, M3, M11: what may be stored where a walker may look.
+//! M1, M2, M3: what may be stored where a walker may look.
 
 use super::small::*;
 use crate::linear_map::BbmLevel;
 use crate::machine::*;
-use crate::paging::{Attributes, Cpu, Descriptor, Level, MemoryType, PhysAddr, Scope, slot};
+use crate::paging::{Attributes, Cpu, Descriptor, Level, MemoryType, Scope, slot};
 
 /// Splits the block live, in one store, its child complete.
 fn split_live(machine: &Machine, leaf: Descriptor) {
@@ -69,6 +69,29 @@ fn m1_size_and_permission_change_in_two_steps() {
     invalidate(patient.cpu(0));
     patient.check_settled(0);
     passes(&patient);
+
+    // Pages made one block, and its permissions changed before the pages are gone.
+    for (invalidated, good) in [(true, true), (false, false)] {
+        let machine = super::small::machine(BbmLevel::Two);
+        let (cpu, whole) = (machine.cpu(0), Attributes::NORMAL.leaf(output(PAGES), Level::L2));
+        cpu.store(slot(L2, PAGES), whole);
+        if invalidated {
+            invalidate(cpu);
+        }
+        cpu.store(slot(L2, PAGES), read_only(whole));
+        if good { passes(&machine) } else { breaks(&machine, Rule::M1) }
+    }
+
+    // The other way about: permissions first, then the size.
+    for (invalidated, good) in [(true, true), (false, false)] {
+        let machine = super::small::machine(BbmLevel::Two);
+        machine.cpu(0).store(slot(L2, BLOCK), read_only(block()));
+        if invalidated {
+            invalidate(machine.cpu(0));
+        }
+        split_live(&machine, read_only(block()));
+        if good { passes(&machine) } else { breaks(&machine, Rule::M1) }
+    }
 }
 
 #[test]
@@ -86,29 +109,10 @@ fn m1_pages_to_a_block_is_a_change_of_size_as_well() {
 }
 
 #[test]
-fn m1_clearing_the_contiguous_bit_live_needs_level_2() {
-    for (level, allowed) in [(BbmLevel::Zero, false), (BbmLevel::Two, true)] {
-        let machine = machine(level);
-        let cpu = machine.cpu(0);
-        for index in GROUP..GROUP + 16 {
-            cpu.store(slot(L2, index), machine.peek(slot(L2, index)).without_contiguous());
-        }
-        invalidate(cpu);
-        if allowed { passes(&machine) } else { breaks(&machine, Rule::M1) }
-    }
-}
-
-#[test]
 fn m2_a_live_entry_keeps_its_target_at_every_level() {
     let device = Attributes { memory: MemoryType::Device, ..Attributes::NORMAL };
-    let local = Attributes { scope: Scope::AddressSpace, ..Attributes::NORMAL };
     let outer = Descriptor(page_leaf(3).0 & !(0b11 << 8) | 0b10 << 8);
-    let changes = [
-        page_leaf(4),
-        device.leaf(output(PAGES).offset(0x3000), Level::L3),
-        local.leaf(output(PAGES).offset(0x3000), Level::L3),
-        outer,
-    ];
+    let changes = [page_leaf(4), device.leaf(output(PAGES).offset(0x3000), Level::L3), outer];
     for level in [BbmLevel::Zero, BbmLevel::Two, BbmLevel::Three] {
         for change in changes {
             let bad = machine(level);
@@ -127,6 +131,38 @@ fn m2_a_live_entry_keeps_its_target_at_every_level() {
         machine.check_settled(0);
         passes(&machine);
     }
+}
+
+#[test]
+fn m2_an_entry_may_stop_being_global_but_not_become_it() {
+    let local = Attributes { scope: Scope::AddressSpace, ..Attributes::NORMAL };
+    let local = local.leaf(output(PAGES).offset(0x3000), Level::L3);
+    for (before, after, good) in [(page_leaf(3), local, true), (local, page_leaf(3), false)] {
+        let machine = machine(BbmLevel::Zero);
+        machine.poke(slot(L3, 3), before);
+        machine.cpu(0).store(slot(L3, 3), after);
+        invalidate(machine.cpu(0));
+        machine.check_settled(0);
+        if good { passes(&machine) } else { breaks(&machine, Rule::M2) }
+    }
+}
+
+#[test]
+fn bits_that_are_softwares_own_change_without_an_invalidation() {
+    let software = |value: Descriptor| Descriptor(value.0 | 0b1001 << 55);
+    let machine = machine(BbmLevel::Zero);
+    let cpu = machine.cpu(0);
+    for at in [slot(L3, 3), slot(L2, BLOCK), slot(L2, PAGES)] {
+        cpu.store(at, software(machine.peek(at)));
+    }
+    machine.check_settled(0);
+    passes(&machine);
+    // In a table descriptor the leaf's attributes are among them, and its restrictions are not.
+    cpu.store(slot(L2, PAGES), Descriptor(machine.peek(slot(L2, PAGES)).0 | 1 << 54));
+    assert!(machine.is_settled());
+    cpu.store(slot(L2, PAGES), Descriptor(machine.peek(slot(L2, PAGES)).0 | 1 << 60));
+    assert!(!machine.is_settled());
+    passes(&machine);
 }
 
 #[test]
@@ -196,51 +232,4 @@ fn m3_a_page_below_a_broken_block_is_a_remake_of_it() {
     cpu.store(slot(L2, BLOCK), Descriptor::EMPTY);
     cpu.store(slot(L2, BLOCK), block());
     breaks(&machine, Rule::M3);
-}
-
-#[test]
-fn m11_a_group_changes_as_a_whole() {
-    let one = machine(BbmLevel::Zero);
-    one.cpu(0).store(slot(L2, GROUP + 3), read_only(one.peek(slot(L2, GROUP + 3))));
-    breaks(&one, Rule::M11);
-    // A hole is one as soon as it is ordered, at every level.
-    for level in [BbmLevel::Zero, BbmLevel::Three] {
-        let hole = machine(level);
-        hole.cpu(0).store(slot(L2, GROUP + 15), Descriptor::EMPTY);
-        passes(&hole);
-        hole.cpu(0).dsb(Dsb::Ishst);
-        breaks(&hole, Rule::M11);
-    }
-    // All sixteen broken, invalidated and made again.
-    let all = machine(BbmLevel::Zero);
-    let cpu = all.cpu(0);
-    let old: Vec<_> = (GROUP..GROUP + 16).map(|index| all.peek(slot(L2, index))).collect();
-    cpu.store_run(slot(L2, GROUP), Descriptor::EMPTY, 0, 16);
-    invalidate(cpu);
-    for (index, old) in old.into_iter().enumerate() {
-        cpu.store(slot(L2, GROUP + index), read_only(old));
-    }
-    cpu.dsb(Dsb::Ishst);
-    passes(&all);
-    // Level 2 may do it live.
-    let live = machine(BbmLevel::Two);
-    for index in GROUP..GROUP + 16 {
-        live.cpu(0).store(slot(L2, index), read_only(live.peek(slot(L2, index))));
-    }
-    invalidate(live.cpu(0));
-    passes(&live);
-}
-
-#[test]
-fn m11_a_group_that_is_linked_is_whole_and_aligned() {
-    let first = Attributes::NORMAL.leaf(PhysAddr(0x4020_0000), Level::L3).with_contiguous();
-    for (first, count, good) in [(first, 16, true), (first, 15, false), (Descriptor(first.0 + 0x1000), 16, false)] {
-        let machine = machine(BbmLevel::Zero);
-        let cpu = machine.cpu(0);
-        cpu.store_run(NEW, Descriptor::EMPTY, 0, 512);
-        cpu.store_run(slot(NEW, 16), first, 0x1000, count);
-        cpu.dsb_ishst();
-        cpu.store(slot(L2, 5), Descriptor::table(NEW));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M11) }
-    }
 }

@@ -1,155 +1,9 @@
-//! M14 to M18: CPUs that come and go, frames in the window, caches, registers.
+//! M17, M18, and M10 for registers: what translation depends on.
 
 use super::small::*;
 use crate::linear_map::BbmLevel;
 use crate::machine::*;
-use crate::paging::{Attributes, Cpu, Descriptor, FrameSource, Geometry, Level, PhysAddr, slot};
-
-/// A machine whose map is shared, and whose CPUs `parked` stand still.
-fn shared(parked: &[usize]) -> Machine {
-    let machine = machine(BbmLevel::Zero);
-    machine.share(address(0)..=address(31));
-    parked.iter().for_each(|&cpu| machine.cpu(cpu).park());
-    machine
-}
-
-#[test]
-fn m14_an_edit_waits_for_everyone() {
-    for (parked, good) in [(&[0, 1][..], true), (&[0], false), (&[], false)] {
-        let machine = shared(parked);
-        machine.cpu(0).store(slot(ROOT, 0), Descriptor::EMPTY);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M14) }
-    }
-    // A guard page is no break.
-    let machine = shared(&[]);
-    machine.cpu(0).store(slot(L3, 3), page_leaf(3).made_invalid());
-    passes(&machine);
-}
-
-#[test]
-fn m14_nobody_goes_before_the_map_is_whole() {
-    let run = |invalidated: bool, made: bool, leaving: usize| {
-        let machine = shared(&[0, 1]);
-        let cpu = machine.cpu(0);
-        let old = machine.peek(slot(ROOT, 0));
-        cpu.store(slot(ROOT, 0), Descriptor::EMPTY);
-        if invalidated {
-            invalidate(cpu);
-        } else {
-            cpu.dsb(Dsb::Ishst);
-            cpu.tlbi(Tlbi::VMALLE1IS);
-        }
-        if made {
-            cpu.store(slot(ROOT, 0), old);
-            cpu.dsb(Dsb::Ishst);
-            cpu.isb();
-        }
-        machine.cpu(leaving).leave();
-        machine
-    };
-    for leaving in [0, 1] {
-        passes(&run(true, true, leaving));
-        breaks(&run(true, false, leaving), Rule::M14);
-        breaks(&run(false, false, leaving), Rule::M14);
-    }
-}
-
-#[test]
-fn m14_a_cpu_on_its_way_in_is_accounted_for() {
-    // Two CPUs stand still and a third is somewhere in its entry code, with the map or with a root of its own.
-    for (with_map, good) in [(false, true), (true, false)] {
-        let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 3]));
-        machine.share(address(0)..=address(31));
-        if !with_map {
-            machine.poke(NEW, Descriptor::EMPTY);
-            machine.cpu(2).set_ttbr1(NEW);
-            machine.cpu(2).isb();
-            // What it had before is gone from its TLB.
-            machine.cpu(2).tlbi(Tlbi::VMALLE1);
-            machine.cpu(2).dsb(Dsb::Nsh);
-        }
-        machine.cpu(0).cpu_on(2);
-        (0..2).for_each(|cpu| machine.cpu(cpu).park());
-        machine.cpu(0).store(slot(ROOT, 0), Descriptor::EMPTY);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M14) }
-    }
-}
-
-#[test]
-fn m15_nothing_is_allocated_or_freed_in_the_window() {
-    let outside = shared(&[0]);
-    let frame = outside.frames(0).allocate().unwrap();
-    outside.frames(0).free(frame);
-    passes(&outside);
-    let inside = shared(&[0, 1]);
-    inside.frames(0).allocate();
-    breaks(&inside, Rule::M15);
-    let inside = shared(&[]);
-    let frame = inside.frames(0).allocate().unwrap();
-    park_all(&inside);
-    inside.frames(0).free(frame);
-    breaks(&inside, Rule::M15);
-}
-
-#[test]
-fn m15_only_what_was_set_aside_becomes_a_table() {
-    for (set_aside, good) in [(true, true), (false, false)] {
-        let machine = shared(&[]);
-        let cpu = machine.cpu(0);
-        let table = if set_aside { machine.frames(0).allocate().unwrap() } else { FRAMES };
-        // As if a stray pointer had written it before: filled, and nobody's.
-        for index in 0..512 {
-            machine.poke(slot(table, index), Descriptor::EMPTY);
-        }
-        park_all(&machine);
-        cpu.store(slot(L2, 5), Descriptor::table(table));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M15) }
-    }
-}
-
-#[test]
-fn m16_what_is_written_around_the_cache_is_maintained_before_and_after() {
-    let at = PhysAddr(0x8000);
-    let run = |before: bool, after: bool, dsb: bool| {
-        let machine = Machine::new(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
-        let cpu = machine.cpu(0);
-        let maintain = || {
-            cpu.maintain_cache(at, Maintenance::Invalidate);
-            if dsb {
-                cpu.dsb(Dsb::Sy);
-            }
-        };
-        if before {
-            maintain();
-        }
-        cpu.store_uncached(at);
-        if after {
-            maintain();
-        }
-        cpu.load_cached(at);
-        machine
-    };
-    passes(&run(true, true, true));
-    breaks(&run(false, true, true), Rule::M16);
-    breaks(&run(true, false, true), Rule::M16);
-    breaks(&run(true, true, false), Rule::M16);
-}
-
-#[test]
-fn m16_what_a_cpu_reads_with_its_mmu_off_was_cleaned() {
-    let at = PhysAddr(0x8000);
-    for (maintenance, dsb, good) in
-        [(Some(Maintenance::Clean), true, true), (Some(Maintenance::Clean), false, false), (None, true, false)]
-    {
-        let machine = machine(BbmLevel::Zero);
-        machine.cpu(0).store_cached(at);
-        maintenance.into_iter().for_each(|what| machine.cpu(0).maintain_cache(at, what));
-        // Only the CPU that maintains it completes it.
-        machine.cpu(if dsb { 0 } else { 1 }).dsb(Dsb::Sy);
-        machine.cpu(1).load_uncached(at);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
-    }
-}
+use crate::paging::{Attributes, Cpu, Descriptor, Geometry, Level, slot};
 
 #[test]
 fn m17_registers_are_alike_where_tables_are_shared() {
@@ -163,6 +17,83 @@ fn m17_registers_are_alike_where_tables_are_shared() {
         write(alone.cpu(0));
         alone.cpu(0).isb();
         passes(&alone);
+    }
+}
+
+#[test]
+fn m17_what_was_walked_under_other_registers_is_invalidated() {
+    let nothing: Step = |_| ();
+    let local: Step = |cpu| {
+        cpu.tlbi(Tlbi::VMALLE1);
+        cpu.dsb(Dsb::Nsh);
+        cpu.isb();
+    };
+    let incomplete: Step = |cpu| {
+        cpu.tlbi(Tlbi::VMALLE1);
+        cpu.isb();
+    };
+    let one_page: Step = |cpu| {
+        cpu.tlbi(Tlbi::vaae1is(page(3)));
+        cpu.dsb(Dsb::Ish);
+        cpu.isb();
+    };
+    let writes: [Step; 2] = [|cpu| cpu.set_tcr(0x10), |cpu| cpu.set_mair(0xff)];
+    for write in writes {
+        for (before, after, good) in [
+            (nothing, local, true),
+            (nothing, invalidate as Step, true),
+            (nothing, nothing, false),
+            (nothing, incomplete, false),
+            (nothing, one_page, false),
+            // What is walked between it and the write is there again.
+            (local, nothing, false),
+        ] {
+            let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
+            let cpu = machine.cpu(0);
+            before(cpu);
+            write(cpu);
+            cpu.isb();
+            after(cpu);
+            cpu.access(page(3), Access::Load);
+            if good { passes(&machine) } else { breaks(&machine, Rule::M17) }
+        }
+    }
+}
+
+#[test]
+fn m17_no_cpu_lends_its_translations() {
+    let writes: [fn(OnCpu<'_>, u64); 2] = [|cpu, value| cpu.write_ttbr0(value), |cpu, value| cpu.write_ttbr1(value)];
+    for write in writes {
+        for (cnp, good) in [(0, true), (1, false)] {
+            let machine = machine(BbmLevel::Zero);
+            write(machine.cpu(0), ROOT.0 | cnp);
+            if good { passes(&machine) } else { breaks(&machine, Rule::M17) }
+        }
+    }
+    // The value's other fields are the base and the ASID.
+    let machine = machine(BbmLevel::Zero);
+    machine.cpu(0).write_ttbr0(7 << 48 | NEW.0);
+    machine.cpu(0).write_ttbr1(9 << 48 | ROOT.0);
+    machine.cpu(0).isb();
+    machine.cpu(0).access(page(3), Access::Load);
+    passes(&machine);
+}
+
+#[test]
+fn m10_the_mmu_is_turned_on_when_its_registers_are_synchronised() {
+    for (isb, good) in [(true, true), (false, false)] {
+        let machine = Machine::new(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
+        let cpu = machine.cpu(0);
+        cpu.tlbi(Tlbi::VMALLE1);
+        cpu.dsb(Dsb::Nsh);
+        cpu.set_mair(0xff);
+        cpu.set_ttbr1(ROOT);
+        if isb {
+            cpu.isb();
+        }
+        cpu.mmu_on();
+        cpu.isb();
+        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
     }
 }
 

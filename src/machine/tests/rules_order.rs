@@ -153,6 +153,10 @@ fn m10_a_register_is_used_after_its_isb() {
             write(cpu);
             if isb {
                 cpu.isb();
+                // What was walked under the old value of TCR or MAIR goes too.
+                cpu.tlbi(Tlbi::VMALLE1);
+                cpu.dsb(Dsb::Nsh);
+                cpu.isb();
             }
             let address = if number == 0 { crate::paging::VirtAddr(0) } else { address(BLOCK) };
             cpu.access(address, Access::Load);
@@ -176,6 +180,20 @@ fn m13_nothing_goes_through_a_broken_entry() {
         cpu.access(address(BLOCK), access);
         breaks(&machine, Rule::M13);
     }
+}
+
+#[test]
+fn m13_a_guard_page_is_no_broken_entry() {
+    let machine = machine(BbmLevel::Zero);
+    machine.share(address(0)..=address(31));
+    machine.cpu(0).store(slot(L3, 3), page_leaf(3).made_invalid());
+    invalidate(machine.cpu(0));
+    assert_eq!(machine.cpu(1).access(page(3), Access::Store), Outcome::Fault);
+    passes(&machine);
+    // While all stand still nobody has anything to do there.
+    park_all(&machine);
+    machine.cpu(1).access(page(3), Access::Store);
+    breaks(&machine, Rule::M13);
 }
 
 #[test]

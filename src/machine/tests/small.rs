@@ -28,7 +28,7 @@ pub(super) fn address(index: usize) -> VirtAddr {
     VirtAddr(BASE + index as u64 * 0x20_0000)
 }
 
-pub(super) fn page(index: usize) -> VirtAddr {
+pub(super) const fn page(index: usize) -> VirtAddr {
     VirtAddr(BASE + index as u64 * 0x1000)
 }
 
@@ -110,6 +110,13 @@ pub(super) fn breaks(machine: &Machine, rule: Rule) {
         Err(violation) => assert_eq!(violation.rule, rule, "{violation}"),
     }
 }
+
+/// One action of some CPU.
+pub(super) type Step = fn(OnCpu<'_>);
+pub(super) const BRANCH: Step = |cpu| cpu.branch();
+pub(super) const ISB: Step = |cpu| cpu.isb();
+pub(super) const DSB_ISH: Step = |cpu| cpu.dsb(Dsb::Ish);
+pub(super) const DSB_ISHST: Step = |cpu| cpu.dsb(Dsb::Ishst);
 
 /// Every CPU stands still.
 pub(super) fn park_all(machine: &Machine) {

@@ -83,13 +83,22 @@ impl World {
     }
 }
 
+/// Stops the followers, also when the leader fails: the test is to fail then, not to hang.
+struct Stop<'a>(&'a World);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 fn with_followers(world: &World, deaf: &[Duration], leader: impl FnOnce()) {
     std::thread::scope(|scope| {
+        let _stop = Stop(world);
         for (index, &deaf) in deaf.iter().enumerate() {
             scope.spawn(move || world.follow(index + 1, deaf));
         }
         leader();
-        world.stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -112,7 +121,8 @@ fn nobody_works_while_the_leader_runs() {
                 assert!(slot.arrived_in(round));
                 let times = slot.times();
                 assert!(times.arrived <= times.masked && times.masked <= measured.began, "{times:?} {measured:?}");
-                assert!(times.released >= measured.ended, "{times:?} {measured:?}");
+                // Not after `ended`: a follower may look at its clock between the leader's store and the leader's own look.
+                assert!(times.released >= measured.began, "{times:?} {measured:?}");
             }
             assert_eq!(world.rendezvous.phase(), (Phase::Idle, round + 1));
         }

@@ -27,6 +27,8 @@ pub(crate) enum Defect {
     ThroughLinear,
     /// A frame is taken from the allocator inside the window.
     Allocation,
+    /// Frames become tables in the window that were allocated for something else.
+    NotReserved,
     /// Everyone is let go while the map is broken.
     NoMake,
     /// A latecomer is given the whole map before anybody admits it.

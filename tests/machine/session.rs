@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::case::*;
 use crate::defect::{Bent, Defect};
 use crate::world::{NOBODY, World};
-use cleave::linear_map::{Commit, Kernel, Share, Skeleton, free_tables};
+use cleave::linear_map::{Commit, Kernel, OutOfMemory, Pool, Share, Skeleton, free_tables};
 use cleave::machine::{Frames, Scheduled, Through, View};
 use cleave::paging::{Descriptor, FrameSource, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
 use cleave::rendezvous::{Host, Parked, Refused};
@@ -41,6 +41,15 @@ impl<'a> Kernel for Session<'_, 'a> {
 
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut Self::Frames) -> T) -> T {
         work(&mut self.world.machine.frames(0))
+    }
+
+    fn reserve(&mut self, needed: u64) -> Result<Pool, OutOfMemory> {
+        let (memory, frames) = (self.memory(), &mut self.world.machine.frames(0));
+        if self.world.defect() == Some(Defect::NotReserved) {
+            self.world.machine.set_aside(|| ());
+            return Pool::reserve(&memory, frames, needed);
+        }
+        self.world.machine.set_aside(|| Pool::reserve(&memory, frames, needed))
     }
 
     fn cpus(&self) -> u32 {

@@ -8,7 +8,9 @@ use crate::session::Session;
 use crate::world::World;
 use cleave::linear_map::{Ending, Form, LiveMap, Roots, Tally, repaint};
 use cleave::machine::{Access, Outcome, Scheduled};
-use cleave::paging::{Attributes, FrameSource, Level, PhysAddr, VirtAddr, map_blocks, replace_leaf, translate, unlink};
+use cleave::paging::{
+    Attributes, FrameSource, Level, PhysAddr, PhysRange, VirtAddr, map_blocks, replace_leaf, translate, unlink,
+};
 
 impl World<'_> {
     /// Takes one step from what was there `before`, and says what is there after it.
@@ -133,6 +135,7 @@ impl World<'_> {
         replace_leaf(&tables, &self.bent(0), visit.slot, Attributes::NORMAL.leaf(new, Level::L3), self.repeat());
         self.machine.check_settled(0);
         check!(cpu.cpu().access(address, Access::Store) == Outcome::Memory(new), "{address} is not the new page");
+        self.machine.hold_data(PhysRange::new(new, new.offset(geometry.page_size())));
         frames.free(old);
         self.publish(cpu, |area| area.push(address));
         Ok(())

@@ -101,6 +101,8 @@ fn a_repaint_that_leaves_something_out_is_caught() {
         (Defect::NoFill, Form::Ahead, "M7"),
         (Defect::ThroughLinear, Form::InWindow, "M13"),
         (Defect::Allocation, Form::Ahead, "M15"),
+        (Defect::NotReserved, Form::Ahead, "M15"),
+        (Defect::NotReserved, Form::InWindow, "M15"),
         (Defect::NoMake, Form::Ahead, "M14"),
         (Defect::Miscount, Form::Ahead, "M14"),
         (Defect::Miscount, Form::InWindow, "M14"),

@@ -9,7 +9,8 @@ use crate::promises::{Eye, Failed, check};
 use cleave::linear_map::{Fill, FirstPaint, Layout, MapLock, ShadowMap, Share, link, paint};
 use cleave::machine::*;
 use cleave::paging::{
-    Attributes, Census, Descriptor, FrameSource, Geometry, PhysAddr, TlbiRepeat, TwoViews, VirtAddr, map_pages, slot,
+    Attributes, Census, Descriptor, FrameSource, Geometry, PhysAddr, PhysRange, TlbiRepeat, TwoViews, VirtAddr,
+    map_pages, slot,
 };
 use cleave::rendezvous::{Rendezvous, Slot};
 
@@ -294,6 +295,7 @@ impl<'a> World<'a> {
                 return Err(error.to_string());
             }
             cpu.cpu().access(address, Access::Store);
+            self.machine.hold_data(PhysRange::new(page, page.offset(geometry.page_size())));
             self.publish(cpu, |area| area.push(address));
         }
         Ok(())

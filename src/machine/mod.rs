@@ -36,6 +36,7 @@ mod context;
 mod cpu;
 mod event;
 mod frames;
+pub mod instruction;
 mod invalidate;
 mod memory;
 mod order;

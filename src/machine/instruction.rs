@@ -1,0 +1,389 @@
+//! What an A64 instruction word is to the machine: the instructions that order, invalidate or change translation, and the
+//! loads and stores that other CPUs can learn something from.
+//!
+//! For those who see a program execute, as the watcher does (`tests/watcher`): they tell the machine what its instructions
+//! were, and need no word from the program. Encodings are those of the Arm ARM, DDI 0487, C4.1 "A64 instruction set
+//! encoding" and C5.3 to C5.5. What is not here means nothing to the machine, or more than it knows (FEAT_TLBIRANGE, the
+//! nXS forms): such a barrier or invalidation does not count, so that code which relies on it is reported.
+
+use super::{Dsb, Flag, LastLevel, Maintenance, Scope, Tlbi, What};
+use crate::paging::Geometry;
+
+/// An instruction that the machine has to hear of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Instruction {
+    /// DSB.
+    Dsb(Dsb),
+    /// ISB.
+    Isb,
+    /// ERET.
+    ExceptionReturn,
+    /// B.cond, CBZ, CBNZ, TBZ, TBNZ.
+    ConditionalBranch,
+    /// HVC or SMC: a call to firmware.
+    Call,
+    /// TLBI of stage 1 EL1&0 entries; the operand is in [`operand_register`], for the forms that have one.
+    Tlbi(Invalidation),
+    /// DC to the point of coherency, for the line of the address in [`operand_register`].
+    Cache(Maintenance),
+    /// DC ZVA of the block at the address in [`operand_register`].
+    ZeroBlock,
+    /// MSR of the value in [`operand_register`].
+    Write(Register),
+    /// A load, a store, or both, that is more than a plain one.
+    Ordered(Ordered),
+}
+
+/// A TLBI whose operand is not known yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Invalidation {
+    scope: Scope,
+    form: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// VMALLE1, and ALLE1 and VMALLS12E1 of EL2, which cover no less.
+    All,
+    /// ASIDE1.
+    Asid,
+    /// VAE1 and VALE1.
+    Address(LastLevel),
+    /// VAAE1 and VAALE1.
+    AddressOfAnyAsid(LastLevel),
+}
+
+impl Invalidation {
+    /// What it invalidates with this operand. The outer shareable forms count as inner shareable ones.
+    #[must_use]
+    pub fn with_operand(self, operand: u64, geometry: Geometry) -> Tlbi {
+        let what = match self.form {
+            Form::All => What::All,
+            Form::Asid => What::Asid((operand >> 48) as u16),
+            Form::Address(last) => Tlbi::from_operand(operand, last, geometry).what,
+            Form::AddressOfAnyAsid(last) => match Tlbi::from_operand(operand, last, geometry).what {
+                What::Address { address, last, hint, .. } => What::Address { address, asid: None, last, hint },
+                other => other,
+            },
+        };
+        Tlbi { scope: self.scope, what }
+    }
+}
+
+/// A register that MSR writes and translation depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the architecture's own names")]
+pub enum Register {
+    SctlrEl1,
+    Ttbr0El1,
+    Ttbr1El1,
+    TcrEl1,
+    MairEl1,
+    VbarEl1,
+    VbarEl2,
+    VttbrEl2,
+}
+
+/// How an instruction loads and how it stores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ordered {
+    /// Its load, if it has one.
+    pub load: Option<Flag>,
+    /// Its store, if it has one.
+    pub store: Option<Flag>,
+    /// Whether its store, if it is done, replaces what a load of the same CPU found: an exclusive or an atomic.
+    pub modifies: Modifies,
+}
+
+/// Whether a store goes on conveying what the flag conveyed before (a release sequence).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "said above")]
+pub enum Modifies {
+    Yes,
+    No,
+}
+
+/// Xt of the system instructions: bits 4:0. Register 31 is zero.
+#[must_use]
+pub const fn operand_register(word: u32) -> usize {
+    (word & 31) as usize
+}
+
+/// What `word` is to the machine.
+#[must_use]
+pub fn decode(word: u32) -> Option<Instruction> {
+    if let Some(barrier) = barrier(word) {
+        return Some(barrier);
+    }
+    if word & 0xfff8_0000 == 0xd508_0000 {
+        return system(word);
+    }
+    if word & 0xfff0_0000 == 0xd510_0000 {
+        return register(word).map(Instruction::Write);
+    }
+    let is_branch = word & 0xff00_0000 == 0x5400_0000 || word & 0x7c00_0000 == 0x3400_0000;
+    if is_branch {
+        return Some(Instruction::ConditionalBranch);
+    }
+    match word & 0xffe0_001f {
+        0xd400_0002 | 0xd400_0003 => Some(Instruction::Call),
+        _ => ordered(word).map(Instruction::Ordered),
+    }
+}
+
+/// DSB, ISB and ERET, the latter with its forms that authenticate.
+fn barrier(word: u32) -> Option<Instruction> {
+    if word & 0xffff_f0ff == 0xd503_30df {
+        return Some(Instruction::Isb);
+    }
+    if matches!(word, 0xd69f_03e0 | 0xd69f_0bff | 0xd69f_0fff) {
+        return Some(Instruction::ExceptionReturn);
+    }
+    if word & 0xffff_f0ff != 0xd503_309f {
+        return None;
+    }
+    // The outer shareable domain contains the inner one. NSHLD orders nothing that the machine knows.
+    let dsb = match (word >> 8) & 15 {
+        0b1111 => Dsb::Sy,
+        0b1110 => Dsb::St,
+        0b1101 => Dsb::Ld,
+        0b1011 | 0b0011 => Dsb::Ish,
+        0b1010 | 0b0010 => Dsb::Ishst,
+        0b1001 | 0b0001 => Dsb::Ishld,
+        0b0111 => Dsb::Nsh,
+        0b0110 => Dsb::Nshst,
+        _ => return None,
+    };
+    Some(Instruction::Dsb(dsb))
+}
+
+/// op1, CRn, CRm and op2.
+const fn fields(word: u32) -> (u32, u32, u32, u32) {
+    ((word >> 16) & 7, (word >> 12) & 15, (word >> 8) & 15, (word >> 5) & 7)
+}
+
+/// SYS: DC and TLBI.
+fn system(word: u32) -> Option<Instruction> {
+    match fields(word) {
+        (0, 7, 6, 1) => Some(Instruction::Cache(Maintenance::Invalidate)),
+        // CIVAC cleans as CVAC does, and leaves nothing behind: of a line that is stale it makes no fresh one.
+        (3, 7, 10 | 14, 1) => Some(Instruction::Cache(Maintenance::Clean)),
+        (3, 7, 4, 1) => Some(Instruction::ZeroBlock),
+        (op1, 8, domain, op2) => {
+            let scope = match domain {
+                1 | 3 => Scope::InnerShareable,
+                7 => Scope::Local,
+                _ => return None,
+            };
+            let form = match (op1, op2) {
+                (0, 0) | (4, 4 | 6) => Form::All,
+                (0, 1) => Form::Address(LastLevel::AllLevels),
+                (0, 2) => Form::Asid,
+                (0, 3) => Form::AddressOfAnyAsid(LastLevel::AllLevels),
+                (0, 5) => Form::Address(LastLevel::Only),
+                (0, 7) => Form::AddressOfAnyAsid(LastLevel::Only),
+                _ => return None,
+            };
+            Some(Instruction::Tlbi(Invalidation { scope, form }))
+        }
+        _ => None,
+    }
+}
+
+/// MSR (register), those with op0 = 3.
+fn register(word: u32) -> Option<Register> {
+    if word >> 19 & 1 == 0 {
+        return None;
+    }
+    Some(match fields(word) {
+        (0, 1, 0, 0) => Register::SctlrEl1,
+        (0, 2, 0, 0) => Register::Ttbr0El1,
+        (0, 2, 0, 1) => Register::Ttbr1El1,
+        (0, 2, 0, 2) => Register::TcrEl1,
+        (0, 10, 2, 0) => Register::MairEl1,
+        (0, 12, 0, 0) => Register::VbarEl1,
+        (4, 12, 0, 0) => Register::VbarEl2,
+        (4, 2, 1, 0) => Register::VttbrEl2,
+        _ => return None,
+    })
+}
+
+/// Load-acquire, store-release, exclusives and atomics.
+fn ordered(word: u32) -> Option<Ordered> {
+    let bit = |number: u32| word >> number & 1 == 1;
+    let kind = |is_ordered: bool| if is_ordered { Flag::Ordered } else { Flag::Plain };
+    let both = |acquire, release| Ordered {
+        load: Some(kind(acquire)),
+        store: Some(kind(release)),
+        modifies: Modifies::Yes,
+    };
+    let load = Ordered { load: Some(Flag::Ordered), store: None, modifies: Modifies::No };
+    let store = Ordered { load: None, store: Some(Flag::Ordered), modifies: Modifies::No };
+    // Load/store exclusive, ordered, and compare and swap: L in bit 22, o0 in bit 15.
+    if word & 0x3f00_0000 == 0x0800_0000 {
+        let (is_load, is_ordered) = (bit(22), bit(15));
+        return Some(match (bit(23), bit(21), bit(31)) {
+            (true, false, _) if is_load => load,
+            (true, false, _) => store,
+            // CAS, and with a clear bit 31 CASP.
+            (true, true, _) | (false, true, false) => both(is_load, is_ordered),
+            (false, _, _) if is_load => Ordered { load: Some(kind(is_ordered)), store: None, modifies: Modifies::No },
+            (false, _, _) => Ordered { load: None, store: Some(kind(is_ordered)), modifies: Modifies::Yes },
+        });
+    }
+    // LDAPR, which lies among the atomics, and LDAPUR and STLUR.
+    if word & 0x3fff_fc00 == 0x38bf_c000 || word & 0x3fe0_0c00 == 0x1940_0000 {
+        return Some(load);
+    }
+    if word & 0x3fe0_0c00 == 0x1900_0000 {
+        return Some(store);
+    }
+    // Atomic memory operations and SWP: A in bit 23, R in bit 22.
+    (word & 0x3f20_0c00 == 0x3820_0000).then(|| both(bit(23), bit(22)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paging::{Level, VirtAddr};
+
+    const FORMS: Geometry = Geometry::K4_V48;
+
+    #[test]
+    fn barriers_are_known_by_domain_and_by_what_they_wait_for() {
+        let words = [
+            (0xd503_3f9f, Dsb::Sy),
+            (0xd503_3e9f, Dsb::St),
+            (0xd503_3d9f, Dsb::Ld),
+            (0xd503_3b9f, Dsb::Ish),
+            (0xd503_3a9f, Dsb::Ishst),
+            (0xd503_399f, Dsb::Ishld),
+            (0xd503_379f, Dsb::Nsh),
+            (0xd503_369f, Dsb::Nshst),
+            (0xd503_339f, Dsb::Ish),
+        ];
+        for (word, dsb) in words {
+            assert_eq!(decode(word), Some(Instruction::Dsb(dsb)), "{word:#x}");
+        }
+        assert_eq!(decode(0xd503_3fdf), Some(Instruction::Isb));
+        // DMB ISH is none of them, and SSBB only looks like one.
+        assert_eq!(decode(0xd503_3bbf), None);
+        assert_eq!(decode(0xd503_309f), None);
+    }
+
+    #[test]
+    fn an_invalidation_is_known_by_scope_form_and_operand() {
+        let tlbi = |word: u32, operand: u64| match decode(word) {
+            Some(Instruction::Tlbi(invalidation)) => invalidation.with_operand(operand, FORMS),
+            other => panic!("{word:#x}: {other:?}"),
+        };
+        assert_eq!(tlbi(0xd508_831f, 0), Tlbi::VMALLE1IS);
+        assert_eq!(tlbi(0xd508_871f, 0), Tlbi::VMALLE1);
+        // ALLE1, ALLE1IS and VMALLS12E1IS, at EL2.
+        assert_eq!(tlbi(0xd50c_879f, 0), Tlbi::VMALLE1);
+        assert_eq!(tlbi(0xd50c_839f, 0), Tlbi::VMALLE1IS);
+        assert_eq!(tlbi(0xd50c_83df, 0), Tlbi::VMALLE1IS);
+        let page = VirtAddr(0xffff_0000_4000_0000);
+        let operand = page.0 >> 12 & 0xfff_ffff_ffff;
+        assert_eq!(tlbi(0xd508_8364, operand), Tlbi::vaae1is(page));
+        assert_eq!(tlbi(0xd508_8764, operand), Tlbi::vaae1is(page).local());
+        assert_eq!(tlbi(0xd508_83e6, operand), Tlbi::vaale1is(page));
+        assert_eq!(tlbi(0xd508_83e6, operand | 0b0110 << 44), Tlbi::vaale1is(page).at_level(Level::L2));
+        assert_eq!(
+            tlbi(0xd508_8323, operand | 7 << 48),
+            Tlbi::from_operand(operand | 7 << 48, LastLevel::AllLevels, FORMS)
+        );
+        assert_eq!(tlbi(0xd508_8723, operand), Tlbi::from_operand(operand, LastLevel::AllLevels, FORMS).local());
+        assert_eq!(tlbi(0xd508_83a5, operand), Tlbi::from_operand(operand, LastLevel::Only, FORMS));
+        assert_eq!(tlbi(0xd508_8347, 9 << 48), Tlbi::aside1is(9));
+    }
+
+    #[test]
+    fn other_regimes_and_unknown_forms_do_not_count_as_invalidations() {
+        // ALLE2, VAE2, IPAS2E1IS, and RVAE1IS of FEAT_TLBIRANGE.
+        for word in [0xd50c_871f, 0xd50c_8721, 0xd50c_8021, 0xd508_8221] {
+            assert_eq!(decode(word), None, "{word:#x}");
+        }
+    }
+
+    #[test]
+    fn maintenance_to_the_point_of_coherency_and_nothing_else_is_told() {
+        assert_eq!(decode(0xd508_7620), Some(Instruction::Cache(Maintenance::Invalidate)));
+        assert_eq!(decode(0xd50b_7a21), Some(Instruction::Cache(Maintenance::Clean)));
+        assert_eq!(decode(0xd50b_7e33), Some(Instruction::Cache(Maintenance::Clean)));
+        assert_eq!(decode(0xd50b_7422), Some(Instruction::ZeroBlock));
+        // CVAU, ISW, IC IALLU, AT S1E1R.
+        for word in [0xd50b_7b21, 0xd508_7642, 0xd508_751f, 0xd508_7800] {
+            assert_eq!(decode(word), None, "{word:#x}");
+        }
+        assert_eq!(operand_register(0xd50b_7e33), 19);
+    }
+
+    #[test]
+    fn registers_of_translation_are_known_and_their_reads_are_not_writes() {
+        let words = [
+            (0xd518_1003, Register::SctlrEl1),
+            (0xd518_2002, Register::Ttbr0El1),
+            (0xd518_2020, Register::Ttbr1El1),
+            (0xd518_2041, Register::TcrEl1),
+            (0xd518_a21f, Register::MairEl1),
+            (0xd518_c000, Register::VbarEl1),
+            (0xd51c_c000, Register::VbarEl2),
+            (0xd51c_211f, Register::VttbrEl2),
+        ];
+        for (word, register) in words {
+            assert_eq!(decode(word), Some(Instruction::Write(register)), "{word:#x}");
+        }
+        assert_eq!(operand_register(0xd518_a21f), 31);
+        // MRS of TTBR0_EL1, and MSR of TPIDR_EL1.
+        assert_eq!((decode(0xd538_2000), decode(0xd518_d09a)), (None, None));
+    }
+
+    #[test]
+    fn ordered_accesses_are_told_from_plain_ones() {
+        let expect = |word: u32, load: Option<Flag>, store: Option<Flag>, modifies: Modifies| {
+            assert_eq!(decode(word), Some(Instruction::Ordered(Ordered { load, store, modifies })), "{word:#x}");
+        };
+        let (ordered, plain) = (Some(Flag::Ordered), Some(Flag::Plain));
+        // LDAR, LDARB, LDAPR, LDAPUR; STLR, STLRB, STLUR.
+        for word in [0xc8df_fc20, 0x08df_fc20, 0xf8bf_c020, 0xd940_8020] {
+            expect(word, ordered, None, Modifies::No);
+        }
+        for word in [0xc89f_fc20, 0x089f_fc20, 0xd900_8020] {
+            expect(word, None, ordered, Modifies::No);
+        }
+        // LDXR, LDAXR, LDAXP; STXR, STLXR, STLXP.
+        expect(0xc85f_7c20, plain, None, Modifies::No);
+        expect(0xc85f_fc20, ordered, None, Modifies::No);
+        expect(0xc87f_8c20, ordered, None, Modifies::No);
+        expect(0xc802_7c20, None, plain, Modifies::Yes);
+        expect(0xc802_fc20, None, ordered, Modifies::Yes);
+        expect(0xc822_8c20, None, ordered, Modifies::Yes);
+        // CASAL, CAS, CASPAL, SWPAL, LDADD, LDADDL, LDSETAL.
+        expect(0xc8e0_fc22, ordered, ordered, Modifies::Yes);
+        expect(0xc8a0_7c22, plain, plain, Modifies::Yes);
+        expect(0x4860_fc82, ordered, ordered, Modifies::Yes);
+        expect(0xf8e0_8022, ordered, ordered, Modifies::Yes);
+        expect(0xf820_0022, plain, plain, Modifies::Yes);
+        expect(0xf860_0022, plain, ordered, Modifies::Yes);
+        expect(0xb8e0_3022, ordered, ordered, Modifies::Yes);
+        // LDR, STR, STP.
+        for word in [0xf940_0020, 0xf900_0020, 0xa900_0440] {
+            assert_eq!(decode(word), None, "{word:#x}");
+        }
+    }
+
+    #[test]
+    fn conditional_branches_calls_and_returns_are_known() {
+        for word in [0x5400_0001, 0xb400_0000, 0x3500_0001, 0x3618_0000, 0x3718_0000] {
+            assert_eq!(decode(word), Some(Instruction::ConditionalBranch), "{word:#x}");
+        }
+        assert_eq!(decode(0xd400_0002), Some(Instruction::Call));
+        assert_eq!(decode(0xd400_0003), Some(Instruction::Call));
+        assert_eq!(decode(0xd69f_03e0), Some(Instruction::ExceptionReturn));
+        // SVC, B, RET.
+        for word in [0xd400_0001, 0x1400_0000, 0xd65f_03c0] {
+            assert_eq!(decode(word), None, "{word:#x}");
+        }
+    }
+}

@@ -124,12 +124,23 @@ impl State {
         Some(Translation { output, leaf, restrictions, bytes: size * group, slot: at })
     }
 
+    /// Whether an address is mapped under two roots, and by the same leaf with the same restrictions.
+    pub(super) fn translates_alike(&self, one: PhysAddr, other: PhysAddr, address: VirtAddr) -> bool {
+        let base = if address >= self.upper_half() { self.upper_half() } else { VirtAddr(0) };
+        let top = Place { level: self.geometry.root_level(), base, holders: 0, current: true, restrictions: 0 };
+        let [one, other] = [one, other].map(|root| self.walk(root, top, address, &mut Vec::new()));
+        let alike = |one: &Translation, other: &Translation| {
+            (one.slot, one.leaf, one.restrictions) == (other.slot, other.leaf, other.restrictions)
+        };
+        one.zip(other).is_some_and(|(one, other)| alike(&one, &other))
+    }
+
     /// An access of `cpu`. Broken rules are noted; the outcome is what memory says.
     pub(super) fn access(&mut self, cpu: usize, address: VirtAddr, access: Access) -> Outcome {
         if !self.cpus[cpu].mmu {
             return Outcome::Memory(PhysAddr(address.0));
         }
-        self.check_synchronised(cpu, address);
+        self.check_synchronised(cpu, address, access);
         let upper = address >= self.upper_half();
         let registers = self.cpus[cpu].registers;
         let root = if upper { registers.ttbr1 } else { registers.ttbr0 };

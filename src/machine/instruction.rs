@@ -212,11 +212,8 @@ fn register(word: u32) -> Option<Register> {
 fn ordered(word: u32) -> Option<Ordered> {
     let bit = |number: u32| word >> number & 1 == 1;
     let kind = |is_ordered: bool| if is_ordered { Flag::Ordered } else { Flag::Plain };
-    let both = |acquire, release| Ordered {
-        load: Some(kind(acquire)),
-        store: Some(kind(release)),
-        modifies: Modifies::Yes,
-    };
+    let both =
+        |acquire, release| Ordered { load: Some(kind(acquire)), store: Some(kind(release)), modifies: Modifies::Yes };
     let load = Ordered { load: Some(Flag::Ordered), store: None, modifies: Modifies::No };
     let store = Ordered { load: None, store: Some(Flag::Ordered), modifies: Modifies::No };
     // Load/store exclusive, ordered, and compare and swap: L in bit 22, o0 in bit 15.

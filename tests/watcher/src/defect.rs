@@ -127,8 +127,11 @@ impl Defect {
                 let descriptor = Descriptor(value);
                 let number = at.0 / 8 % 512;
                 let value = match self {
-                    Self::NoFill if number == 77 && value != 0 => return None,
-                    Self::AccessFlag if descriptor.is_valid() && descriptor.is_accessed() && number == 77 => value & !(1 << 10),
+                    Self::NoBreak if value == 0 && survey.is_root(at) => return None,
+                    Self::NoFill if number == 77 && !survey.is_root(at) => return None,
+                    Self::AccessFlag if descriptor.is_valid() && descriptor.is_accessed() && number == 77 => {
+                        value & !(1 << 10)
+                    }
                     Self::Contiguous if descriptor.is_contiguous() && number % 16 == 5 => value & !(1 << 52),
                     _ => value,
                 };

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use cleave::machine::instruction::{Instruction, Modifies, Ordered, Register};
-use cleave::machine::{Access, Dsb, Flag, Machine, OnCpu, Outcome, Scope, Through, Violation};
+use cleave::machine::{Access, Flag, Machine, OnCpu, Outcome, Scope, Through, Violation};
 use cleave::paging::{Descriptor, Kind, PhysAddr, VirtAddr, translate, walk};
 
 use crate::defect::{Defect, Seen};
@@ -137,8 +137,8 @@ impl Judge<'_> {
             Event::Exception(exception) => {
                 // What it was about is judged before it counts as a context synchronisation.
                 if let (Exception::Abort(access, address), true) = (exception, self.cpus[cpu].mmu) {
-                    self.uses(on, address);
                     on.access(address, access);
+                    self.uses(on, address);
                 }
                 self.judgement.counts[cpu].synchronisations += 1;
                 on.isb();
@@ -359,8 +359,8 @@ impl Judge<'_> {
             }
             return;
         }
-        self.uses(on, address);
         let outcome = on.access(address, access);
+        self.uses(on, address);
         let known = match outcome {
             Outcome::Memory(at) | Outcome::Conflict(at) => Some(at),
             Outcome::Fault => None,

@@ -177,7 +177,7 @@ extern "C" fn on_access(_cpu: c_uint, access: qemu::Access, address: u64, site: 
         let place = || qemu::place(access, address).map(PhysAddr);
         let (is_store, bytes, value) = qemu::value(access);
         if !is_store {
-            return recorder.loaded(site, address, place);
+            return recorder.loaded(site, address, place, value[0]);
         }
         let at = place();
         let low = if bytes < 8 { value[0] & ((1 << (8 * bytes)) - 1) } else { value[0] };

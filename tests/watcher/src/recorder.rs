@@ -3,7 +3,8 @@
 //! All stores to memory are taken down, and every barrier, invalidation and register write. Of the other accesses only the
 //! first of a CPU to a page is, counted from the last moment at which the answer may have become a worse one: a DSB or
 //! TLBI of any CPU, between which an edit of live tables stands, or a register write, ISB, exception or release of its own. With
-//! its MMU off a CPU's every load is, since they may read what others have written for it.
+//! its MMU off a CPU's every load is, since they may read what others have written for it. A CPU that waits for a word to
+//! change is taken down once and not each time around.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,8 @@ use crate::who::{Answer, Cpu, Mark, Who};
 /// Accesses that are remembered of a CPU, by page; more of them at a time only cost time.
 const REMEMBERED: usize = 512;
 
+/// More than this is no boot any more, and would not fit into a host's memory.
+const ENTRIES_MAX: usize = 1 << 25;
 /// SCTLR_EL1.M.
 const MMU: u64 = 1;
 /// PSCI CPU_ON, with 64-bit and 32-bit arguments (DEN 0022).
@@ -28,6 +31,8 @@ struct Notes {
     mmu: bool,
     /// It has loaded what others may have stored, and no branch was noted since.
     learnt: bool,
+    /// It goes round in a loop: the load that was noted last, if nothing else has been since, and what it found.
+    waiting: Option<(u32, PhysAddr, u64)>,
 }
 
 /// What an exception vector finds in the registers.
@@ -63,6 +68,15 @@ impl Recorder {
     }
 
     fn note(&mut self, site: u32, event: Event) {
+        if self.record.entries.len() == ENTRIES_MAX {
+            self.record.trouble = Some("the run is too long");
+            return;
+        }
+        if event != Event::Branched
+            && let Some(notes) = self.notes.get_mut(usize::from(self.current))
+        {
+            notes.waiting = None;
+        }
         self.record.entries.push(Entry { cpu: self.current, site, event });
     }
 
@@ -79,7 +93,7 @@ impl Recorder {
                 self.current = cpu;
                 self.record.cpus = self.who.count();
                 let seen = Box::new([0; REMEMBERED]);
-                self.notes.push(Notes { seen, mmu: false, learnt: false });
+                self.notes.push(Notes { seen, mmu: false, learnt: false, waiting: None });
                 self.note(site, Event::Started(call));
             }
             Answer::Unclear => {
@@ -106,8 +120,8 @@ impl Recorder {
         self.note(site, Event::Accessed(access, address, place()));
     }
 
-    /// A load or a store was done. `place` is where, in memory and not in a device.
-    pub(crate) fn loaded(&mut self, site: u32, address: u64, place: impl Fn() -> Option<PhysAddr>) {
+    /// A load was done, and found `value`. `place` is where, in memory and not in a device.
+    pub(crate) fn loaded(&mut self, site: u32, address: u64, place: impl Fn() -> Option<PhysAddr>, value: u64) {
         if self.notes.is_empty() {
             return;
         }
@@ -116,14 +130,18 @@ impl Recorder {
         if matches!(ordered, Some(Instruction::Ordered(_)))
             && let Some(at) = place()
         {
-            self.note(site, Event::Acquired(at));
-            self.me().learnt = true;
+            let waiting = Some((site, at, value));
+            if self.me().waiting != waiting {
+                self.note(site, Event::Acquired(at));
+                self.me().learnt = true;
+                self.me().waiting = waiting;
+            }
         } else if !self.me().mmu {
             self.me().learnt = true;
         }
     }
 
-    /// The same for a store of `bytes` bytes, eight at most.
+    /// A store of `bytes` bytes was done, eight at most.
     pub(crate) fn stored(&mut self, site: u32, address: u64, place: Option<PhysAddr>, bytes: u8, value: u64) {
         if self.notes.is_empty() {
             return;

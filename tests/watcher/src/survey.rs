@@ -25,6 +25,7 @@ pub(crate) const LINE: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) geometry: Geometry,
+    roots: HashSet<u64>,
     tables: HashSet<u64>,
     flags: HashSet<u64>,
     lines: HashSet<u64>,
@@ -40,15 +41,18 @@ impl Survey {
             return Err(trouble);
         }
         let geometry = geometry(record)?;
-        let mut survey = Self { geometry, tables: HashSet::new(), flags: HashSet::new(), lines: HashSet::new() };
-        let (mut roots, mut stored) = (Vec::new(), HashMap::<u64, Vec<u64>>::new());
+        let none = HashSet::new;
+        let mut survey = Self { geometry, roots: none(), tables: none(), flags: none(), lines: none() };
+        let mut stored = HashMap::<u64, Vec<u64>>::new();
         let mut mmu = vec![false; record.cpus];
         for entry in &record.entries {
             let on = &mut mmu[usize::from(entry.cpu)];
             match entry.event {
                 Event::Executed(value) => match record.instruction(entry) {
                     Some(Instruction::Write(Register::SctlrEl1)) => *on = value & MMU != 0,
-                    Some(Instruction::Write(Register::Ttbr0El1 | Register::Ttbr1El1)) => roots.push(value & BASE),
+                    Some(Instruction::Write(Register::Ttbr0El1 | Register::Ttbr1El1)) => {
+                        survey.roots.insert(value & BASE);
+                    }
                     _ => {}
                 },
                 Event::Stored { at, bytes, value } => {
@@ -70,7 +74,7 @@ impl Survey {
                 _ => {}
             }
         }
-        for root in roots {
+        for root in survey.roots.clone() {
             survey.follow(&stored, root, geometry.root_level());
         }
         Ok(survey)
@@ -96,6 +100,11 @@ impl Survey {
     /// Whether the slot is in what is ever a table.
     pub(crate) fn is_table(&self, at: PhysAddr) -> bool {
         self.tables.contains(&self.page(at))
+    }
+
+    /// Whether the slot is in what is ever a root.
+    pub(crate) fn is_root(&self, at: PhysAddr) -> bool {
+        self.roots.contains(&self.page(at))
     }
 
     /// Whether a CPU ever learns something from this address.

@@ -303,7 +303,7 @@ impl Judge<'_> {
         let root = self.cpus.iter().filter(|cpu| cpu.mmu).map(|cpu| cpu.roots[1]);
         let Some(root) = root.into_iter().find(|root| slot.0.wrapping_sub(root.0) / 8 < entries) else { return };
         let shift = geometry.shift(geometry.root_level());
-        let address = VirtAddr(!0 << geometry.address_bits() | (slot.0 - root.0) / 8 << shift);
+        let address = VirtAddr(!0 << geometry.address_bits() | ((slot.0 - root.0) / 8) << shift);
         if value != Descriptor::EMPTY || !self.machine.peek(slot).is_valid() || !self.shared.contains(&address) {
             return;
         }

@@ -166,7 +166,7 @@ const fn fields(word: u32) -> (u32, u32, u32, u32) {
 fn system(word: u32) -> Option<Instruction> {
     match fields(word) {
         (0, 7, 6, 1) => Some(Instruction::Cache(Maintenance::Invalidate)),
-        // CIVAC cleans as CVAC does, and leaves nothing behind: of a line that is stale it makes no fresh one.
+        // CIVAC counts as the clean that is part of it; the machine has no word for both.
         (3, 7, 10 | 14, 1) => Some(Instruction::Cache(Maintenance::Clean)),
         (3, 7, 4, 1) => Some(Instruction::ZeroBlock),
         (op1, 8, domain, op2) => {

@@ -7,50 +7,18 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use cleave::machine::instruction::{Instruction, Modifies, Ordered, Register};
-use cleave::machine::{Access, Flag, Machine, OnCpu, Outcome, Scope, Through, Violation};
-use cleave::paging::{Descriptor, Kind, PhysAddr, VirtAddr, translate, walk};
+use cleave::machine::{Access, Flag, Machine, OnCpu, Outcome, Scope};
+use cleave::paging::{Descriptor, PhysAddr, VirtAddr};
 
 use crate::defect::{Defect, Seen};
+use crate::judgement::Judgement;
 use crate::record::{Entry, Event, Exception, Record};
 use crate::standing::Standing;
 use crate::survey::{BASE, LINE, MMU, Survey};
+use crate::tables::Tables;
 
 /// A block of DC ZVA, as QEMU's CPUs have it (DCZID_EL0).
 const ZERO_BLOCK: u64 = 64;
-
-/// What a CPU did.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
-    /// Stores to what a walker could reach at the time or later.
-    pub(crate) table_stores: u64,
-    pub(crate) broadcasts: u64,
-    pub(crate) local_invalidations: u64,
-    pub(crate) dsbs: u64,
-    pub(crate) synchronisations: u64,
-    /// Writes of TTBR0_EL1 and TTBR1_EL1.
-    pub(crate) roots: u64,
-    pub(crate) accesses: u64,
-    pub(crate) acquires: u64,
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub(crate) struct Judgement {
-    /// The first rule that was broken, and the instruction at which it showed.
-    pub(crate) violation: Option<(Box<Violation>, u64)>,
-    /// The machine and QEMU differ: the machine does not know what this run did.
-    pub(crate) lost: Option<String>,
-    pub(crate) settled: bool,
-    pub(crate) counts: Vec<Counts>,
-    /// Tables of what is shared, when it was first broken.
-    pub(crate) tables_before: usize,
-    /// The same at the end.
-    pub(crate) tables_after: usize,
-    /// Of those, how many had not been there before.
-    pub(crate) tables_new: usize,
-    /// Root entries that were broken.
-    pub(crate) breaks: u64,
-}
 
 /// What is known of a CPU beside what the machine knows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,8 +35,9 @@ struct Judge<'a> {
     shared: &'a RangeInclusive<VirtAddr>,
     cpus: Vec<Cpu>,
     standing: Standing,
+    tables: Tables<'a>,
     /// The tables of what is shared at the first break.
-    tables: Option<BTreeSet<PhysAddr>>,
+    before: Option<BTreeSet<PhysAddr>>,
     judgement: Judgement,
 }
 
@@ -81,20 +50,12 @@ pub(crate) fn judge(
 ) -> Judgement {
     let machine = Machine::new(survey.config(record));
     machine.share(shared.clone());
-    let judgement = Judgement {
-        violation: None,
-        lost: None,
-        settled: false,
-        counts: vec![Counts::default(); record.cpus],
-        tables_before: 0,
-        tables_after: 0,
-        tables_new: 0,
-        breaks: 0,
-    };
+    let judgement = Judgement::new(record.cpus);
     let mut cpus = vec![Cpu::default(); record.cpus];
     cpus[0].admitted = true;
     let standing = Standing::new(record.cpus);
-    let mut judge = Judge { survey, machine: &machine, shared, cpus, standing, tables: None, judgement };
+    let tables = Tables::new(&machine, survey.geometry);
+    let mut judge = Judge { survey, machine: &machine, shared, cpus, standing, tables, before: None, judgement };
     for (index, entry) in record.entries.iter().enumerate() {
         let seen = Seen { event: entry.event, instruction: record.instruction(entry), tlbi: None };
         let seen = match defect {
@@ -233,36 +194,19 @@ impl Judge<'_> {
 
     /// The walker reads, through the cache, what was written with the MMU off.
     fn walker_begins(&self, on: OnCpu<'_>) {
-        let geometry = self.survey.geometry;
-        let mut tables = BTreeSet::new();
-        for root in self.cpus[on.number()].roots {
-            tables.insert(root);
-            self.walk_tables(root, 0..geometry.entries(geometry.root_level()), &mut tables);
-        }
-        let lines = 0..geometry.page_size() / LINE;
-        for table in tables {
+        let lines = 0..self.survey.geometry.page_size() / LINE;
+        for table in self.cpus[on.number()].roots.into_iter().flat_map(|root| self.tables.all(root)) {
             lines.clone().for_each(|line| on.load_cached(table.offset(line * LINE)));
         }
-    }
-
-    fn walk_tables(&self, root: PhysAddr, entries: core::ops::Range<usize>, into: &mut BTreeSet<PhysAddr>) {
-        let memory = self.machine.view(0, Through::Physical);
-        walk(&memory, self.survey.geometry, root, VirtAddr(0), entries, &mut |visit| {
-            if let Kind::Table(table) = visit.kind {
-                into.insert(table);
-            }
-        });
     }
 
     /// Where an address is by the tables, for what QEMU does not say it of.
     fn place(&self, cpu: usize, address: VirtAddr) -> Option<PhysAddr> {
         let Cpu { mmu, roots, .. } = self.cpus[cpu];
-        if !mmu {
-            return Some(PhysAddr(address.0));
+        match mmu {
+            true => self.tables.place(roots[(address.0 >> 63) as usize], address),
+            false => Some(PhysAddr(address.0)),
         }
-        let memory = self.machine.view(cpu, Through::Physical);
-        let root = roots[(address.0 >> 63) as usize];
-        translate(&memory, self.survey.geometry, root, address).map(|(_, at)| at)
     }
 
     fn stored(&mut self, on: OnCpu<'_>, instruction: Option<Instruction>, at: PhysAddr, bytes: u8, value: u64) {
@@ -308,8 +252,8 @@ impl Judge<'_> {
             return;
         }
         self.judgement.breaks += 1;
-        if self.tables.is_none() {
-            self.tables = Some(self.shared_tables(root));
+        if self.before.is_none() {
+            self.before = Some(self.tables.of(root, self.shared));
         }
         for other in 0..self.cpus.len() {
             if !self.cpus[other].still && self.standing.knows_still(on.number(), other) {
@@ -317,16 +261,6 @@ impl Judge<'_> {
                 self.machine.cpu(other).park();
             }
         }
-    }
-
-    /// The tables that what is shared has under a root.
-    fn shared_tables(&self, root: PhysAddr) -> BTreeSet<PhysAddr> {
-        let geometry = self.survey.geometry;
-        let [first, last] =
-            [self.shared.start(), self.shared.end()].map(|&address| geometry.index(address, geometry.root_level()));
-        let mut tables = BTreeSet::new();
-        self.walk_tables(root, first..last + 1, &mut tables);
-        tables
     }
 
     fn acquired(&mut self, on: OnCpu<'_>, instruction: Option<Instruction>, at: PhysAddr) {
@@ -386,8 +320,8 @@ impl Judge<'_> {
             self.judgement.violation = Some((violation, 0));
         }
         self.judgement.settled = self.machine.is_settled();
-        let after = self.shared_tables(self.cpus[0].roots[1]);
-        let before = self.tables.take().unwrap_or_else(|| after.clone());
+        let after = self.tables.of(self.cpus[0].roots[1], self.shared);
+        let before = self.before.take().unwrap_or_else(|| after.clone());
         self.judgement.tables_before = before.len();
         self.judgement.tables_after = after.len();
         self.judgement.tables_new = after.difference(&before).count();

@@ -9,6 +9,7 @@
 
 mod defect;
 mod judge;
+mod judgement;
 #[cfg(not(test))]
 mod plugin;
 #[cfg(not(test))]
@@ -18,6 +19,7 @@ mod recorder;
 mod report;
 mod standing;
 mod survey;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod who;

@@ -54,6 +54,7 @@ fn general(handles: &Handles, number: usize) -> u64 {
 ///
 /// # Safety
 /// Called by QEMU, with its arguments as C strings.
+// SAFETY: QEMU looks for this name in the plugin, and nothing else has it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn qemu_plugin_install(
     id: qemu::Id,

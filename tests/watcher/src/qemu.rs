@@ -8,6 +8,7 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 use std::ffi::{CStr, CString};
 
 /// What the plugin was built for; QEMU refuses to load it when it does not know this version.
+// SAFETY: QEMU looks for this name in the plugin, and nothing else has it.
 #[unsafe(no_mangle)]
 pub(crate) static qemu_plugin_version: c_int = 4;
 

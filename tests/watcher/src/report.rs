@@ -4,11 +4,10 @@ use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use cleave::machine::Rule;
 use cleave::paging::VirtAddr;
 
 use crate::defect::Defect;
-use crate::judge::{Judgement, judge};
+use crate::judge::judge;
 use crate::record::Record;
 use crate::survey::Survey;
 
@@ -62,7 +61,7 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
     let defects: Vec<(&str, String)> = options
         .defects
         .iter()
-        .map(|&defect| (defect.name(), text(&verdict(&judge(record, &survey, &options.shared, Some(defect))))))
+        .map(|&defect| (defect.name(), text(&judge(record, &survey, &options.shared, Some(defect)).verdict())))
         .collect();
     let cpus: Vec<String> = found
         .counts
@@ -86,7 +85,7 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
         (None, None) => String::new(),
     };
     object(&[
-        ("verdict", text(&verdict(&found))),
+        ("verdict", text(&found.verdict())),
         ("text", text(&explained)),
         ("settled", found.settled.to_string()),
         ("entries", record.entries.len().to_string()),
@@ -97,16 +96,6 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
         ("cpus", format!("[{}]", cpus.join(","))),
         ("defects", object(&defects)),
     ])
-}
-
-/// `ok`, the rule that was broken, or `lost` where machine and QEMU differ.
-fn verdict(found: &Judgement) -> String {
-    let rule = found.violation.as_ref().map(|(violation, _)| name(violation.rule));
-    rule.unwrap_or_else(|| if found.lost.is_some() { "lost" } else { "ok" }.into())
-}
-
-fn name(rule: Rule) -> String {
-    format!("{rule:?}")
 }
 
 fn object<T: AsRef<str>>(members: &[(T, String)]) -> String {

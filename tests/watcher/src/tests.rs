@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use cleave::machine::Rule;
 use cleave::paging::{Attributes, Descriptor, Level, PhysAddr, VirtAddr};
 
-use crate::judge::{Judgement, judge};
+use crate::judge::judge;
+use crate::judgement::Judgement;
 use crate::record::Record;
 use crate::recorder::{Recorder, Syndrome};
 use crate::report::{Options, report};

@@ -92,6 +92,14 @@ fn an_access_to_the_broken_map_is_seen_although_it_faults() {
     watched.judged("M13");
 }
 
+/// The fault changes a leaf of the map while the other CPU works on it, by break-before-make but without a rendezvous.
+#[test]
+fn an_edit_of_the_shared_map_without_a_rendezvous_is_seen() {
+    let Some(watched) = small("cortex-a72").smp(2).fault("audit.flip").watch() else { return };
+    watched.run.failed();
+    watched.judged("M14");
+}
+
 /// Instructions, as the image has them.
 mod word {
     pub(super) const NOP: u32 = 0xd503_201f;

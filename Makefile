@@ -68,7 +68,7 @@ soak:
 # What the image really executes, judged by the abstract machine: docs/watcher.md.
 watch: build
 	@scripts/setup rpi4
-	@cargo build --quiet --profile model --package cleave-watcher
+	@core=$$(scripts/env) && eval "$$core" && cargo build --quiet --profile model --package cleave-watcher
 	@scripts/watch $(BUILT)/model $(ELF)
 
 doc:

@@ -12,9 +12,9 @@ SECONDS  ?= 600
 export MACHINE CPU SMP MEM GIC EL FIRMWARE DTB ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
 export GDB GDB_PORT
 
-NOT_BUILT := mutants watch litmus bench
+NOT_BUILT := mutants litmus bench
 
-.PHONY: help setup build image rpi4 run figures debug monitor test check soak doc clean $(NOT_BUILT)
+.PHONY: help setup build image rpi4 run figures debug monitor test check soak watch doc clean $(NOT_BUILT)
 
 help:
 	@cat scripts/help.txt
@@ -64,6 +64,12 @@ check:
 soak:
 	@scripts/setup all
 	@SOAK_SECONDS=$(SECONDS) scripts/check soak
+
+# What the image really executes, judged by the abstract machine: docs/watcher.md.
+watch: build
+	@scripts/setup rpi4
+	@core=$$(scripts/env) && eval "$$core" && cargo build --quiet --profile model --package cleave-watcher
+	@scripts/watch $(BUILT)/model $(ELF)
 
 doc:
 	@scripts/setup build

@@ -133,12 +133,22 @@ impl State {
         Some(Translation { output, leaf, level, restrictions, bytes: size * group, slot: at })
     }
 
+    /// Whether an address is mapped under two roots, and by the same leaf with the same restrictions.
+    pub(super) fn translates_alike(&self, one: PhysAddr, other: PhysAddr, address: VirtAddr) -> bool {
+        let base = if address >= self.upper_half() { self.upper_half() } else { VirtAddr(0) };
+        let [one, other] = [one, other].map(|root| self.walk(root, self.top(base, 0), address, &mut Vec::new()));
+        let alike = |one: &Translation, other: &Translation| {
+            (one.slot, one.leaf, one.restrictions) == (other.slot, other.leaf, other.restrictions)
+        };
+        one.zip(other).is_some_and(|(one, other)| alike(&one, &other))
+    }
+
     /// An access of `cpu`. Broken rules are noted; the outcome is what memory says.
     pub(super) fn access(&mut self, cpu: usize, address: VirtAddr, access: Access) -> Outcome {
         if !self.cpus[cpu].mmu {
             return Outcome::Memory(PhysAddr(address.0));
         }
-        self.check_synchronised(cpu, address);
+        self.check_synchronised(cpu, address, access);
         self.check_outdated(cpu, address);
         let (half, level) = (self.half_of(address), self.geometry.root_level());
         let mut path = Vec::new();

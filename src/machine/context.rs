@@ -1,7 +1,7 @@
 //! Registers that translation depends on, and when a write of them takes effect.
 
 use super::rule::Text;
-use super::{Outdated, Presence, Registers, Rule, State};
+use super::{Access, Outdated, Presence, Registers, Rule, State};
 use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// M17.
@@ -160,16 +160,21 @@ impl State {
         }
     }
 
-    /// M10: nothing is used between a register write and the ISB behind it.
-    pub(super) fn check_synchronised(&mut self, cpu: usize, address: VirtAddr) {
+    /// M10: nothing is used between a register write and the ISB behind it. What has to be fetched in between, if only that
+    /// ISB, is mapped alike under both roots.
+    pub(super) fn check_synchronised(&mut self, cpu: usize, address: VirtAddr, access: Access) {
         let state = &self.cpus[cpu];
         let (now, written) = (state.registers, state.pending);
         let upper = address >= self.upper_half();
         let root_differs = if upper { now.ttbr1 != written.ttbr1 } else { now.ttbr0 != written.ttbr0 };
         let others_differ = (now.tcr, now.mair, now.vmid) != (written.tcr, written.mair, written.vmid);
         if root_differs || others_differ || state.switched {
-            let old = if upper { now.ttbr1 } else { now.ttbr0 }.unwrap_or_default();
-            let new = if upper { written.ttbr1 } else { written.ttbr0 }.unwrap_or_default();
+            let roots = if upper { (now.ttbr1, written.ttbr1) } else { (now.ttbr0, written.ttbr0) };
+            let (old, new) = (roots.0.unwrap_or_default(), roots.1.unwrap_or_default());
+            let only_a_root = !others_differ && !state.switched && now.asid == written.asid;
+            if access == Access::Fetch && only_a_root && self.translates_alike(old, new, address) {
+                return;
+            }
             let detail = "an access between a write of a translation register and its ISB";
             self.violated(Rule::M10, cpu, Some(address), new, Descriptor(old.0), Descriptor(new.0), detail);
         }

@@ -93,6 +93,11 @@ impl<'a> OnCpu<'a> {
         self.act(Action::StoreFlag(kind), |state, cpu| state.flag_stored(cpu, flag, kind));
     }
 
+    /// Stores `flag` by a read-modify-write: what it conveyed before, it goes on conveying. Its load is one of its own.
+    pub fn modify_flag(self, flag: usize, kind: Flag) {
+        self.act(Action::StoreFlag(kind), |state, cpu| state.flag_modified(cpu, flag, kind));
+    }
+
     /// Loads `flag` and finds what was last stored there.
     pub fn load_flag(self, flag: usize, kind: Flag) {
         self.act(Action::LoadFlag(kind), |state, cpu| state.flag_loaded(cpu, flag, kind));

@@ -38,6 +38,7 @@ mod contiguous;
 mod cpu;
 mod event;
 mod frames;
+pub mod instruction;
 mod invalidate;
 mod lingering;
 mod memory;

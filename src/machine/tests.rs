@@ -1,6 +1,7 @@
 //! The machine, tried on hand-made sequences, on Arm's litmus tests, and on the real code.
 
 mod edits;
+mod instructions;
 mod litmus;
 mod rules_asid;
 mod rules_caches;

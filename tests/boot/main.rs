@@ -29,4 +29,6 @@ mod selftest;
 mod sessions;
 mod split;
 mod survive;
+mod watched;
+mod watcher;
 mod words;

@@ -4,7 +4,7 @@ use crate::image::{ROOT, image};
 use serde_json::Value;
 use std::{
     fmt, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -206,12 +206,17 @@ impl Boot {
 
     /// Boots with a report, and waits for the end.
     pub(crate) fn run(self) -> Run {
+        self.run_image(image())
+    }
+
+    /// The same with another image.
+    pub(crate) fn run_image(self, image: &Path) -> Run {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let file =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{}-{number}.json", std::process::id()));
         let mut command = self.runner();
-        command.arg("--report").arg(&file).arg("--timeout").arg("60").arg(image());
+        command.arg("--report").arg(&file).arg("--timeout").arg("60").arg(image);
         let mut run = Run::of(self, &mut command);
         run.report = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let _ = fs::remove_file(&file);

@@ -166,6 +166,25 @@ fn m10_a_register_is_used_after_its_isb() {
 }
 
 #[test]
+fn m10_the_code_that_changes_a_root_is_fetched_under_both() {
+    // The new root maps the code alike, not at all, or elsewhere.
+    let elsewhere = Attributes::NORMAL.leaf(output(9), Level::L1);
+    for (level_1, good) in [(Some(L1), true), (None, false), (Some(NEW.offset(0x1000)), false)] {
+        for access in [Access::Fetch, Access::Load] {
+            let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
+            let cpu = machine.cpu(0);
+            cpu.store_run(NEW, Descriptor::EMPTY, 0, 512);
+            cpu.store_run(NEW.offset(0x1000), Descriptor(elsewhere.0 & !0x3fff_ffff | elsewhere.0 & 0xfff), 0, 512);
+            level_1.into_iter().for_each(|table| cpu.store(NEW, Descriptor::table(table)));
+            cpu.dsb(Dsb::Ishst);
+            cpu.set_ttbr1(NEW);
+            cpu.access(address(BLOCK), access);
+            if good && access == Access::Fetch { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        }
+    }
+}
+
+#[test]
 fn m13_nothing_goes_through_a_broken_entry() {
     for access in [Access::Load, Access::Store, Access::Fetch] {
         let machine = machine(BbmLevel::Zero);

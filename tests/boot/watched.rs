@@ -1,0 +1,167 @@
+//! The release image under the watcher: what it really executes, judged by the abstract machine.
+//!
+//! What fails these: a kernel that does not do what the library's sources say, in the compiled code of the repaint, in the
+//! assembly before the MMU is on, and everywhere else that edits tables. The seeded defects show that each rule can fail,
+//! and the patched images that a kernel which QEMU passes does not pass here.
+
+use crate::{image::image, qemu::Boot, watcher::Watched};
+use std::{fs, path::PathBuf};
+
+fn small(cpu: &str) -> Boot {
+    Boot::on(cpu).mem("128M")
+}
+
+/// One test for each boot.
+macro_rules! splits {
+    ($($name:ident: $boot:expr;)+) => {
+        $(#[test] fn $name() {
+            if let Some(watched) = $boot.watch() {
+                watched.split();
+            }
+        })+
+    };
+}
+
+splits! {
+    a_watched_cortex_a72_keeps_every_rule: small("cortex-a72");
+    one_watched_cpu_keeps_every_rule: small("cortex-a53").smp(1).gic(2);
+    a_watched_cortex_a72_entered_at_el2_keeps_every_rule_in_the_window:
+        small("cortex-a72").el(2).gic(2).word("fill=window");
+    a_watched_core_of_level_2_keeps_every_rule_when_it_splits: small("max").smp(2);
+}
+
+/// Nothing is broken where nothing must be.
+#[test]
+fn a_watched_core_that_keeps_its_blocks_breaks_nothing() {
+    let Some(watched) = small("max").smp(2).el(2).watch() else { return };
+    watched.clean();
+    watched.run.kept();
+    watched.claim(watched.number("/breaks") == 0, "an entry was broken");
+    watched.claim(watched.number("/tables_before") == watched.number("/tables_after"), "tables came or went");
+}
+
+/// What the machine says of the same boot when a kind of event is left out of what it is told, or changed.
+const DEFECTS: [(&str, &str); 27] = [
+    ("no-broadcast-tlbi", "M3"),
+    ("broadcast-tlbi-local", "M5"),
+    ("broadcast-tlbi-last-level", "M5"),
+    ("no-local-tlbi", "M17"),
+    ("no-second-tlbi", "M6"),
+    ("no-dsb-before-tlbi", "M4"),
+    ("dsb-before-tlbi-ishld", "M4"),
+    ("dsb-before-tlbi-nshst", "M4"),
+    ("no-dsb-after-tlbi", "M6"),
+    ("dsb-after-tlbi-ishst", "M6"),
+    ("dsb-after-tlbi-nsh", "M6"),
+    ("no-dsb-ishst", "M7"),
+    ("no-isb", "M10"),
+    ("no-isb-after-ttbr", "M10"),
+    ("no-isb-on-other-cpus", "M10"),
+    ("no-synchronisation-on-other-cpus", "M10"),
+    ("no-dc-ivac", "M16"),
+    ("no-dc-clean", "M16"),
+    ("no-acquire", "M14"),
+    ("no-release", "M14"),
+    ("no-break", "M1"),
+    ("no-fill-of-one-slot", "M7"),
+    ("access-flag-clear", "M18"),
+    ("contiguous-bit-missing-once", "M11"),
+    ("tcr-ha", "M18"),
+    ("mair-of-other-cpus", "M17"),
+    ("vmid-of-other-cpus", "M17"),
+];
+
+/// A Neoverse N1 needs its invalidations twice, and at EL2 the VMID is the kernel's.
+#[test]
+fn every_seeded_defect_is_caught_by_its_rule_in_a_boot_that_keeps_them_all() {
+    let Some(watched) = small("neoverse-n1").smp(2).el(2).watch_with_defects() else { return };
+    watched.split();
+    for (defect, rule) in DEFECTS {
+        watched.claim(watched.seen["defects"][defect] == rule, &format!("{defect} is not {rule}"));
+    }
+    let judged = watched.seen["defects"].as_object().map_or(0, serde_json::Map::len);
+    watched.claim(judged == DEFECTS.len(), "a defect has no row here");
+}
+
+/// The probe loads an address of the broken map, and must fault: nothing else here shows that an access which does not
+/// happen is seen.
+#[test]
+fn an_access_to_the_broken_map_is_seen_although_it_faults() {
+    let Some(watched) = small("cortex-a72").smp(2).word("selftest").watch() else { return };
+    watched.run.passed();
+    watched.judged("M13");
+}
+
+/// The fault changes a leaf of the map while the other CPU works on it, by break-before-make but without a rendezvous.
+#[test]
+fn an_edit_of_the_shared_map_without_a_rendezvous_is_seen() {
+    let Some(watched) = small("cortex-a72").smp(2).fault("audit.flip").watch() else { return };
+    watched.run.failed();
+    watched.judged("M14");
+}
+
+/// Instructions, as the image has them.
+mod word {
+    pub(super) const NOP: u32 = 0xd503_201f;
+    pub(super) const DSB_ISH: u32 = 0xd503_3b9f;
+    pub(super) const DSB_ISHST: u32 = 0xd503_3a9f;
+
+    pub(super) fn is_local_tlbi(word: u32) -> bool {
+        word == 0xd508_871f
+    }
+
+    /// TLBI of any form, broadcast.
+    pub(super) fn is_broadcast_tlbi(word: u32) -> bool {
+        word & 0xffff_ff00 == 0xd508_8300
+    }
+
+    pub(super) fn is_dc_ivac(word: u32) -> bool {
+        word & 0xffff_ffe0 == 0xd508_7620
+    }
+}
+
+/// An image without those instructions of which `is_left_out` says so, given the image's words and an index.
+fn patched(name: &str, is_left_out: impl Fn(&[u32], usize) -> bool) -> PathBuf {
+    let bytes = fs::read(image()).expect("the image can be read");
+    let words: Vec<u32> = bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect();
+    let patch = |index: usize| if is_left_out(&words, index) { word::NOP } else { words[index] };
+    let changed: Vec<u32> = (0..words.len()).map(patch).collect();
+    assert_ne!(words, changed, "{name}: there is no such instruction in the image");
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.img", std::process::id()));
+    let changed: Vec<u8> = changed.into_iter().flat_map(u32::to_le_bytes).collect();
+    fs::write(&path, changed).expect("the patched image can be written");
+    path
+}
+
+/// Boots an image without those instructions. QEMU must find nothing wrong with it.
+fn watch_without(name: &str, is_left_out: impl Fn(&[u32], usize) -> bool) -> Option<Watched> {
+    let image = patched(name, is_left_out);
+    let watched = small("cortex-a72").smp(2).watch_image(&image, "");
+    let _ = fs::remove_file(&image);
+    let watched = watched?;
+    watched.claim(watched.run.status == Some(0), "QEMU noticed by itself");
+    Some(watched)
+}
+
+/// One test for each kind of instruction that a real image may lack.
+macro_rules! patches {
+    ($($name:ident: $rule:literal, $is_left_out:expr;)+) => {
+        $(#[test] fn $name() {
+            if let Some(watched) = watch_without(stringify!($name), $is_left_out) {
+                watched.judged($rule);
+            }
+        })+
+    };
+}
+
+patches! {
+    an_image_without_broadcast_invalidations_is_caught: "M3", |words, at| word::is_broadcast_tlbi(words[at]);
+    an_image_without_local_invalidations_is_caught: "M17", |words, at| word::is_local_tlbi(words[at]);
+    an_image_without_the_barrier_before_an_invalidation_is_caught: "M4", |words, at| {
+        words[at] == word::DSB_ISHST && words[at + 1..].iter().take(3).any(|&next| word::is_broadcast_tlbi(next))
+    };
+    an_image_without_the_barrier_after_an_invalidation_is_caught: "M6", |words, at| {
+        words[at] == word::DSB_ISH && at > 0 && word::is_broadcast_tlbi(words[at - 1])
+    };
+    an_image_without_cache_maintenance_is_caught: "M16", |words, at| word::is_dc_ivac(words[at]);
+}

@@ -1,0 +1,8 @@
+//! What the plugin calls is QEMU's, and is found when QEMU loads it: Apple's linker has to be told.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    if std::env::var("CARGO_CFG_TARGET_VENDOR").as_deref() == Ok("apple") {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-undefined,dynamic_lookup");
+    }
+}

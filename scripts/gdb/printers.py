@@ -69,5 +69,5 @@ def register():
     found.add_printer("address", r"^cleave::paging::address::(Phys|Virt)Addr$", Address)
     found.add_printer("range", r"^cleave::paging::address::PhysRange$", Range)
     found.add_printer("descriptor", r"^cleave::paging::descriptor::Descriptor$", Descriptor)
-    found.add_printer("attributes", r"^cleave::paging::descriptor::Attributes$", Attributes)
+    found.add_printer("attributes", r"^cleave::paging::attributes::Attributes$", Attributes)
     gdb.printing.register_pretty_printer(None, found, replace=True)

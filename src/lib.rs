@@ -113,4 +113,7 @@ pub mod machine;
 pub mod paging;
 pub mod platform;
 pub mod rendezvous;
+#[cfg(not(loom))]
 mod sync;
+#[cfg(loom)]
+pub mod sync;

@@ -50,16 +50,17 @@ impl Default for Fill {
 }
 
 impl Fill {
-    /// No work yet.
-    #[must_use]
-    #[cfg(not(loom))]
-    pub const fn new() -> Self {
-        Self {
-            open: AtomicBool::new(false),
-            chunks: AtomicU64::new(0),
-            share: AtomicU64::new(0),
-            next: AtomicU64::new(0),
-            done: AtomicU64::new(0),
+    crate::sync::constructor! {
+        /// No work yet.
+        #[must_use]
+        pub const fn new() -> Self {
+            Self {
+                open: AtomicBool::new(false),
+                chunks: AtomicU64::new(0),
+                share: AtomicU64::new(0),
+                next: AtomicU64::new(0),
+                done: AtomicU64::new(0),
+            }
         }
     }
 

@@ -28,11 +28,12 @@ impl Default for MapLock {
 }
 
 impl MapLock {
-    /// A free lock.
-    #[must_use]
-    #[cfg(not(loom))]
-    pub const fn new() -> Self {
-        Self { taken: AtomicBool::new(false) }
+    crate::sync::constructor! {
+        /// A free lock.
+        #[must_use]
+        pub const fn new() -> Self {
+            Self { taken: AtomicBool::new(false) }
+        }
     }
 
     /// Takes it.

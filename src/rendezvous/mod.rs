@@ -131,11 +131,12 @@ impl Default for Rendezvous {
 }
 
 impl Rendezvous {
-    /// Nothing under way, generation 0.
-    #[must_use]
-    #[cfg(not(loom))]
-    pub const fn new() -> Self {
-        Self { state: AtomicU64::new(State::idle(0).pack()), expected: AtomicU32::new(0) }
+    crate::sync::constructor! {
+        /// Nothing under way, generation 0.
+        #[must_use]
+        pub const fn new() -> Self {
+            Self { state: AtomicU64::new(State::idle(0).pack()), expected: AtomicU32::new(0) }
+        }
     }
 
     /// The present phase and generation, for people and debuggers.

@@ -37,16 +37,17 @@ impl Default for Slot {
 }
 
 impl Slot {
-    /// An empty slot.
-    #[must_use]
-    #[cfg(not(loom))]
-    pub const fn new() -> Self {
-        Self {
-            generation: AtomicU32::new(NEVER),
-            kicked: AtomicU64::new(0),
-            arrived: AtomicU64::new(0),
-            masked: AtomicU64::new(0),
-            released: AtomicU64::new(0),
+    crate::sync::constructor! {
+        /// An empty slot.
+        #[must_use]
+        pub const fn new() -> Self {
+            Self {
+                generation: AtomicU32::new(NEVER),
+                kicked: AtomicU64::new(0),
+                arrived: AtomicU64::new(0),
+                masked: AtomicU64::new(0),
+                released: AtomicU64::new(0),
+            }
         }
     }
 

@@ -1,0 +1,199 @@
+//! Filling the tables of a shadow: each is filled by one CPU, and all of it is seen by the leader before it links them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use crate::model::{Bound, check};
+use cleave::linear_map::{Fill, LargestLeaf, Layout, Pool, ShadowMap, Share, Skeleton, paint};
+use cleave::paging::{Attributes, Cpu, Descriptor, FrameSource, Geometry, PhysAddr, PhysRange, TableMemory, VirtAddr};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread::{self, yield_now};
+
+/// Two chunks of 16 MiB, a block or a few of each.
+const REGIONS: [PhysRange; 2] = [
+    PhysRange::new(PhysAddr(0x20_0000), PhysAddr(0x40_0000)),
+    PhysRange::new(PhysAddr(0x100_0000), PhysAddr(0x120_0000)),
+];
+const LIVE: PhysAddr = PhysAddr(0x1_0000_0000);
+const SHADOW: PhysAddr = PhysAddr(0x1_0000_1000);
+const FRAMES: PhysAddr = PhysAddr(0x1_0001_0000);
+
+/// The tables above the pages, which are the same throughout, and a cell for each table of pages.
+struct Tables {
+    words: Mutex<BTreeMap<u64, u64>>,
+    pages: BTreeMap<u64, UnsafeCell<u32>>,
+}
+
+// SAFETY: loom checks each access of the cells; finding two at a time is what it is there for.
+#[allow(unsafe_code, reason = "the cells are what the models watch")]
+unsafe impl Sync for Tables {}
+
+impl Tables {
+    fn new() -> Self {
+        Self { words: Mutex::new(BTreeMap::new()), pages: BTreeMap::new() }
+    }
+}
+
+/// A view of them.
+#[derive(Clone, Copy)]
+struct View<'a>(&'a Tables);
+
+impl TableMemory for View<'_> {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        Descriptor(self.0.words.lock().unwrap().get(&slot.0).copied().unwrap_or(0))
+    }
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        self.0.words.lock().unwrap().insert(slot.0, value.0);
+    }
+    #[allow(unsafe_code, reason = "the cells are what the models watch")]
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        match self.0.pages.get(&first.0) {
+            // SAFETY: loom panics when somebody else is at it at the same time.
+            Some(table) => table.with_mut(|filled| unsafe { *filled += 1 }),
+            None => (0..count).for_each(|index| {
+                self.store(
+                    PhysAddr(first.0 + 8 * index as u64),
+                    Descriptor(value.0.wrapping_add(stride * index as u64)),
+                );
+            }),
+        }
+    }
+}
+
+struct Frames(u64);
+
+impl FrameSource for Frames {
+    fn available(&self) -> u64 {
+        100 - self.0
+    }
+    fn allocate(&mut self) -> Option<PhysAddr> {
+        self.0 += 1;
+        Some(FRAMES.offset(self.0 * 0x1000))
+    }
+    fn free(&mut self, frame: PhysAddr) {
+        unreachable!("{frame} given back");
+    }
+}
+
+/// Barriers and invalidations are nothing to loom.
+struct Quiet;
+
+impl Cpu for Quiet {
+    fn dsb_ishst(&self) {}
+    fn dsb_ish(&self) {}
+    fn dsb_nsh(&self) {}
+    fn isb(&self) {}
+    fn tlbi_vmalle1is(&self) {}
+    fn tlbi_vmalle1(&self) {}
+    fn tlbi_vale1is_any(&self) {}
+    fn set_ttbr0(&self, _root: PhysAddr) {}
+}
+
+struct World {
+    layout: Layout<'static>,
+    tables: Tables,
+    fill: Fill,
+}
+
+impl World {
+    /// A painted map and the skeleton of its shadow.
+    fn new() -> Self {
+        let (base, none) = (VirtAddr(0xffff_0000_0000_0000), PhysRange::default());
+        let layout = Layout::new(Geometry::K4_V48, base, 1 << 40, &REGIONS, none, Attributes::NORMAL).unwrap();
+        let mut tables = Tables::new();
+        let mut frames = Frames(0);
+        let view = View(&tables);
+        let census = paint(&layout, LargestLeaf::Block, &view, &Quiet, &mut frames, LIVE).unwrap();
+        let needed = census.tables_to_split(Geometry::K4_V48) + census.tables;
+        let mut pool = Pool::reserve(&view, &mut frames, needed).unwrap();
+        let first = frames.0 - needed + 1;
+        Skeleton::build(&layout, &view, &view, LIVE, SHADOW, &mut pool);
+        // The last two that were taken are those of the pages, wherever they are: those that nothing was copied to.
+        let filled = |table: u64| tables.words.lock().unwrap().range(table..table + 0x1000).nth(1).is_some();
+        let all = (first..=frames.0).map(|frame| FRAMES.0 + frame * 0x1000);
+        let pages: Vec<u64> = all.filter(|&table| !filled(table)).collect();
+        assert_eq!(pages.len(), 2, "two blocks are two tables of pages");
+        tables.pages = pages.into_iter().map(|table| (table, UnsafeCell::new(0))).collect();
+        Self { layout, tables, fill: Fill::new() }
+    }
+
+    fn work(&self, share: Share, mine: &mut u64) -> u64 {
+        let view = View(&self.tables);
+        let map = ShadowMap { layout: &self.layout, memory: view, roots: view, live: LIVE, shadow: SHADOW };
+        self.fill.work(&map, &Quiet, share, mine)
+    }
+
+    /// Opens, helps, waits: what the leader of a repaint does.
+    fn lead(&self, cpus: u64) {
+        self.fill.open(&self.layout, &Quiet, cpus);
+        let mut mine = 0;
+        self.work(Share::Fair, &mut mine);
+        self.work(Share::Everything, &mut mine);
+        while !self.fill.is_complete() {
+            yield_now();
+        }
+        self.fill.close();
+    }
+
+    /// How often each table was filled.
+    #[allow(unsafe_code, reason = "the cells are what the models watch")]
+    fn filled(&self) -> Vec<u32> {
+        // SAFETY: loom panics when somebody writes at the same time.
+        self.tables.pages.values().map(|table| table.with(|filled| unsafe { *filled })).collect()
+    }
+
+    fn help(&self) {
+        if self.fill.is_open() {
+            self.work(Share::Fair, &mut 0);
+        }
+    }
+}
+
+#[test]
+fn every_table_is_filled_once_and_seen_by_the_leader() {
+    check("filling", Bound::None, || {
+        let world = Arc::new(World::new());
+        let helper = {
+            let world = world.clone();
+            thread::spawn(move || world.help())
+        };
+        world.lead(2);
+        assert_eq!(world.filled(), [1, 1]);
+        helper.join().unwrap();
+    });
+}
+
+/// Whoever looks late, in an earlier filling or in the next, disturbs neither.
+#[test]
+fn a_second_filling_is_as_good_as_the_first() {
+    check("two fillings", Bound::Preemptions(1), || {
+        let world = Arc::new(World::new());
+        let helper = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.help();
+                world.help();
+            })
+        };
+        world.lead(2);
+        assert_eq!(world.filled(), [1, 1]);
+        world.lead(2);
+        assert_eq!(world.filled(), [2, 2]);
+        helper.join().unwrap();
+    });
+}
+
+#[test]
+fn three_cpus_fill_together() {
+    check("filling, three CPUs", Bound::Preemptions(1), || {
+        let world = Arc::new(World::new());
+        let helpers = [(); 2].map(|()| {
+            let world = world.clone();
+            thread::spawn(move || world.help())
+        });
+        world.lead(3);
+        assert_eq!(world.filled(), [1, 1]);
+        helpers.into_iter().for_each(|helper| helper.join().unwrap());
+    });
+}

@@ -1,0 +1,46 @@
+//! How a model is run, and run again with something left out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cleave::sync::interleaved::{Weakened, weaken};
+
+/// How far a model goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bound {
+    /// Every interleaving.
+    None,
+    /// Every one with so many preemptions at most.
+    Preemptions(usize),
+}
+
+fn explore(bound: Bound, scenario: impl Fn() + Send + Sync + 'static) -> u64 {
+    let executions = Arc::new(AtomicU64::new(0));
+    let counted = executions.clone();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = match bound {
+        Bound::None => None,
+        Bound::Preemptions(most) => Some(most),
+    };
+    builder.max_branches = 10_000;
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        scenario();
+    });
+    executions.load(Ordering::Relaxed)
+}
+
+/// Goes through every execution of `scenario` within `bound`; then sees that the model fails when no load acquires, and
+/// when no store releases.
+pub(crate) fn check(name: &str, bound: Bound, scenario: fn()) {
+    weaken(Weakened::Nothing);
+    let executions = explore(bound, scenario);
+    println!("{name}: {executions} executions, bound {bound:?}");
+    for what in [Weakened::Acquire, Weakened::Release] {
+        weaken(what);
+        let weakened = catch_unwind(AssertUnwindSafe(|| explore(bound, scenario)));
+        weaken(Weakened::Nothing);
+        assert!(weakened.is_err(), "{name}: nobody misses an {what:?}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The rendezvous: who comes in time, who does not, who comes late, who calls at the same time.
+//!
+//! In all of them the leader's function writes a cell that the others read before they arrive and after they leave. If one
+//! of them could still be reading, or read too early, loom's cell would say so.
+
+use crate::cpu::{Board, Clock, DEADLINE, NEVER};
+use crate::model::{Bound, check};
+use cleave::rendezvous::{Refused, Rendezvous, Slot};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread::{self, yield_now};
+
+struct World {
+    board: Board,
+    rendezvous: Rendezvous,
+    slots: Vec<Slot>,
+    /// What stands for the linear map.
+    map: UnsafeCell<u32>,
+}
+
+// SAFETY: loom checks each access of the cell; finding two at a time is what it is there for.
+#[allow(unsafe_code, reason = "the cell is what the models watch")]
+unsafe impl Sync for World {}
+
+impl World {
+    fn new(cpus: usize, clock: Clock) -> Arc<Self> {
+        let slots = (0..cpus).map(|_| Slot::new()).collect();
+        Arc::new(Self { board: Board::new(cpus, clock), rendezvous: Rendezvous::new(), slots, map: UnsafeCell::new(0) })
+    }
+
+    #[allow(unsafe_code, reason = "the cell is what the models watch")]
+    fn read(&self) -> u32 {
+        // SAFETY: loom panics when somebody writes at the same time.
+        self.map.with(|value| unsafe { *value })
+    }
+
+    #[allow(unsafe_code, reason = "the cell is what the models watch")]
+    fn write(&self) {
+        // SAFETY: loom panics when somebody else is at it at the same time.
+        self.map.with_mut(|value| unsafe { *value += 1 });
+    }
+
+    fn lead(&self, me: usize, deadline: u64) -> Result<(), Refused> {
+        let cpus = self.slots.len() as u32;
+        let led = self.rendezvous.run(&self.board.cpu(me), &self.slots[me], cpus, deadline, |everyone| {
+            assert_eq!(everyone.cpus(), cpus);
+            self.write();
+        });
+        led.map(|_| ())
+    }
+
+    fn attend(&self, me: usize) -> bool {
+        self.rendezvous.attend(&self.board.cpu(me), &self.slots[me])
+    }
+
+    /// A follower of one rendezvous.
+    fn follow(&self, me: usize) {
+        let before = self.read();
+        self.board.cpu(me).await_kick();
+        assert!(self.attend(me));
+        assert_eq!(self.read(), before + 1);
+    }
+}
+
+fn in_thread(world: &Arc<World>, program: impl FnOnce(&World) + 'static) -> thread::JoinHandle<()> {
+    let world = world.clone();
+    thread::spawn(move || program(&world))
+}
+
+#[test]
+fn everyone_stands_still_while_the_leader_acts() {
+    check("two CPUs", Bound::None, || {
+        let world = World::new(2, Clock::Stopped);
+        let follower = in_thread(&world, |world| world.follow(1));
+        world.lead(0, NEVER).expect("everyone comes");
+        assert_eq!(world.read(), 1);
+        assert!(world.slots[1].arrived_in(0));
+        follower.join().unwrap();
+    });
+}
+
+#[test]
+fn everyone_stands_still_with_three() {
+    check("three CPUs", Bound::Preemptions(0), || {
+        let world = World::new(3, Clock::Stopped);
+        let followers = [1, 2].map(|me| in_thread(&world, move |world| world.follow(me)));
+        world.lead(0, NEVER).expect("everyone comes");
+        assert_eq!(world.read(), 1);
+        followers.into_iter().for_each(|follower| follower.join().unwrap());
+    });
+}
+
+/// Either everyone came, or nothing happened; the follower goes on in both cases, and the next rendezvous works.
+#[test]
+fn a_deadline_that_passes_at_any_moment_does_all_or_nothing() {
+    check("a deadline", Bound::Preemptions(2), || {
+        let world = World::new(2, Clock::Running(AtomicBool::new(false)));
+        let follower = in_thread(&world, |world| {
+            let before = world.read();
+            world.board.cpu(1).await_kick();
+            let attended = world.attend(1);
+            assert!(attended || world.read() == before);
+        });
+        let clock = in_thread(&world, |world| world.board.time_is_up());
+        match world.lead(0, DEADLINE) {
+            Ok(()) => assert_eq!(world.read(), 1),
+            Err(refused) => {
+                assert!(matches!(refused, Refused::Deadline { expected: 2, generation: 0, .. }));
+                // Nobody is in the middle of anything: the leader may write as if it were alone.
+                assert_eq!(world.read(), 0);
+            }
+        }
+        follower.join().unwrap();
+        clock.join().unwrap();
+    });
+}
+
+/// One who was called and comes when it is over finds nothing to attend, or the next rendezvous; never half of each.
+#[test]
+fn a_late_arrival_meets_no_rendezvous_or_a_whole_one() {
+    check("a late arrival", Bound::Preemptions(2), || {
+        let world = World::new(2, Clock::Late);
+        let follower = in_thread(&world, |world| {
+            let cpu = world.board.cpu(1);
+            // It may arrive in the first, and leave again with it.
+            while !(cpu.take_kick() && world.attend(1) && world.read() == 1) {
+                yield_now();
+            }
+        });
+        // Called off at once, unless the follower is there already.
+        if world.lead(0, DEADLINE).is_err() {
+            world.lead(0, NEVER).expect("the second time it comes");
+        }
+        follower.join().unwrap();
+        assert_eq!(world.read(), 1);
+    });
+}
+
+#[test]
+fn of_two_callers_one_leads_and_the_other_attends() {
+    check("two callers", Bound::Preemptions(2), || {
+        let world = World::new(2, Clock::Stopped);
+        let done = Arc::new(AtomicUsize::new(0));
+        let caller = |me: usize, done: Arc<AtomicUsize>| {
+            move |world: &World| {
+                // Whoever finds the other's under way is told so, and attends it.
+                let led = world.lead(me, NEVER);
+                assert!(matches!(led, Ok(()) | Err(Refused::Busy)), "{led:?}");
+                done.fetch_add(1, Ordering::AcqRel);
+                let cpu = world.board.cpu(me);
+                while done.load(Ordering::Acquire) != 2 {
+                    if cpu.take_kick() && world.attend(me) {
+                        world.read();
+                    }
+                    yield_now();
+                }
+            }
+        };
+        let other = in_thread(&world, caller(1, done.clone()));
+        caller(0, done)(&world);
+        other.join().unwrap();
+        assert!((1..=2).contains(&world.read()));
+    });
+}

@@ -220,7 +220,7 @@ fn the_help_of_gdbs_commands_is_complete() {
 fn gdb_prints_addresses_descriptors_and_attributes() {
     let print = |what: &str| format!("print *($root as *const cleave::paging::{what})");
     let types = ["descriptor::Descriptor", "address::PhysAddr", "address::VirtAddr", "address::PhysRange"].map(print);
-    let attributes = print("descriptor::Attributes");
+    let attributes = print("attributes::Attributes");
     let before = [
         "cleave break window",
         "continue",

@@ -90,7 +90,7 @@ mod boot_story {
             story::tell_repaint(&ending, &account);
             expected = account.after;
             good &= ending == Ending::Done || args.linear != LinearMode::Require;
-            good &= frames_add_up(free_before, account.tally.used - account.tally.returned);
+            good &= frames_add_up(free_before, account.tally.kept());
             // After a repaint that gave up somebody is not coming.
             gathered = account.tally.attempts > 0 || ending == Ending::Aborted;
             if account.tally.attempts > 0 {

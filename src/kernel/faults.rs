@@ -6,10 +6,11 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use cleave::arch::{hint, timer};
-use cleave::paging::{PhysAddr, VirtAddr};
+use cleave::paging::{Cpu, PhysAddr, VirtAddr};
 use cleave::platform::bootargs::{Banned, Bootargs, Fault};
 use cleave::rendezvous::Host;
 use spin::Once;
@@ -17,6 +18,7 @@ use spin::Once;
 use crate::kernel::interrupts::{self, RENDEZVOUS};
 use crate::kernel::lock::IrqLock;
 use crate::kernel::percpu::this_cpu;
+use crate::kernel::views::ThisCpu;
 use crate::kernel::{memory, smp};
 
 static ARGS: Once<Bootargs<'static>> = Once::new();
@@ -25,6 +27,12 @@ static ARGS: Once<Bootargs<'static>> = Once::new();
 pub(crate) fn set_args(args: Bootargs<'static>) {
     ARGS.call_once(|| args);
     CALL_AT_LOCKS.store(args.injects(Fault::LockCall), Ordering::Relaxed);
+    for fault in args.faults() {
+        if let Fault::CpuStall { cpu, milliseconds } = fault {
+            STALL.store(milliseconds, Ordering::Relaxed);
+            STALLS.store(cpu + 1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The boot arguments; those of an empty command line before they are known.
@@ -39,10 +47,78 @@ pub(crate) fn come_late() {
     if !cpu.own.was_late.first() {
         return;
     }
-    let ticks = late.saturating_mul(timer::frequency()) / 1000;
+    wait(ticks(late));
+}
+
+fn ticks(milliseconds: u64) -> u64 {
+    milliseconds.saturating_mul(timer::frequency()) / 1000
+}
+
+fn wait(ticks: u64) {
     let start = timer::count();
     while timer::count().wrapping_sub(start) < ticks {
         hint::wait_for_event();
+    }
+}
+
+/// The CPU, by its number and one more, that is to stop while it fills tables, and for how many milliseconds; 0 for none.
+static STALLS: AtomicUsize = AtomicUsize::new(0);
+static STALL: AtomicU64 = AtomicU64::new(0);
+
+/// For how many ticks `cpuN.stall:MS` stops this CPU, which is about to fill tables: once.
+pub(crate) fn stalls(cpu: usize) -> Option<u64> {
+    let chosen = STALLS.load(Ordering::Relaxed) == cpu + 1;
+    chosen.then(|| {
+        STALLS.store(0, Ordering::Relaxed);
+        ticks(STALL.load(Ordering::Relaxed))
+    })
+}
+
+/// On the leader: lets the CPU that is to stop while it fills tables be the first to fill some.
+pub(crate) fn let_stall() {
+    let start = timer::count();
+    while STALLS.load(Ordering::Relaxed) != 0 && timer::count().wrapping_sub(start) < timer::frequency() {
+        hint::wait_for_event();
+    }
+}
+
+/// A CPU that stops at its first DSB ISHST: when it fills tables, after it has filled some and before it says so.
+pub(crate) struct Stalling {
+    ticks: Cell<u64>,
+}
+
+impl Stalling {
+    /// Stops for `ticks`.
+    pub(crate) const fn new(ticks: u64) -> Self {
+        Self { ticks: Cell::new(ticks) }
+    }
+}
+
+impl Cpu for Stalling {
+    fn dsb_ishst(&self) {
+        wait(self.ticks.take());
+        ThisCpu.dsb_ishst();
+    }
+    fn dsb_ish(&self) {
+        ThisCpu.dsb_ish();
+    }
+    fn dsb_nsh(&self) {
+        ThisCpu.dsb_nsh();
+    }
+    fn isb(&self) {
+        ThisCpu.isb();
+    }
+    fn tlbi_vmalle1is(&self) {
+        ThisCpu.tlbi_vmalle1is();
+    }
+    fn tlbi_vmalle1(&self) {
+        ThisCpu.tlbi_vmalle1();
+    }
+    fn tlbi_vale1is_any(&self) {
+        ThisCpu.tlbi_vale1is_any();
+    }
+    fn set_ttbr0(&self, root: PhysAddr) {
+        ThisCpu.set_ttbr0(root);
     }
 }
 

@@ -94,6 +94,14 @@ impl Fill {
         count(self.done.load(Ordering::Acquire)) == self.chunks.load(Ordering::Relaxed)
     }
 
+    /// True when nobody is in the middle of filling tables: what was claimed is done. Asked of a filling that is closed, of
+    /// which the leader has claimed all that others left, so that nobody claims more of it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        // Acquire: whatever the fillers read and stored comes before what the caller does now.
+        self.done.load(Ordering::Acquire) == self.next.load(Ordering::Relaxed)
+    }
+
     /// True when a CPU that has claimed `mine` chunks may claim more under [`Share::Fair`].
     #[must_use]
     pub fn share_left(&self, mine: u64) -> bool {

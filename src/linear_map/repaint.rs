@@ -145,7 +145,7 @@ pub enum Ending {
     OutOfMemory(OutOfMemory),
     /// Not every CPU came, or one that had promised to fill tables did not; nothing has changed.
     Aborted,
-    /// Somebody else is changing the map; nothing has changed.
+    /// Somebody else is changing the map, or has not yet finished a table of an earlier repaint; nothing has changed.
     Busy,
 }
 
@@ -168,12 +168,22 @@ pub struct Tally {
     pub attempts: u32,
 }
 
+impl Tally {
+    /// How many frames fewer the allocator has than before.
+    #[must_use]
+    pub const fn kept(&self) -> u64 {
+        self.used + self.lost - self.returned
+    }
+}
+
 /// Splits the whole of `map`, and holds its lock from the reservation until the old tables are back. Unless it is done,
 /// map and allocator are as before.
 pub fn repaint<K: Kernel>(kernel: &mut K, map: &LiveMap<'_>, form: Form) -> (Ending, Tally) {
     let mut tally = Tally::default();
     let ending = match map.lock.try_lock() {
         Ok(_held) => match form {
+            // Whoever was left behind in the middle of filling tables reads the live ones, which this would give back.
+            Form::Ahead if !map.fill.is_idle() => Ending::Busy,
             Form::Ahead => ahead(kernel, map, &mut tally),
             Form::InWindow => in_window(kernel, map, &mut tally),
         },

@@ -199,9 +199,15 @@ impl Run {
         self.claim(complete, "the load was not on every CPU");
         // A CPU that did not come in time need not be back by the end.
         let aborted = self.value("/decision/outcome") == "aborted";
+        // A repaint given up before anybody was called has nothing to be during.
+        let uncalled = aborted && self.number("/decision/attempts") == 0;
         for (cpu, lines) in online.iter().zip(per_cpu) {
             let late = aborted && self.error_says(&format!("missing: CPU {}", cpu["id"]));
-            let phases: &[&str] = if late { &["before"] } else { &["before", "during", "after"] };
+            let phases: &[&str] = match (late, uncalled) {
+                (true, _) => &["before"],
+                (false, true) => &["before", "after"],
+                (false, false) => &["before", "during", "after"],
+            };
             for phase in phases {
                 let checked = lines[phase].as_u64() > Some(0);
                 self.claim(checked, format_args!("CPU {} checked nothing {phase} the stop", cpu["id"]));

@@ -12,6 +12,8 @@ pub(crate) mod fault {
     pub(crate) const RESERVE_LATE: &str = "reserve:400";
     /// CPU 2 is late for one rendezvous, by more than the deadline and less than two retries take.
     pub(crate) const LATE_ONCE: &str = "cpu2.late:80";
+    /// CPU 2 stops while it fills tables, for longer than the deadline.
+    pub(crate) const STALLED: &str = "cpu2.stall:700";
     /// CPU 2 is late for more than every attempt together.
     pub(crate) const LATE_FOR_EVER: &str = "cpu2.late:5000";
     /// CPU 3 is started and never checks in.

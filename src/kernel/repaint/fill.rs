@@ -8,7 +8,7 @@ use cleave::linear_map::{Fill, ShadowMap, Share, Skeleton};
 use super::{MANY, deadline, roots};
 use crate::kernel::percpu::{PerCpu, this_cpu};
 use crate::kernel::views::{ThisCpu, View};
-use crate::kernel::{load, memory, smp};
+use crate::kernel::{faults, load, memory, smp};
 
 pub(super) static FILL: Fill = Fill::new();
 
@@ -54,7 +54,10 @@ pub(super) fn work(cpu: &PerCpu, share: Share) {
     let (live, shadow) = (roots().live, roots().shadow);
     let map = ShadowMap { layout: memory::layout(), memory: View::LINEAR, roots: View::image(), live, shadow };
     let mut mine = cpu.own.chunks.load(Ordering::Relaxed);
-    let tables = FILL.work(&map, &ThisCpu, share, &mut mine);
+    let tables = match faults::stalls(cpu.id) {
+        None => FILL.work(&map, &ThisCpu, share, &mut mine),
+        Some(ticks) => FILL.work(&map, &faults::Stalling::new(ticks), share, &mut mine),
+    };
     cpu.own.chunks.store(mine, Ordering::Relaxed);
     cpu.own.filled.fetch_add(tables, Ordering::Relaxed);
     if tables != 0 {

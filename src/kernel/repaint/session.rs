@@ -88,6 +88,7 @@ impl Kernel for Session {
 
     fn call_for_help(&mut self) {
         wake_others();
+        faults::let_stall();
     }
 
     fn work(&mut self, share: Share) {

@@ -38,6 +38,13 @@ pub enum Fault {
         /// By how many milliseconds.
         milliseconds: u64,
     },
+    /// `cpuN.stall:MS`: the CPU stops for so long in the middle of the first tables it fills.
+    CpuStall {
+        /// The CPU.
+        cpu: usize,
+        /// For how many milliseconds.
+        milliseconds: u64,
+    },
     /// `cpuN.psci:CODE`: CPU_ON returns this for the CPU (Arm DEN 0022, return error codes).
     CpuPsci {
         /// The CPU.
@@ -117,6 +124,7 @@ impl Fault {
         match *self {
             Self::CpuAbsent { cpu }
             | Self::CpuLate { cpu, .. }
+            | Self::CpuStall { cpu, .. }
             | Self::CpuPsci { cpu, .. }
             | Self::CpuBan { cpu, .. } => Some(cpu),
             _ => None,
@@ -157,6 +165,9 @@ fn fault(word: &str) -> Result<Fault, &'static str> {
         Some((_, "absent")) => Err("cpuN.absent, without a parameter"),
         Some((cpu, "late")) => {
             number.map(|milliseconds| Fault::CpuLate { cpu, milliseconds }).ok_or("cpuN.late:MS, milliseconds")
+        }
+        Some((cpu, "stall")) => {
+            number.map(|milliseconds| Fault::CpuStall { cpu, milliseconds }).ok_or("cpuN.stall:MS, milliseconds")
         }
         Some((cpu, "psci")) => {
             parameter.and_then(code).map(|code| Fault::CpuPsci { cpu, code }).ok_or("cpuN.psci:CODE, such as -2")

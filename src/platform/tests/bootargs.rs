@@ -57,13 +57,14 @@ fn a_level_is_for_its_cpu_alone() {
 #[test]
 fn every_fault_is_known() {
     let args = Bootargs::parse(
-        "fault=reserve:17,cpu2.absent,cpu3.late:1500,cpu1.psci:-2,load.flip,rendezvous.second,window.touch,ban.alloc,\
+        "fault=reserve:17,cpu2.absent,cpu3.late:1500,cpu2.stall:80,cpu1.psci:-2,load.flip,rendezvous.second,window.touch,ban.alloc,\
          ban.free,ban.lock,ban.log,ban.linear,cpu2.ban.free,cpu7.ban.linear,wild.branch,stack.overflow,wx,audit.flip,panic",
     );
     let all = [
         Fault::Reserve { frame: 17 },
         Fault::CpuAbsent { cpu: 2 },
         Fault::CpuLate { cpu: 3, milliseconds: 1500 },
+        Fault::CpuStall { cpu: 2, milliseconds: 80 },
         Fault::CpuPsci { cpu: 1, code: -2 },
         Fault::LoadFlip,
         Fault::RendezvousSecond,

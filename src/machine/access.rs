@@ -1,6 +1,6 @@
 //! Accesses: what an address may translate to at this moment, on this CPU.
 
-use super::invalidate::NOT_GLOBAL;
+use super::invalidate::{NOT_GLOBAL, Residue};
 use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
 use super::{Rule, State};
@@ -55,12 +55,12 @@ pub enum Outcome {
 
 /// A translation some CPU may use.
 #[derive(Clone, Copy, Debug)]
-struct Translation {
-    output: PhysAddr,
-    leaf: Descriptor,
-    restrictions: u64,
+pub(super) struct Translation {
+    pub(super) output: PhysAddr,
+    pub(super) leaf: Descriptor,
+    pub(super) restrictions: u64,
     /// How much one TLB entry of it covers.
-    bytes: u64,
+    pub(super) bytes: u64,
     slot: PhysAddr,
 }
 
@@ -138,29 +138,48 @@ impl State {
         let top = Place { level, base, holders: 1 << cpu, current: true, restrictions: 0 };
         let mut path = Vec::new();
         let now = root.and_then(|root| self.walk(root, top, address, &mut path));
-        for &at in &path {
-            self.check_fresh(cpu, address, at);
+        // Where nothing is mapped a fault is no stale one.
+        if let Some(root) = root.filter(|_| now.is_some()) {
+            self.check_fresh(cpu, address, root, level);
+            for (table, level) in self.left_tables(cpu, address) {
+                self.check_fresh(cpu, address, table, level);
+            }
         }
         let cached = self.may_be_cached(cpu, address);
         self.judge(cpu, address, access, now, &cached, path.last().copied().unwrap_or_default())
     }
 
-    /// What this CPU may still use for an address although memory no longer has it.
-    fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Translation> {
+    /// The tables that a walk cache of this CPU may still lead to, and that map the address.
+    fn left_tables(&self, cpu: usize, address: VirtAddr) -> Vec<(PhysAddr, Level)> {
+        let held = |residue: &&Residue| residue.holders >> cpu & 1 == 1 && self.covers(residue, address);
+        let below = self.residues.iter().filter(held).filter_map(|residue| self.below(residue));
+        let maps = |&(table, place): &(PhysAddr, Place)| self.walk(table, place, address, &mut Vec::new()).is_some();
+        below.filter(maps).map(|(table, place)| (table, place.level)).collect()
+    }
+
+    /// What this CPU may still use for an address although memory no longer has it. `None` is a fault: a table that is no
+    /// longer on the way may still be walked, and maps nothing here.
+    pub(super) fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Option<Translation>> {
         let mut found = Vec::new();
         let asid = self.cpus[cpu].registers.asid;
         for residue in &self.residues {
             if residue.holders >> cpu & 1 == 0 || !self.covers(residue, address) {
                 continue;
             }
+            let mut path = Vec::new();
             let old = match (self.below(residue), residue.level) {
-                (Some((table, place)), _) => self.walk(table, place, address, &mut Vec::new()),
+                (Some((table, place)), _) => self.walk(table, place, address, &mut path),
                 (None, Some(level)) => self.leaf(residue.old, level, residue.restrictions, residue.slot, address),
                 (None, None) => None,
             };
+            // A root is in no walk cache, but what it names may be.
+            let is_walked = path.len() > usize::from(residue.level.is_none());
             // What is not global matches the ASID it was walked under.
-            let matches = |old: &Translation| old.leaf.0 & NOT_GLOBAL == 0 || residue.asid == asid;
-            found.extend(old.filter(matches));
+            match old {
+                Some(leaf) if leaf.leaf.0 & NOT_GLOBAL == 0 || residue.asid == asid => found.push(old),
+                None if is_walked && residue.asid == asid => found.push(None),
+                _ => {}
+            }
         }
         found
     }
@@ -171,11 +190,11 @@ impl State {
         address: VirtAddr,
         access: Access,
         now: Option<Translation>,
-        cached: &[Translation],
+        cached: &[Option<Translation>],
         slot: PhysAddr,
     ) -> Outcome {
         let Some(now) = now else {
-            if let Some(old) = cached.iter().find(|old| old.allows(access)) {
+            if let Some(old) = cached.iter().flatten().find(|old| old.allows(access)) {
                 let detail = "memory maps nothing here, but the CPU may still hold what it did";
                 self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, Descriptor::EMPTY, detail);
             } else if self.is_shared(address) {
@@ -187,6 +206,13 @@ impl State {
         };
         let mut conflict = false;
         for old in cached {
+            let Some(old) = old else {
+                if now.allows(access) {
+                    let detail = "a table that is no longer there may still be walked, and maps nothing here";
+                    self.violated(Rule::M9, cpu, Some(address), now.slot, Descriptor::EMPTY, now.leaf, detail);
+                }
+                continue;
+            };
             let agrees = old.output == now.output
                 && old.memory_type() == now.memory_type()
                 && old.allows(access) == now.allows(access);

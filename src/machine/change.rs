@@ -1,6 +1,7 @@
 //! A store to a descriptor that a walker may reach: which changes are allowed without break-before-make.
 
 use super::invalidate::Residue;
+use super::order::By;
 use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
 use super::{Rule, State};
@@ -99,10 +100,25 @@ impl State {
         }
     }
 
+    /// The same where memory has the table elsewhere, and only a walk cache leads here: what it held was found here, too.
+    pub(super) fn left_store(&mut self, cpu: usize, at: PhysAddr, old: Descriptor, new: Descriptor, place: Place) {
+        if old.is_valid() {
+            self.remember(cpu, at, old, place, self.address_in(place, self.index_of(at)));
+        }
+        if [old, new].iter().any(|value| matches!(value.kind(self.geometry, place.level), Kind::Table(_))) {
+            self.reach = None;
+        }
+    }
+
     /// M3: from invalid to valid.
     fn make(&mut self, cpu: usize, at: PhysAddr, new: Descriptor, place: Place, address: VirtAddr) {
-        // The very value that may be cached says nothing new.
-        self.residues.retain(|residue| (residue.slot, residue.old) != (at, new));
+        // The very value that may be cached says nothing new, be it this one or one below it.
+        let mut residues = std::mem::take(&mut self.residues);
+        for residue in residues.iter_mut().filter(|residue| self.is_said_again(residue, at, new, place)) {
+            residue.holders &= !place.holders;
+        }
+        residues.retain(|residue| residue.holders != 0);
+        self.residues = residues;
         if let Some(residue) = self.cached_for(place, address) {
             let detail = match residue.blame {
                 Rule::M4 => "made again; the TLBI came before the store was ordered, and does not count for it",
@@ -114,6 +130,23 @@ impl State {
         }
     }
 
+    /// Whether a walk by way of `new` at `at` finds what a residue was, where it was.
+    fn is_said_again(&self, residue: &Residue, at: PhysAddr, new: Descriptor, mut place: Place) -> bool {
+        let (mut at, mut entry) = (at, new);
+        if self.address_in(place, self.index_of(at)).0 != residue.address.0 & !(self.geometry.size(place.level) - 1) {
+            return false;
+        }
+        while residue.level != Some(place.level) {
+            let (Kind::Table(below), Some(level)) = (entry.kind(self.geometry, place.level), place.level.next()) else {
+                return false;
+            };
+            place = Place { level, restrictions: place.restrictions | entry.0 & RESTRICTIONS, ..place };
+            at = slot(below, self.geometry.index(residue.address, level));
+            entry = self.memory.get(at);
+        }
+        (residue.slot, residue.old, residue.restrictions) == (at, entry, place.restrictions)
+    }
+
     /// An older value that a CPU may hold for what an entry at `place` covers.
     fn cached_for(&self, place: Place, address: VirtAddr) -> Option<Residue> {
         let bytes = 1u128 << self.geometry.shift(place.level);
@@ -121,7 +154,7 @@ impl State {
             self.covers(residue, address) || u128::from(residue.address.0.wrapping_sub(address.0)) < bytes
         };
         // A root that is no longer in a register is another context: what it held there is judged when it is used.
-        let of_tables = |residue: &&Residue| residue.level.is_some();
+        let of_tables = |residue: &&Residue| residue.root.is_none();
         self.residues
             .iter()
             .filter(of_tables)
@@ -274,19 +307,25 @@ impl State {
         }
     }
 
-    fn check_tree(&mut self, cpu: usize, link: PhysAddr, table: PhysAddr, place: Place) {
-        self.check_becomes_table(cpu, link, table, place.base);
-        let entries = self.geometry.entries(place.level);
+    /// M7: the contents of a table that `cpu` is about to make reachable come before that.
+    pub(super) fn check_written(&mut self, cpu: usize, table: PhysAddr, level: Level, base: VirtAddr, by: By) {
+        let entries = self.geometry.entries(level);
         let late = self
             .memory
             .writes(table, entries)
-            .find(|(_, write)| !self.is_before_link(cpu, write.writer, write.number))
+            .find(|(_, write)| !self.is_before_link(cpu, write.writer, write.number, by))
             .map(|(at, write)| (at, write.writer));
         if let Some((at, writer)) = late {
             let now = self.memory.get(at);
             let detail = "a table is linked whose contents a walker may not see yet";
-            self.violated(Rule::M7, writer, Some(place.base), at, Descriptor::EMPTY, now, detail);
+            self.violated(Rule::M7, writer, Some(base), at, Descriptor::EMPTY, now, detail);
         }
+    }
+
+    fn check_tree(&mut self, cpu: usize, link: PhysAddr, table: PhysAddr, place: Place) {
+        self.check_becomes_table(cpu, link, table, place.base);
+        let entries = self.geometry.entries(place.level);
+        self.check_written(cpu, table, place.level, place.base, By::Store);
         if let Some(index) = (0..entries).find(|&index| !self.memory.is_stored(slot(table, index))) {
             let at = slot(table, index);
             let detail = "a table is linked that nobody has filled";

@@ -1,5 +1,6 @@
 //! Registers that translation depends on, and when a write of them takes effect.
 
+use super::order::By;
 use super::rule::Text;
 use super::{Presence, Registers, Rule, State};
 use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
@@ -26,10 +27,43 @@ const HARDWARE_UPDATE: u64 = 1 << 39 | 1 << 40;
 impl State {
     /// Writes registers; they may take effect now or with the next ISB.
     pub(super) fn write_registers(&mut self, cpu: usize, write: impl FnOnce(&mut Registers)) {
-        write(&mut self.cpus[cpu].pending);
+        let before = self.cpus[cpu].pending;
+        let unsettled = before != self.cpus[cpu].registers;
+        let mut after = before;
+        write(&mut after);
+        let upper = self.upper_half();
+        for (old, new, base) in [(before.ttbr0, after.ttbr0, VirtAddr(0)), (before.ttbr1, after.ttbr1, upper)] {
+            if old == new {
+                continue;
+            }
+            if let Some(root) = new {
+                self.check_contents(cpu, root, self.geometry.root_level(), base);
+            }
+            // A root that was written and no ISB has followed may have been walked all the same.
+            if let Some(root) = old.filter(|_| unsettled && self.cpus[cpu].mmu) {
+                self.remember_root(cpu, root, base);
+                self.cpus[cpu].switched = true;
+            }
+        }
+        self.cpus[cpu].pending = after;
         self.reach = None;
         if self.cpus[cpu].presence == Presence::Starting {
             self.check_admitted(cpu);
+        }
+    }
+
+    /// M7 for a root that a register is about to name, and what is below it and was out of reach so far.
+    fn check_contents(&mut self, cpu: usize, table: PhysAddr, level: Level, base: VirtAddr) {
+        if !self.cpus[cpu].mmu || !self.places(table).is_empty() {
+            return;
+        }
+        self.check_written(cpu, table, level, base, By::Register);
+        let below: Vec<_> = self.valid_in(table, level).collect();
+        for (index, entry) in below {
+            if let (Kind::Table(below), Some(next)) = (entry.kind(self.geometry, level), level.next()) {
+                let first = VirtAddr(base.0.wrapping_add(index as u64 * self.geometry.size(level)));
+                self.check_contents(cpu, below, next, first);
+            }
         }
     }
 

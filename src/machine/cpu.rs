@@ -1,7 +1,8 @@
 //! One CPU of the machine, and what it can do.
 
+use super::memory::Was;
 use super::{Access, Action, Dsb, Flag, Machine, Maintenance, Outcome, Presence, State, Tlbi};
-use crate::paging::{Descriptor, PhysAddr, VirtAddr, slot};
+use crate::paging::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
 
 /// A CPU of a machine. Each method is one architectural action.
 #[derive(Clone, Copy)]
@@ -225,18 +226,30 @@ impl State {
             if !places.is_empty() {
                 let old = self.memory.get(at);
                 self.memory.set(at, new);
-                let live = !old.is_valid() && new.is_valid();
-                self.memory.wrote(at, 1, cpu, self.cpus[cpu].order.stores, live, before);
+                let level = places[0].level;
+                let was = match (old.is_valid(), new.is_valid()) {
+                    (_, false) => Was::Whatever,
+                    (false, true) => Was::Faulting(Descriptor::EMPTY),
+                    (true, true) if old != new && matches!(old.kind(self.geometry, level), Kind::Table(_)) => {
+                        Was::Faulting(old)
+                    }
+                    (true, true) => Was::Valid,
+                };
+                self.memory.wrote(at, 1, cpu, self.cpus[cpu].order.stores, was, before);
                 let current = places.iter().any(|place| place.current);
-                for &place in places.iter().filter(|place| place.current || !current) {
-                    self.live_store(cpu, at, old, new, place);
+                for &place in &places {
+                    if place.current || !current {
+                        self.live_store(cpu, at, old, new, place);
+                    } else if old != new {
+                        self.left_store(cpu, at, old, new, place);
+                    }
                 }
             } else {
                 self.memory.set(at, new);
             }
         }
         if places.is_empty() && count > 0 {
-            self.memory.wrote(first, count, cpu, self.cpus[cpu].order.stores, false, before);
+            self.memory.wrote(first, count, cpu, self.cpus[cpu].order.stores, Was::Whatever, before);
         }
         self.store_through(cpu, first);
     }

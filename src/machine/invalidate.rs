@@ -47,7 +47,7 @@ pub(super) struct Residue {
     pub(super) old: Descriptor,
     /// The level of the table the entry stood in; none for a root that a base register held.
     pub(super) level: Option<Level>,
-    /// That root.
+    /// That root, or the one that this was below.
     pub(super) root: Option<PhysAddr>,
     /// The first virtual address it covers.
     pub(super) address: VirtAddr,
@@ -247,7 +247,7 @@ impl State {
     }
 
     /// M5: does the invalidation cover the residue?
-    fn is_covered(&self, residue: &Residue, what: What) -> bool {
+    fn is_covered(&self, residue: &Residue, what: What, reached: Cpus) -> bool {
         let local_leaf = !self.is_table(residue) && residue.old.0 & NOT_GLOBAL != 0;
         match what {
             What::All => true,
@@ -256,12 +256,18 @@ impl State {
                 self.covers(residue, address)
                     && !(self.is_table(residue) && last == LastLevel::Only)
                     // A hint speaks of the leaf; entries above it go as well when all levels are asked for.
-                    && hint.is_none_or(|hint| residue.level == Some(hint) || self.is_table(residue) && residue.level < Some(hint))
+                    && hint.is_none_or(|hint| if self.is_table(residue) { residue.level < Some(hint) } else { residue.level == Some(hint) })
                     && asid.is_none_or(|asid| !local_leaf || residue.asid == asid)
-                    // A leaf that can be walked again through a cached table entry is not gone for good.
-                    && (last == LastLevel::AllLevels || !self.residues.iter().any(|other| Some(other.number) == residue.above && !other.entry_gone))
+                    && (last == LastLevel::AllLevels || !self.can_be_walked_again(residue, residue.holders & reached))
             }
         }
+    }
+
+    /// True for a leaf that these CPUs can walk again through a cached table entry: it is not gone for good.
+    fn can_be_walked_again(&self, residue: &Residue, holders: Cpus) -> bool {
+        let is_above =
+            |other: &Residue| Some(other.number) == residue.above && !other.entry_gone && other.holders & holders != 0;
+        self.memory.get(residue.slot) == residue.old && self.residues.iter().any(is_above)
     }
 
     /// True for a table entry, or a root, below which no leaf is global.
@@ -301,7 +307,7 @@ impl State {
                 self.cpus[cpu].issued.push(Issued { residue: residue.number, scope: tlbi.scope, second: true });
                 continue;
             }
-            let counts = self.is_covered(residue, tlbi.what) && residue.holders & reached != 0;
+            let counts = self.is_covered(residue, tlbi.what, reached) && residue.holders & reached != 0;
             let ordered = residue.store.is_none_or(|(writer, store)| store <= self.cpus[writer].order.completed);
             let blame = match (counts, ordered) {
                 (false, _) => Rule::M5,
@@ -357,10 +363,19 @@ impl State {
                 place.restrictions,
                 parent.store,
             );
+            // What is under way for the one above takes this as well.
+            let number = self.residue_number;
+            for cpu in &mut self.cpus {
+                let issued = cpu.issued.iter().filter(|one| one.residue == parent.number);
+                let issued: Vec<_> = issued.map(|&one| Issued { residue: number, ..one }).collect();
+                cpu.issued.extend(issued);
+            }
             if let Some(last) = self.residues.last_mut() {
                 // Its holders are of one ASID already, and that may be another than theirs now.
                 last.above = Some(parent.number);
                 last.asid = parent.asid;
+                last.root = parent.root;
+                (last.half, last.blame) = (parent.half, parent.blame);
             }
             if let (Kind::Table(below), Some(level)) = (old.kind(self.geometry, place.level), place.level.next()) {
                 let restrictions = place.restrictions | old.0 & RESTRICTIONS;

@@ -166,7 +166,7 @@ struct CpuState {
     presence: Presence,
     parked: bool,
     mmu: bool,
-    /// The MMU was turned on and no ISB has followed.
+    /// The MMU was turned on, or a root replaced before it was in effect, and no ISB has followed.
     switched: bool,
     /// In effect, and written: the same but between a write and its ISB.
     registers: Registers,

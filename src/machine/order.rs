@@ -8,9 +8,10 @@
 //! Whether a *translation fault* may be stale is one step stricter: without FEAT_ETS2 only a context synchronisation
 //! event behind the branch keeps a CPU from taking a fault that a walk from before produced.
 
+use super::memory::Was;
 use super::rule::Text;
 use super::{Flag, MAX_CPUS, Rule, State};
-use crate::paging::{Descriptor, PhysAddr, VirtAddr};
+use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// M7.
 pub(super) const M7: Text = Text {
@@ -29,6 +30,23 @@ pub(super) const M10: Text = Text {
     source: "Arm ARM B2.3 Definition of the Arm memory model (Translation fault ordering, FEAT_ETS2); D8.2 (translation \
              table base changes); glossary: Context synchronization event; herd7: SM-noisb-p1, SM-dsbp1",
 };
+
+/// How a table becomes reachable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum By {
+    /// By a store, behind what an acquire conveyed.
+    Store,
+    /// By a write of a base register. An acquire orders accesses and no such write, a branch keeps it back.
+    Register,
+}
+
+/// Where a walk that ends in a fault went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Now,
+    /// Through an entry that has been replaced: what was in the tables there may be overwritten as well by now.
+    Before,
+}
 
 /// For each CPU, the number of its last store to a table that is known of.
 pub(super) type Clock = [u64; MAX_CPUS];
@@ -116,11 +134,15 @@ impl State {
         }
     }
 
-    /// M7: a store of `linker` makes a table reachable, which `writer` wrote with its store `number`.
-    pub(super) fn is_before_link(&self, linker: usize, writer: usize, number: u64) -> bool {
+    /// M7: `linker` makes a table reachable, which `writer` wrote with its store `number`.
+    pub(super) fn is_before_link(&self, linker: usize, writer: usize, number: u64, by: By) -> bool {
+        let order = &self.cpus[linker].order;
+        let handed_over = match by {
+            By::Store => order.known[writer],
+            By::Register => order.branched[writer],
+        };
         // Completed for everyone, or handed over. The linker's own stores need its DSB.
-        number <= self.cpus[writer].order.completed
-            || (writer != linker && number <= self.cpus[linker].order.known[writer])
+        number <= self.cpus[writer].order.completed || (writer != linker && number <= handed_over)
     }
 
     /// M10: may a walk of `cpu` still fault on an entry that `writer` made valid with its store `number`?
@@ -130,13 +152,31 @@ impl State {
         number > order.synchronised[writer] && !(self.ets2 && number <= plain)
     }
 
-    /// M10: `cpu` uses `slot` on the way to `address`, and may have found it invalid.
-    pub(super) fn check_fresh(&mut self, cpu: usize, address: VirtAddr, slot: PhysAddr) {
-        let Some((writer, number)) = self.memory.made_live(slot) else { return };
-        if self.may_fault_on(cpu, writer, number) {
-            let now = self.memory.get(slot);
+    /// M10: `cpu` uses `address`, which is mapped, by way of a table of `level`, and may have found there what faults.
+    pub(super) fn check_fresh(&mut self, cpu: usize, address: VirtAddr, table: PhysAddr, level: Level) {
+        if let Some(at) = self.may_fault_in(cpu, address, table, level, Way::Now) {
+            let now = self.memory.get(at);
             let detail = "an entry that was just made valid may still fault here: no context synchronisation since";
-            self.violated(Rule::M10, cpu, Some(address), slot, Descriptor::EMPTY, now, detail);
+            self.violated(Rule::M10, cpu, Some(address), at, Descriptor::EMPTY, now, detail);
         }
+    }
+
+    /// The slot in which a walk from `table` on finds what faults, when it sees of each slot what it may.
+    fn may_fault_in(&self, cpu: usize, address: VirtAddr, table: PhysAddr, level: Level, way: Way) -> Option<PhysAddr> {
+        let at = slot(table, self.geometry.index(address, level));
+        let unseen =
+            self.memory.made_live(at).take_while(|&(writer, number, _)| self.may_fault_on(cpu, writer, number));
+        let before = unseen.filter_map(|(.., was)| match (was, way) {
+            (Was::Faulting(was), _) => Some((was, Way::Before)),
+            (Was::Whatever, Way::Before) => Some((Descriptor::EMPTY, way)),
+            (Was::Whatever | Was::Valid, _) => None,
+        });
+        std::iter::once((self.memory.get(at), way)).chain(before).find_map(|(entry, way)| {
+            match (entry.kind(self.geometry, level), level.next()) {
+                (Kind::Leaf(_), _) => None,
+                (Kind::Table(below), Some(next)) => self.may_fault_in(cpu, address, below, next, way),
+                _ => Some(at),
+            }
+        })
     }
 }

@@ -5,6 +5,7 @@ mod litmus;
 mod rules_asid;
 mod rules_change;
 mod rules_context;
+mod rules_found;
 mod rules_invalidate;
 mod rules_order;
 mod small;

@@ -1,7 +1,8 @@
-//! The machine, tried on hand-made sequences, on Arm's litmus tests, and on the real code.
+//! The machine, tried on hand-made sequences, on Arm's litmus tests, on the real code, and against an oracle.
 
 mod edits;
 mod litmus;
+mod oracle;
 mod rules_asid;
 mod rules_change;
 mod rules_context;

@@ -1,6 +1,7 @@
 //! Registers that translation depends on, and when a write of them takes effect.
 
 use super::order::By;
+use super::reach::Place;
 use super::rule::Text;
 use super::{Presence, Registers, Rule, State};
 use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
@@ -42,13 +43,29 @@ impl State {
             // A root that was written and no ISB has followed may have been walked all the same.
             if let Some(root) = old.filter(|_| unsettled && self.cpus[cpu].mmu) {
                 self.remember_root(cpu, root, base);
-                self.cpus[cpu].switched = true;
+                self.cpus[cpu].replaced.push((root, base));
             }
         }
         self.cpus[cpu].pending = after;
         self.reach = None;
+        if before != after && self.cpus[cpu].mmu {
+            self.find_unordered(cpu);
+        }
         if self.cpus[cpu].presence == Presence::Starting {
             self.check_admitted(cpu);
+        }
+    }
+
+    /// What a store replaced that nothing has ordered yet can be found by way of a new root as well.
+    fn find_unordered(&mut self, cpu: usize) {
+        for residue in self.residues.clone() {
+            if self.is_ordered(&residue) {
+                continue;
+            }
+            let places = self.places(self.table_of(residue.slot)).to_vec();
+            for place in places.into_iter().filter(|place| place.current && place.holders >> cpu & 1 == 1) {
+                self.find_again(&residue, Place { holders: 1 << cpu, ..place });
+            }
         }
     }
 
@@ -70,6 +87,11 @@ impl State {
     /// A context synchronisation event: what was written holds. Roots that are gone may still be cached.
     pub(super) fn apply_registers(&mut self, cpu: usize) {
         let (old, new) = (self.cpus[cpu].registers, self.cpus[cpu].pending);
+        // Until here they may have been walked, whatever was invalidated meanwhile.
+        for (root, base) in std::mem::take(&mut self.cpus[cpu].replaced) {
+            self.remember_root(cpu, root, base);
+            self.reach = None;
+        }
         if old == new {
             return;
         }
@@ -148,7 +170,7 @@ impl State {
         let upper = address >= self.upper_half();
         let root_differs = if upper { now.ttbr1 != written.ttbr1 } else { now.ttbr0 != written.ttbr0 };
         let others_differ = (now.tcr, now.mair, now.vmid) != (written.tcr, written.mair, written.vmid);
-        if root_differs || others_differ || state.switched {
+        if root_differs || others_differ || state.switched || !state.replaced.is_empty() {
             let old = if upper { now.ttbr1 } else { now.ttbr0 }.unwrap_or_default();
             let new = if upper { written.ttbr1 } else { written.ttbr0 }.unwrap_or_default();
             let detail = "an access between a write of a translation register and its ISB";

@@ -218,7 +218,8 @@ impl State {
     fn store_piece(&mut self, cpu: usize, first: PhysAddr, value: u64, stride: u64, count: usize) {
         let places = self.places(self.table_of(first)).to_vec();
         self.check_owned(cpu, first, Descriptor(value));
-        let before = self.cpus[cpu].order.completed;
+        let order = &self.cpus[cpu].order;
+        let before = order.completed.max(order.released);
         for index in 0..count {
             let at = slot(first, index);
             let new = Descriptor(value.wrapping_add(stride.wrapping_mul(index as u64)));

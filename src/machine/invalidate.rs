@@ -246,6 +246,25 @@ impl State {
         }
     }
 
+    /// Whether the store that replaced it is complete.
+    pub(super) fn is_ordered(&self, residue: &Residue) -> bool {
+        residue.store.is_none_or(|(writer, store)| store <= self.cpus[writer].order.completed)
+    }
+
+    /// Remembers a residue at another place of its table, unless it is known there.
+    pub(super) fn find_again(&mut self, residue: &Residue, place: Place) {
+        let address = self.address_in(place, self.index_of(residue.slot));
+        let is_known = |known: &Residue| {
+            (known.slot, known.old, known.store) == (residue.slot, residue.old, residue.store)
+                && (known.address, known.restrictions) == (address, place.restrictions)
+                && known.holders & place.holders == place.holders
+        };
+        if residue.level == Some(place.level) && !self.residues.iter().any(is_known) {
+            let (level, store) = (residue.level, residue.store);
+            self.remember_as(residue.slot, residue.old, level, None, address, place.holders, place.restrictions, store);
+        }
+    }
+
     /// M5: does the invalidation cover the residue?
     fn is_covered(&self, residue: &Residue, what: What, reached: Cpus) -> bool {
         let local_leaf = !self.is_table(residue) && residue.old.0 & NOT_GLOBAL != 0;
@@ -308,7 +327,7 @@ impl State {
                 continue;
             }
             let counts = self.is_covered(residue, tlbi.what, reached) && residue.holders & reached != 0;
-            let ordered = residue.store.is_none_or(|(writer, store)| store <= self.cpus[writer].order.completed);
+            let ordered = self.is_ordered(residue);
             let blame = match (counts, ordered) {
                 (false, _) => Rule::M5,
                 (true, false) => Rule::M4,
@@ -339,9 +358,6 @@ impl State {
         }) {
             let parent = self.residues[next + found];
             next += found + 1;
-            if self.residues.iter().any(|other| other.above == Some(parent.number)) {
-                continue;
-            }
             if let Some((table, place)) = self.below(&parent) {
                 self.expand(&parent, table, place);
             }
@@ -353,6 +369,13 @@ impl State {
         for (index, old) in entries {
             let address = self.address_in(place, index);
             let at = slot(table, index);
+            let is_known = |known: &Residue| {
+                known.above == Some(parent.number) && (known.slot, known.old, known.address) == (at, old, address)
+            };
+            if self.residues.iter().any(is_known) {
+                self.expand_below(parent, old, address, place);
+                continue;
+            }
             self.remember_as(
                 at,
                 old,
@@ -377,10 +400,14 @@ impl State {
                 last.root = parent.root;
                 (last.half, last.blame) = (parent.half, parent.blame);
             }
-            if let (Kind::Table(below), Some(level)) = (old.kind(self.geometry, place.level), place.level.next()) {
-                let restrictions = place.restrictions | old.0 & RESTRICTIONS;
-                self.expand(parent, below, Place { level, base: address, restrictions, ..place });
-            }
+            self.expand_below(parent, old, address, place);
+        }
+    }
+
+    fn expand_below(&mut self, parent: &Residue, old: Descriptor, address: VirtAddr, place: Place) {
+        if let (Kind::Table(below), Some(level)) = (old.kind(self.geometry, place.level), place.level.next()) {
+            let restrictions = place.restrictions | old.0 & RESTRICTIONS;
+            self.expand(parent, below, Place { level, base: address, restrictions, ..place });
         }
     }
 

@@ -87,14 +87,15 @@ impl Memory {
         page.stored[word / 64] |= 1 << (word % 64);
     }
 
-    /// Notes that a CPU stored `count` words of one page from `slot` on; `completed` is its last completed store.
-    pub(super) fn wrote(&mut self, slot: PhysAddr, count: usize, writer: usize, number: u64, was: Was, completed: u64) {
+    /// Notes that a CPU stored `count` words of one page from `slot` on; others may know of its stores
+    /// up to `known`.
+    pub(super) fn wrote(&mut self, slot: PhysAddr, count: usize, writer: usize, number: u64, was: Was, known: u64) {
         let (first, end) = (word(slot) as u16, (word(slot) + count) as u16);
         let writes = &mut self.place_mut(slot).writes;
         if let Some(last) = writes.last_mut()
             && (last.writer, last.was) == (writer, was)
             && last.end == first
-            && last.number > completed
+            && last.number > known
         {
             last.end = end;
             last.number = number;

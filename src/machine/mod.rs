@@ -166,11 +166,13 @@ struct CpuState {
     presence: Presence,
     parked: bool,
     mmu: bool,
-    /// The MMU was turned on, or a root replaced before it was in effect, and no ISB has followed.
+    /// The MMU was turned on and no ISB has followed.
     switched: bool,
     /// In effect, and written: the same but between a write and its ISB.
     registers: Registers,
     pending: Registers,
+    /// Roots that were written and replaced since the last ISB, and the address each begins at.
+    replaced: Vec<(PhysAddr, VirtAddr)>,
     order: order::Order,
     issued: Vec<invalidate::Issued>,
     /// Everything in the local TLB is gone, or on its way.
@@ -188,6 +190,7 @@ impl CpuState {
             switched: false,
             registers: Registers::default(),
             pending: Registers::default(),
+            replaced: Vec::new(),
             order: order::Order::default(),
             issued: Vec::new(),
             local_tlb_clean: false,

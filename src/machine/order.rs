@@ -64,6 +64,8 @@ pub(super) struct Order {
     pub(super) stores: u64,
     /// Its last store that a DSB of store semantics and inner-shareable scope has completed.
     pub(super) completed: u64,
+    /// Its last store that a release came after.
+    pub(super) released: u64,
     /// What precedes its next accesses.
     known: Clock,
     /// What loads conveyed that no branch depends on yet.
@@ -110,7 +112,10 @@ impl State {
 
     pub(super) fn flag_stored(&mut self, cpu: usize, flag: usize, kind: Flag) {
         let clock = match kind {
-            Flag::Ordered => self.everything_before(cpu),
+            Flag::Ordered => {
+                self.cpus[cpu].order.released = self.cpus[cpu].order.stores;
+                self.everything_before(cpu)
+            }
             Flag::Plain => self.cpus[cpu].order.fenced,
         };
         self.flags.insert(flag, clock);

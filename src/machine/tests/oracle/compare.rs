@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::judge::{Found, Harm, Oracle};
-use super::observer::Caching;
+use super::observer::{Caching, RESTRICTIONS};
 use super::program::{Doing, Event, Program};
 use super::world::{PAGES, address};
 use crate::machine::{Machine, Outcome, Rule, VIOLATIONS_KEPT, Violation};
@@ -124,8 +124,12 @@ fn is_justified(rule: Rule, harms: &[Harm], oracle: &Oracle) -> bool {
 /// Whether a rule that is otherwise exact forbids more here, as docs/abstract-machine.md says.
 fn is_declared(violation: &Violation, oracle: &Oracle) -> bool {
     match violation.rule {
-        // What is held may come to the same: it is read-only either way, or the very same leaf from another table.
-        Rule::M3 | Rule::M4 | Rule::M5 | Rule::M6 => oracle.is_something_held() || oracle.says(violation.old),
+        // What is held may come to the same: it is read-only either way, the very same leaf from another table, or the same
+        // table with a restriction that one above it has as well.
+        Rule::M3 | Rule::M4 | Rule::M5 | Rule::M6 => {
+            let differ = (violation.old.0 ^ violation.new.0) & !RESTRICTIONS != 0;
+            oracle.is_something_held() || oracle.says(violation.old) || !differ
+        }
         Rule::M10 => oracle.is_linked_again(),
         _ => false,
     }

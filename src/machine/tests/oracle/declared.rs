@@ -12,8 +12,9 @@ use crate::paging::{Descriptor, Level};
 impl Oracle {
     /// True when the event is one of those where the machine, by declaration, takes more to be cached than can be:
     ///
-    /// - a slot is stored to by one CPU before the store of another is complete, there or, if it is a link or the one may
-    ///   know of the other, anywhere: the machine wants each store completed by its own CPU, whoever has stored since;
+    /// - a slot is stored to by two CPUs, or by one, if it is a link or the one may know of the other, while a store of the
+    ///   other is not complete anywhere: the machine wants each store completed by its own CPU, whoever has stored since,
+    ///   and a CPU learns nothing by storing where another has stored;
     /// - a table that only a walk cache leads to changes while an invalidation is under way: which of the two comes first
     ///   is left open;
     /// - a root that a CPU has left changes, or what was found through it is invalidated by address: it counts as walked
@@ -31,10 +32,10 @@ impl Oracle {
                 let acquires =
                     |earlier: &Event| earlier.cpu == event.cpu && matches!(earlier.doing, Doing::LoadFlag(_));
                 let knows = self.events.iter().any(acquires);
-                let is_near = |other: Slot| other == slot || table.level() < Level::L3 || knows;
+                let is_near = table.level() < Level::L3 || knows;
                 let is_under_way = self.observers.iter().flat_map(|observer| &observer.views).any(View::is_awaiting);
-                let is_of_other = |cpu: usize, store: usize| cpu != event.cpu && is_open(store);
-                open.any(|(other, (cpu, store))| is_near(other) && is_of_other(cpu, store))
+                let is_loose = |other: Slot, store: usize| other == slot || is_near && is_open(store);
+                open.any(|(other, (cpu, store))| cpu != event.cpu && is_loose(other, store))
                     || is_under_way && self.is_left(table)
                     || (0..self.levels.len()).any(|cpu| self.has_left(cpu, |root| root == table))
                     || !self.is_linked(table) && self.links(table) > 0

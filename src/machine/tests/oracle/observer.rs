@@ -17,7 +17,7 @@ use crate::machine::LastLevel;
 use crate::paging::{Descriptor, Kind, Level};
 
 /// APTable, and what else a table descriptor takes away from what is below.
-const RESTRICTIONS: u64 = 0x1f << 59;
+pub(super) const RESTRICTIONS: u64 = 0x1f << 59;
 
 /// Something in a TLB. Neither kind says which table it was found in: a TLB does not know.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -78,6 +78,14 @@ impl Order {
                 before |= self.before[number] | 1 << number;
             }
         }
+        if let Doing::Store(slot, _) = event.doing {
+            // Who sees this store sees nothing older there (coherence).
+            let is_here = |earlier: &Event| matches!(earlier.doing, Doing::Store(at, _) if at == slot);
+            let last = self.events.iter().rposition(is_here);
+            if let Some(number) = last.filter(|&number| self.events[number].cpu != event.cpu) {
+                before |= self.before[number] | 1 << number;
+            }
+        }
         self.events.push(event);
         self.before.push(before);
     }

@@ -11,8 +11,8 @@ use super::world::{Beginning, PAGES};
 use crate::machine::Access;
 
 /// How many programs, each cut short.
-const PROGRAMS: usize = 40;
-const EVENTS: usize = 4;
+const PROGRAMS: usize = 200;
+const EVENTS: usize = 5;
 
 /// True when there are few enough states.
 fn is_tiny(program: &Program) -> bool {

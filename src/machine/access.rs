@@ -57,10 +57,10 @@ pub enum Outcome {
 /// A translation some CPU may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Translation {
-    output: PhysAddr,
+    pub(super) output: PhysAddr,
     pub(super) leaf: Descriptor,
     level: Level,
-    restrictions: u64,
+    pub(super) restrictions: u64,
     /// How much one TLB entry of it covers.
     pub(super) bytes: u64,
     pub(super) slot: PhysAddr,
@@ -153,8 +153,14 @@ impl State {
         let (half, level) = (self.half_of(address), self.geometry.root_level());
         let mut path = Vec::new();
         let now = self.walk_registers(cpu, address, &mut path);
+        // Where nothing is mapped a fault is no stale one.
+        if let (Some(now), Some(&root)) = (now, path.first()) {
+            let tops = [(self.table_of(root), level)].into_iter().chain(self.left_tables(cpu, address));
+            for top in tops.collect::<Vec<_>>() {
+                self.check_fresh(cpu, address, access, &now, top);
+            }
+        }
         for &at in &path {
-            self.check_fresh(cpu, address, access, at);
             self.walked(cpu, half, at);
         }
         let cached = self.may_be_cached(cpu, address);
@@ -184,25 +190,43 @@ impl State {
         self.walk_registers(cpu, address, &mut Vec::new()).map(|now| now.output)
     }
 
-    /// What this CPU may still use for an address although memory no longer has it.
-    fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Translation> {
+    /// The tables that a walk cache of this CPU may still lead to, and that map the address.
+    fn left_tables(&self, cpu: usize, address: VirtAddr) -> Vec<(PhysAddr, Level)> {
+        let held = |residue: &&Residue| residue.holders >> cpu & 1 == 1 && self.covers(residue, address);
+        let below = self.residues.iter().filter(held).filter_map(|residue| self.below(residue));
+        let maps = |&(table, place): &(PhysAddr, Place)| self.walk(table, place, address, &mut Vec::new()).is_some();
+        below.filter(maps).map(|(table, place)| (table, place.level)).collect()
+    }
+
+    /// What this CPU may still use for an address although memory no longer has it. `None` is a fault: a table that is no
+    /// longer on the way may still be walked, and maps nothing here.
+    pub(super) fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Option<Translation>> {
         let held = self.residues.iter().filter(|residue| residue.holders >> cpu & 1 == 1);
-        held.filter_map(|residue| self.translation_of(residue, cpu, address)).collect()
+        held.filter_map(|residue| self.result_of(residue, cpu, address)).collect()
     }
 
     /// What a residue translates an address to on a CPU, if it does.
     pub(super) fn translation_of(&self, residue: &Residue, cpu: usize, address: VirtAddr) -> Option<Translation> {
+        self.result_of(residue, cpu, address).flatten()
+    }
+
+    /// What comes of an address on a CPU that uses a residue, a translation or a fault; nothing if it cannot be used there.
+    pub(super) fn result_of(&self, residue: &Residue, cpu: usize, address: VirtAddr) -> Option<Option<Translation>> {
         if !self.covers(residue, address) {
             return None;
         }
+        let mut path = Vec::new();
         let old = match (self.below(residue), residue.level) {
-            (Some((table, place)), _) => self.walk(table, place, address, &mut Vec::new()),
+            (Some((table, place)), _) => self.walk(table, place, address, &mut path),
             (None, Some(level)) => self.leaf(residue.old, level, residue.restrictions, residue.slot, address),
             (None, None) => None,
         };
+        // A root is in no walk cache, but what it names may be.
+        let is_walked = path.len() > usize::from(residue.level.is_none());
         // What is not global matches the ASID it was walked under.
-        let asid = self.cpus[cpu].registers.asid;
-        old.filter(|old| old.leaf.0 & NOT_GLOBAL == 0 || residue.asid == asid)
+        let is_same_asid = residue.asid == self.cpus[cpu].registers.asid;
+        let matches = old.map_or(is_walked && is_same_asid, |old| old.leaf.0 & NOT_GLOBAL == 0 || is_same_asid);
+        matches.then_some(old)
     }
 
     /// True when a walk ended at a leaf that somebody wants to be invalid; while all stand still that is a break.
@@ -217,11 +241,11 @@ impl State {
         address: VirtAddr,
         access: Access,
         now: Option<Translation>,
-        cached: &[Translation],
+        cached: &[Option<Translation>],
         end: Option<(PhysAddr, Level)>,
     ) -> Outcome {
         let Some(now) = now else {
-            if let Some(old) = cached.iter().find(|old| old.allows(access)) {
+            if let Some(old) = cached.iter().flatten().find(|old| old.allows(access)) {
                 let detail = "memory maps nothing here, but the CPU may still hold what it did";
                 self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, Descriptor::EMPTY, detail);
             } else if self.is_shared(address) && !self.is_guarded(end) {
@@ -234,6 +258,13 @@ impl State {
         };
         let mut conflict = false;
         for old in cached {
+            let Some(old) = old else {
+                if now.allows(access) {
+                    let detail = "a table that is no longer there may still be walked, and maps nothing here";
+                    self.violated(Rule::M9, cpu, Some(address), now.slot, Descriptor::EMPTY, now.leaf, detail);
+                }
+                continue;
+            };
             if !old.agrees(&now, access) {
                 let detail = "the CPU may use the old translation or the new one, and they differ";
                 self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);

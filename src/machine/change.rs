@@ -1,6 +1,5 @@
 //! A store to a descriptor that a walker may reach: which changes are allowed without break-before-make.
 
-use super::contiguous::When;
 use super::invalidate::Residue;
 use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
@@ -65,7 +64,7 @@ impl State {
     }
 
     /// True when the hardware cannot tell them apart.
-    fn is_alike(&self, level: Level, one: Descriptor, other: Descriptor) -> bool {
+    pub(super) fn is_alike(&self, level: Level, one: Descriptor, other: Descriptor) -> bool {
         let is_table = matches!(one.kind(self.geometry, level), Kind::Table(_));
         let ignored = if is_table { IGNORED_IN_TABLE } else { IGNORED_IN_LEAF };
         one == other || one.is_valid() && (one.0 ^ other.0) & !ignored == 0
@@ -109,6 +108,8 @@ impl State {
                 // With other restrictions it is the table that was there.
                 if after.is_some() && after != before {
                     self.linked(cpu, at, new, place, address);
+                } else if after.is_some() {
+                    self.find_unordered(place.holders);
                 }
             }
         }
@@ -117,11 +118,24 @@ impl State {
         }
     }
 
+    /// The same where memory has the table elsewhere, and only a walk cache leads here: what it held was found here, too.
+    pub(super) fn left_store(&mut self, cpu: usize, at: PhysAddr, old: Descriptor, new: Descriptor, place: Place) {
+        if old.is_valid() {
+            self.remember(cpu, at, old, place, self.address_in(place, self.index_of(at)));
+        }
+        if [old, new].iter().any(|value| matches!(value.kind(self.geometry, place.level), Kind::Table(_))) {
+            self.reach = None;
+        }
+    }
+
     /// M3: from invalid to valid.
     fn make(&mut self, cpu: usize, at: PhysAddr, new: Descriptor, place: Place, address: VirtAddr) {
-        // The very value that may be cached says nothing new.
+        // The very value that may be cached says nothing new, be it this one or one below it.
         let mut residues = std::mem::take(&mut self.residues);
-        residues.retain(|residue| residue.slot != at || !self.is_alike(place.level, residue.old, new));
+        for residue in residues.iter_mut().filter(|residue| self.is_said_again(residue, at, new, place)) {
+            residue.holders &= !place.holders;
+        }
+        residues.retain(|residue| residue.holders != 0);
         self.residues = residues;
         let cached = self.cached_for(place, address).next().copied();
         if let Some(residue) = cached {
@@ -135,6 +149,24 @@ impl State {
         }
     }
 
+    /// Whether a walk by way of `new` at `at` finds what a residue was, where it was.
+    fn is_said_again(&self, residue: &Residue, at: PhysAddr, new: Descriptor, mut place: Place) -> bool {
+        let (mut at, mut entry) = (at, new);
+        if self.address_in(place, self.index_of(at)).0 != residue.address.0 & !(self.geometry.size(place.level) - 1) {
+            return false;
+        }
+        while residue.level != Some(place.level) {
+            let (Kind::Table(below), Some(level)) = (entry.kind(self.geometry, place.level), place.level.next()) else {
+                return false;
+            };
+            place = Place { level, restrictions: place.restrictions | entry.0 & RESTRICTIONS, ..place };
+            at = slot(below, self.geometry.index(residue.address, level));
+            entry = self.memory.get(at);
+        }
+        (residue.slot, residue.restrictions) == (at, place.restrictions)
+            && self.is_alike(place.level, residue.old, entry)
+    }
+
     /// The older values that a CPU may hold for what an entry at `place` covers.
     fn cached_for(&self, place: Place, address: VirtAddr) -> impl Iterator<Item = &Residue> {
         let bytes = 1u128 << self.geometry.shift(place.level);
@@ -142,7 +174,7 @@ impl State {
             self.covers(residue, address) || u128::from(residue.address.0.wrapping_sub(address.0)) < bytes
         };
         // A root that is no longer in a register is another context: what it held there is judged when it is used.
-        let of_tables = |residue: &&Residue| residue.level.is_some();
+        let of_tables = |residue: &&Residue| residue.root.is_none();
         let held = move |residue: &&Residue| residue.holders & place.holders != 0;
         self.residues.iter().filter(of_tables).filter(held).filter(overlaps)
     }
@@ -283,62 +315,6 @@ impl State {
             [true, true] => self.compare(pair[0], pair[1], level, above.0, above.1, into),
             // Something is mapped that was not, or the reverse: no longer a change of size alone.
             [false, true] | [true, false] => into.permissions = true,
-        }
-    }
-
-    /// M7, M11, M12, M15, M18 for everything that a store has just made reachable.
-    fn linked(&mut self, cpu: usize, at: PhysAddr, entry: Descriptor, place: Place, address: VirtAddr) {
-        let (Kind::Table(table), Some(level)) = (entry.kind(self.geometry, place.level), place.level.next()) else {
-            return;
-        };
-        let restrictions = place.restrictions | entry.0 & RESTRICTIONS;
-        let below = Place { level, base: address, restrictions, ..place };
-        self.check_tree(cpu, at, table, below);
-        if let Some(mut reach) = self.reach.take() {
-            self.add_tree(&mut reach, table, below);
-            self.reach = Some(reach);
-        }
-    }
-
-    fn check_tree(&mut self, cpu: usize, link: PhysAddr, table: PhysAddr, place: Place) {
-        self.check_becomes_table(cpu, link, table, place.base);
-        let entries = self.geometry.entries(place.level);
-        for holder in (0..self.cpus.len()).filter(|number| place.holders >> number & 1 == 1) {
-            self.check_walkable(holder, self.half_of(place.base), table, entries);
-        }
-        let late = self
-            .memory
-            .writes(table, entries)
-            .find(|(_, write)| !self.is_before_link(cpu, write.writer, write.number))
-            .map(|(at, write)| (at, write.writer));
-        if let Some((at, writer)) = late {
-            let now = self.memory.get(at);
-            let detail = "a table is linked whose contents a walker may not see yet";
-            self.violated(Rule::M7, writer, Some(place.base), at, Descriptor::EMPTY, now, detail);
-        }
-        if let Some(index) = (0..entries).find(|&index| !self.memory.is_stored(slot(table, index))) {
-            let at = slot(table, index);
-            let detail = "a table is linked that nobody has filled";
-            self.violated(Rule::M7, cpu, Some(place.base), at, Descriptor::EMPTY, Descriptor::EMPTY, detail);
-        }
-        let valid: Vec<_> = self.valid_in(table, place.level).collect();
-        let mut group = None;
-        for (index, entry) in valid {
-            let (at, address) = (slot(table, index), self.address_in(place, index));
-            self.check_hardware_update(cpu, address, at, entry, place.level);
-            match (entry.kind(self.geometry, place.level), place.level.next()) {
-                (Kind::Table(below), Some(level)) => {
-                    let restrictions = place.restrictions | entry.0 & RESTRICTIONS;
-                    self.check_tree(cpu, at, below, Place { level, base: address, restrictions, ..place });
-                }
-                _ if entry.is_contiguous() => {
-                    let first = self.group_of(at, place.level);
-                    if group.replace(first) != Some(first) {
-                        self.check_group(cpu, first, place.level, When::Linked);
-                    }
-                }
-                _ => {}
-            }
         }
     }
 }

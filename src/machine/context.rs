@@ -1,5 +1,6 @@
 //! Registers that translation depends on, and when a write of them takes effect.
 
+use super::order::By;
 use super::rule::Text;
 use super::{Access, Outdated, Presence, Registers, Rule, State};
 use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
@@ -51,16 +52,57 @@ impl State {
 
     /// Writes registers; they may take effect now or with the next ISB.
     pub(super) fn write_registers(&mut self, cpu: usize, write: impl FnOnce(&mut Registers)) {
-        write(&mut self.cpus[cpu].pending);
+        let before = self.cpus[cpu].pending;
+        let unsettled = before != self.cpus[cpu].registers;
+        let mut after = before;
+        write(&mut after);
+        let upper = self.upper_half();
+        for (old, new, base) in [(before.ttbr0, after.ttbr0, VirtAddr(0)), (before.ttbr1, after.ttbr1, upper)] {
+            if old == new {
+                continue;
+            }
+            if let Some(root) = new {
+                self.check_contents(cpu, root, self.geometry.root_level(), base);
+            }
+            // A root that was written and no ISB has followed may have been walked all the same.
+            if let Some(root) = old.filter(|_| unsettled && self.cpus[cpu].mmu) {
+                self.remember_left_root(cpu, root, new, base);
+                self.cpus[cpu].replaced.push((root, base));
+            }
+        }
+        self.cpus[cpu].pending = after;
         self.reach = None;
+        if before != after && self.cpus[cpu].mmu {
+            self.find_unordered(1 << cpu);
+        }
         if self.cpus[cpu].presence == Presence::Starting {
             self.check_admitted(cpu);
+        }
+    }
+
+    /// M7 for a root that a register is about to name, and what is below it and was out of reach so far.
+    fn check_contents(&mut self, cpu: usize, table: PhysAddr, level: Level, base: VirtAddr) {
+        if !self.cpus[cpu].mmu || !self.places(table).is_empty() {
+            return;
+        }
+        self.check_written(cpu, table, level, base, By::Register);
+        let below: Vec<_> = self.valid_in(table, level).collect();
+        for (index, entry) in below {
+            if let (Kind::Table(below), Some(next)) = (entry.kind(self.geometry, level), level.next()) {
+                let first = VirtAddr(base.0.wrapping_add(index as u64 * self.geometry.size(level)));
+                self.check_contents(cpu, below, next, first);
+            }
         }
     }
 
     /// A context synchronisation event: what was written holds. Roots that are gone may still be cached.
     pub(super) fn apply_registers(&mut self, cpu: usize) {
         let (old, new) = (self.cpus[cpu].registers, self.cpus[cpu].pending);
+        // Until here they may have been walked, whatever was invalidated meanwhile.
+        for (root, base) in std::mem::take(&mut self.cpus[cpu].replaced) {
+            let after = if base == VirtAddr(0) { new.ttbr0 } else { new.ttbr1 };
+            self.remember_left_root(cpu, root, after, base);
+        }
         if old == new {
             return;
         }
@@ -68,11 +110,9 @@ impl State {
         if self.cpus[cpu].mmu {
             let upper = self.upper_half();
             for (before, after, base) in [(old.ttbr0, new.ttbr0, VirtAddr(0)), (old.ttbr1, new.ttbr1, upper)] {
-                if let Some(root) = before.filter(|_| before != after)
-                    && self.has_its_own(root, after)
-                {
+                if let Some(root) = before.filter(|_| before != after) {
                     // Under the ASID it had.
-                    self.remember_root(cpu, root, base);
+                    self.remember_left_root(cpu, root, after, base);
                 }
             }
         }
@@ -84,6 +124,14 @@ impl State {
         self.cpus[cpu].registers = new;
         if self.cpus[cpu].mmu {
             self.check_contexts(cpu);
+        }
+    }
+
+    /// Remembers that a CPU had another root in a register, if there is anything to remember.
+    fn remember_left_root(&mut self, cpu: usize, root: PhysAddr, after: Option<PhysAddr>, base: VirtAddr) {
+        if self.has_its_own(root, after) {
+            self.remember_root(cpu, root, base);
+            self.reach = None;
         }
     }
 
@@ -168,11 +216,14 @@ impl State {
         let upper = address >= self.upper_half();
         let root_differs = if upper { now.ttbr1 != written.ttbr1 } else { now.ttbr0 != written.ttbr0 };
         let others_differ = (now.tcr, now.mair, now.vmid) != (written.tcr, written.mair, written.vmid);
-        if root_differs || others_differ || state.switched {
+        let mut replaced = state.replaced.iter().filter(|(_, base)| (*base == self.upper_half()) == upper).peekable();
+        if root_differs || others_differ || state.switched || replaced.peek().is_some() {
             let roots = if upper { (now.ttbr1, written.ttbr1) } else { (now.ttbr0, written.ttbr0) };
             let (old, new) = (roots.0.unwrap_or_default(), roots.1.unwrap_or_default());
             let only_a_root = !others_differ && !state.switched && now.asid == written.asid;
-            if access == Access::Fetch && only_a_root && self.translates_alike(old, new, address) {
+            let mut others = replaced.map(|&(root, _)| root).chain([new]);
+            if access == Access::Fetch && only_a_root && others.all(|other| self.translates_alike(old, other, address))
+            {
                 return;
             }
             let detail = "an access between a write of a translation register and its ISB";

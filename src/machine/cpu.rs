@@ -1,8 +1,9 @@
 //! One CPU of the machine, and what it can do.
 
 use super::context::TtbrValue;
+use super::memory::Was;
 use super::{Access, Action, Dsb, Flag, Machine, Maintenance, Outcome, Presence, Rule, State, Tlbi, Violation};
-use crate::paging::{Descriptor, PhysAddr, VirtAddr, slot};
+use crate::paging::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
 
 /// A CPU of a machine. Each method is one architectural action.
 #[derive(Clone, Copy)]
@@ -262,27 +263,45 @@ impl State {
 
     fn store_piece(&mut self, cpu: usize, first: PhysAddr, value: u64, stride: u64, count: usize) {
         let places = self.places(self.table_of(first)).to_vec();
+        let lingering = self.lingering_places(self.table_of(first));
         self.check_owned(cpu, first, Descriptor(value));
-        let before = self.cpus[cpu].order.completed;
+        let order = &self.cpus[cpu].order;
+        let before = order.completed.max(order.released);
         for index in 0..count {
             let at = slot(first, index);
             let new = Descriptor(value.wrapping_add(stride.wrapping_mul(index as u64)));
             self.cpus[cpu].order.stores += 1;
+            let old = self.memory.get(at);
+            lingering.iter().for_each(|&above| self.linger_below(above, at, old));
             if !places.is_empty() {
-                let old = self.memory.get(at);
                 self.memory.set(at, new);
-                let live = !old.is_valid() && new.is_valid();
-                self.memory.wrote(at, 1, cpu, self.cpus[cpu].order.stores, live, before);
+                let level = places[0].level;
+                let was = match (old.is_valid(), new.is_valid()) {
+                    (_, false) => Was::Whatever,
+                    (false, true) => Was::Faulting(Descriptor::EMPTY),
+                    (true, true)
+                        if !self.is_alike(level, old, new)
+                            && matches!(old.kind(self.geometry, level), Kind::Table(_)) =>
+                    {
+                        Was::Faulting(old)
+                    }
+                    (true, true) => Was::Valid,
+                };
+                self.memory.wrote(at, 1, cpu, self.cpus[cpu].order.stores, was, before);
                 let current = places.iter().any(|place| place.current);
-                for &place in places.iter().filter(|place| place.current || !current) {
-                    self.live_store(cpu, at, old, new, place);
+                for &place in &places {
+                    if place.current || !current {
+                        self.live_store(cpu, at, old, new, place);
+                    } else if !self.is_alike(place.level, old, new) {
+                        self.left_store(cpu, at, old, new, place);
+                    }
                 }
             } else {
                 self.memory.set(at, new);
             }
         }
         if places.is_empty() && count > 0 {
-            self.memory.wrote(first, count, cpu, self.cpus[cpu].order.stores, false, before);
+            self.memory.wrote(first, count, cpu, self.cpus[cpu].order.stores, Was::Whatever, before);
         }
         self.store_through(cpu, first, count);
     }

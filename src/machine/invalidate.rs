@@ -5,11 +5,11 @@
 //! the store that replaced it until an invalidation of it has completed on every CPU that may have walked it. That is
 //! every schedule of caching and eviction at once: a residue is there if some TLB of some machine may have it.
 
-use super::reach::{Cpus, Place, RESTRICTIONS};
+use super::reach::{Cpus, Place};
 use super::rule::Text;
 use super::tlbi::{LastLevel, Named, Scope, Tlbi, What};
 use super::{CpuState, Dsb, Outdated, Rule, State};
-use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
+use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr};
 
 /// M4.
 pub(super) const M4: Text = Text {
@@ -48,7 +48,7 @@ pub(super) struct Residue {
     pub(super) old: Descriptor,
     /// The level of the table the entry stood in; none for a root that a base register held.
     pub(super) level: Option<Level>,
-    /// That root.
+    /// That root, or the one that this was below.
     pub(super) root: Option<PhysAddr>,
     /// The first virtual address it covers.
     pub(super) address: VirtAddr,
@@ -58,11 +58,11 @@ pub(super) struct Residue {
     /// The ASID it was walked under: what is not global holds for that one only.
     pub(super) asid: u16,
     /// Who replaced it, and by which store of that CPU; nobody for a root.
-    store: Option<(usize, u64)>,
+    pub(super) store: Option<(usize, u64)>,
     /// The residue of the table entry it can be walked through again.
-    above: Option<u64>,
+    pub(super) above: Option<u64>,
     /// On an erratum core: the CPU that has done the first of two invalidations.
-    half: Option<usize>,
+    pub(super) half: Option<usize>,
     /// What went wrong with the attempts to get rid of it so far.
     pub(super) blame: Rule,
 }
@@ -91,9 +91,9 @@ impl Residue {
 /// A TLBI that counts for a residue and waits for its DSB.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Issued {
-    residue: u64,
-    scope: Scope,
-    second: bool,
+    pub(super) residue: u64,
+    pub(super) scope: Scope,
+    pub(super) second: bool,
 }
 
 impl State {
@@ -127,7 +127,7 @@ impl State {
     }
 
     /// One residue for each ASID that some of its holders walk under.
-    fn remember_for_each_asid(&mut self, residue: Residue) {
+    pub(super) fn remember_for_each_asid(&mut self, residue: Residue) {
         let mut left = residue.holders;
         while left != 0 {
             let asid = self.cpus[left.trailing_zeros() as usize].registers.asid;
@@ -138,20 +138,20 @@ impl State {
         }
     }
 
-    fn push(&mut self, residue: Residue) {
+    pub(super) fn push(&mut self, residue: Residue) {
         self.residue_number += 1;
         self.residues.push(Residue { number: self.residue_number, ..residue });
     }
 
     /// True when the residue covers some address of those.
-    fn meets(&self, residue: &Residue, named: Named) -> bool {
+    pub(super) fn meets(&self, residue: &Residue, named: Named) -> bool {
         let first = u128::from(residue.address.0);
         let start = u128::from(named.start.0);
         first < start + u128::from(named.bytes) && start < first + self.bytes(residue)
     }
 
-    /// M5: does the invalidation cover the residue?
-    fn is_covered(&self, residue: &Residue, what: What) -> bool {
+    /// M5: does the invalidation cover the residue, on the CPUs that it reaches?
+    fn is_covered(&self, residue: &Residue, what: What, reached: Cpus) -> bool {
         let (table, global) = (self.is_table(residue), residue.old.0 & NOT_GLOBAL == 0);
         match (what, what.named()) {
             (What::All, _) => true,
@@ -162,14 +162,21 @@ impl State {
                 self.meets(residue, named)
                     && !(table && named.last == LastLevel::Only)
                     // A hint speaks of the leaf; entries above it go as well when all levels are asked for.
-                    && named.hint.is_none_or(|hint| residue.level == Some(hint) || table && residue.level < Some(hint))
+                    && named.hint.is_none_or(|hint| if table { residue.level < Some(hint) } else { residue.level == Some(hint) })
                     // Entries above the leaf have the ASID they were walked under, whatever the leaf's nG says.
                     && named.asid.is_none_or(|asid| residue.asid == asid || !table && global)
                     // A leaf that can be walked again through a cached table entry is not gone for good.
-                    && (named.last == LastLevel::AllLevels || !self.residues.iter().any(|other| Some(other.number) == residue.above))
+                    && (named.last == LastLevel::AllLevels || !self.can_be_walked_again(residue, residue.holders & reached))
             }
             (_, None) => false,
         }
+    }
+
+    /// True for a leaf that these CPUs can walk again through a cached table entry: it is not gone for good.
+    fn can_be_walked_again(&self, residue: &Residue, holders: Cpus) -> bool {
+        let is_above = |other: &Residue| Some(other.number) == residue.above && other.holders & holders != 0;
+        let now = self.memory.get(residue.slot);
+        residue.level.is_some_and(|level| self.is_alike(level, residue.old, now)) && self.residues.iter().any(is_above)
     }
 
     /// True for a table entry, or a root, below which no leaf is global.
@@ -209,7 +216,7 @@ impl State {
                 self.cpus[cpu].issued.push(Issued { residue: residue.number, scope: tlbi.scope, second: true });
                 continue;
             }
-            let counts = self.is_covered(residue, tlbi.what) && residue.holders & reached != 0;
+            let counts = self.is_covered(residue, tlbi.what, reached) && residue.holders & reached != 0;
             let ordered = residue.store.is_none_or(|(writer, store)| self.is_before_tlbi(cpu, writer, store));
             let blame = match (counts, ordered) {
                 (false, _) => Rule::M5,
@@ -230,39 +237,6 @@ impl State {
             }
         }
         self.cpus[cpu].unfinished_local |= tlbi.what == What::All;
-    }
-
-    /// Gives what is below a table entry residues of its own, before an invalidation of addresses takes the entry.
-    fn expand_for(&mut self, named: Named) {
-        let mut next = 0;
-        while let Some(found) = self.residues[next..]
-            .iter()
-            .position(|residue| self.is_table(residue) && residue.above.is_none() && self.meets(residue, named))
-        {
-            let parent = self.residues[next + found];
-            next += found + 1;
-            if self.residues.iter().any(|other| other.above == Some(parent.number)) {
-                continue;
-            }
-            if let Some((table, place)) = self.below(&parent) {
-                self.expand(&parent, table, place);
-            }
-        }
-    }
-
-    fn expand(&mut self, parent: &Residue, table: PhysAddr, place: Place) {
-        let entries: Vec<_> = self.valid_in(table, place.level).collect();
-        for (index, old) in entries {
-            let address = self.address_in(place, index);
-            let at = slot(table, index);
-            // Under the ASID the table was walked under, which may be another than its holders' now.
-            let (store, asid, above) = (parent.store, parent.asid, Some(parent.number));
-            self.push(Residue { store, asid, above, ..Residue::new(at, old, place, address) });
-            if let (Kind::Table(below), Some(level)) = (old.kind(self.geometry, place.level), place.level.next()) {
-                let restrictions = place.restrictions | old.0 & RESTRICTIONS;
-                self.expand(parent, below, Place { level, base: address, restrictions, ..place });
-            }
-        }
     }
 
     /// M6: a DSB completes the TLBIs its own CPU has issued, if it is one that waits for everything.

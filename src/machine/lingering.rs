@@ -13,9 +13,10 @@
 
 use super::access::Translation;
 use super::invalidate::Residue;
+use super::reach::Place;
 use super::{Access, Rule, State};
 use crate::linear_map::BbmLevel;
-use crate::paging::{Descriptor, VirtAddr};
+use crate::paging::{Descriptor, PhysAddr, VirtAddr};
 
 /// A residue that is in no TLB any more. Its holders are the CPUs that may still execute what they had through it.
 #[derive(Clone, Copy, Debug)]
@@ -45,25 +46,55 @@ impl State {
         self.lingering = lingering;
     }
 
+    /// Where a table can be found below what lingers, and what that is.
+    pub(super) fn lingering_places(&self, table: PhysAddr) -> Vec<(Place, Lingering)> {
+        let mut found = Vec::new();
+        for lingering in &self.lingering {
+            if let Some((top, place)) = self.below(&lingering.residue) {
+                let mut places = Vec::new();
+                self.find_below(top, place, table, &mut places);
+                found.extend(places.into_iter().map(|place| (place, *lingering)));
+            }
+        }
+        found
+    }
+
+    /// What a store replaces below something that lingers may have been used by way of that.
+    pub(super) fn linger_below(&mut self, (place, above): (Place, Lingering), at: PhysAddr, old: Descriptor) {
+        if old.is_valid() {
+            let address = self.address_in(place, self.index_of(at));
+            let asid = above.residue.asid;
+            let residue = Residue { asid, ..Residue::new(at, old, place, address) };
+            self.lingering.push(Lingering { residue, ..above });
+        }
+    }
+
     /// M10: may this access of `cpu` still use what was taken away, and does that differ from what memory says?
     pub(super) fn check_lingering(&mut self, cpu: usize, address: VirtAddr, access: Access, now: Option<Translation>) {
         let mine = self.lingering.iter().filter(|lingering| lingering.residue.holders >> cpu & 1 == 1);
         let candidates = mine.filter(|lingering| access == Access::Fetch || lingering.completed.0 == cpu);
-        let found =
-            candidates.filter_map(|lingering| self.translation_of(&lingering.residue, cpu, address)).find(|old| {
-                let executable = old.allows(Access::Fetch) || now.is_some_and(|now| now.allows(Access::Fetch));
-                let in_order = self.ets2 && access != Access::Fetch && !executable;
-                let same_size = now.is_some_and(|now| now.bytes == old.bytes) || self.cpus[cpu].level >= BbmLevel::Two;
-                let differs = match now {
-                    None => old.allows(access),
-                    Some(now) => !old.agrees(&now, access) || !same_size,
-                };
-                differs && !in_order
-            });
+        let results = candidates.filter_map(|lingering| self.result_of(&lingering.residue, cpu, address));
+        let found = results.into_iter().find(|old| {
+            let executes = |one: &Option<Translation>| one.is_some_and(|one| one.allows(Access::Fetch));
+            let in_order = self.ets2 && access != Access::Fetch && !executes(old) && !executes(&now);
+            let differs = match (old, now) {
+                (None, None) => false,
+                (Some(some), None) => some.allows(access),
+                // A table that is gone, and maps nothing.
+                (None, Some(now)) => now.allows(access),
+                (Some(old), Some(now)) => {
+                    let same_size = now.bytes == old.bytes || self.cpus[cpu].level >= BbmLevel::Two;
+                    !old.agrees(&now, access) || !same_size
+                }
+            };
+            differs && !in_order
+        });
         if let Some(old) = found {
             let new = now.map_or(Descriptor::EMPTY, |now| now.leaf);
+            let slot = old.or(now).map_or(PhysAddr(0), |either| either.slot);
+            let old = old.map_or(Descriptor::EMPTY, |old| old.leaf);
             let detail = "an invalidation is complete, but this CPU has had no context synchronisation since";
-            self.violated(Rule::M10, cpu, Some(address), old.slot, old.leaf, new, detail);
+            self.violated(Rule::M10, cpu, Some(address), slot, old, new, detail);
         }
     }
 

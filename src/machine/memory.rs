@@ -12,8 +12,19 @@ pub(super) struct Write {
     pub(super) writer: usize,
     /// The number of the last of them among the CPU's stores.
     pub(super) number: u64,
-    /// Walkers could reach the table at the time, and the entries became valid.
-    live: bool,
+    /// What a walker may still find that has not seen it.
+    was: Was,
+}
+
+/// What a store to an entry replaced, for a walker that could reach it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Was {
+    /// Nothing to ask for: out of reach, or it is invalid now.
+    Whatever,
+    /// A leaf, or the same: no fault where there is none now.
+    Valid,
+    /// Something a walk may have faulted on: nothing, or a table.
+    Faulting(Descriptor),
 }
 
 struct Page {
@@ -76,30 +87,25 @@ impl Memory {
         page.stored[word / 64] |= 1 << (word % 64);
     }
 
-    /// Notes that a CPU stored `count` words of one page from `slot` on; `completed` is its last completed store.
-    pub(super) fn wrote(
-        &mut self,
-        slot: PhysAddr,
-        count: usize,
-        writer: usize,
-        number: u64,
-        live: bool,
-        completed: u64,
-    ) {
+    /// Notes that a CPU stored `count` words of one page from `slot` on; others may know of its stores
+    /// up to `known`.
+    pub(super) fn wrote(&mut self, slot: PhysAddr, count: usize, writer: usize, number: u64, was: Was, known: u64) {
         let (first, end) = (word(slot) as u16, (word(slot) + count) as u16);
         let writes = &mut self.place_mut(slot).writes;
         if let Some(last) = writes.last_mut()
-            && (last.writer, last.live) == (writer, live)
+            && (last.writer, last.was) == (writer, was)
             && last.end == first
-            && last.number > completed
+            && last.number > known
         {
             last.end = end;
             last.number = number;
             return;
         }
-        // What it covers is no longer there.
-        writes.retain(|write| write.first < first || end < write.end);
-        writes.push(Write { first, end, writer, number, live });
+        // What it covers is no longer there; but what a walk faulted on before a valid entry, it may still fault on.
+        let from_valid = !matches!(was, Was::Whatever | Was::Faulting(Descriptor::EMPTY));
+        let stays = |write: &Write| from_valid && matches!(write.was, Was::Faulting(_));
+        writes.retain(|write| write.first < first || end < write.end || stays(write));
+        writes.push(Write { first, end, writer, number, was });
     }
 
     /// The stores to the words of `count` slots from `first` on.
@@ -112,12 +118,13 @@ impl Memory {
         })
     }
 
-    /// The last store that made the slot valid while walkers could reach it, if its effect may not be universal yet.
-    pub(super) fn made_live(&self, slot: PhysAddr) -> Option<(usize, u64)> {
+    /// The stores to a slot that walkers could reach, the last one first, as far as a walk may have faulted before them:
+    /// who stored, with which of its stores, and what was there.
+    pub(super) fn made_live(&self, slot: PhysAddr) -> impl Iterator<Item = (usize, u64, Was)> + '_ {
         let word = word(slot) as u16;
-        let page = &self.pages[self.place(slot)?];
-        let write = page.writes.iter().rev().find(|write| write.first <= word && word < write.end)?;
-        write.live.then_some((write.writer, write.number))
+        let writes = self.place(slot).map_or(&[][..], |place| &self.pages[place].writes);
+        let of_slot = writes.iter().rev().filter(move |write| write.first <= word && word < write.end);
+        of_slot.map(|write| (write.writer, write.number, write.was))
     }
 
     /// Forgets who wrote `count` slots from `first` on: everyone has seen it.

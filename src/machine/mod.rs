@@ -10,9 +10,10 @@
 //! word for (accesses, other registers and barriers, flags between CPUs, cache maintenance) are methods of [`OnCpu`].
 //! Broken [`Rule`]s are collected: see [`Machine::verdict`].
 //!
-//! To learn the architecture from it, read the rules in this order: `change` and `contiguous` (what may be stored into a
-//! live entry), `tlbi` and `invalidate` (how an old translation is got rid of), `order` and `lingering` (who sees what
-//! when), `access`, `frames`, `parking`, `context`, `caches`. Each rule's sentence and source stand beside its code.
+//! To learn the architecture from it, read the rules in this order: `change`, `link` and `contiguous` (what may be stored
+//! into a live entry), `tlbi`, `invalidate` and `expand` (how an old translation is got rid of), `order` and `lingering`
+//! (who sees what when), `access`, `frames`, `parking`, `context`, `caches`. Each rule's sentence and source stand beside
+//! its code.
 //!
 //! ```
 //! use cleave::linear_map::BbmLevel;
@@ -37,10 +38,12 @@ mod context;
 mod contiguous;
 mod cpu;
 mod event;
+mod expand;
 mod frames;
 pub mod instruction;
 mod invalidate;
 mod lingering;
+mod link;
 mod memory;
 mod order;
 mod parking;

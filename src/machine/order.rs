@@ -8,9 +8,11 @@
 //! Whether a *translation fault* may be stale is one step stricter: without FEAT_ETS2 only a context synchronisation
 //! event behind the branch keeps a CPU from taking a fault that a walk from before produced.
 
+use super::access::Translation;
+use super::memory::Was;
 use super::rule::Text;
 use super::{Access, Flag, MAX_CPUS, Rule, State};
-use crate::paging::{Descriptor, PhysAddr, VirtAddr};
+use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// M7.
 pub(super) const M7: Text = Text {
@@ -32,6 +34,23 @@ pub(super) const M10: Text = Text {
              changes); glossary: Context synchronization event; herd7: SM-noisb-p1, SM-dsbp1",
 };
 
+/// How a table becomes reachable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum By {
+    /// By a store, behind what an acquire conveyed.
+    Store,
+    /// By a write of a base register. An acquire orders accesses and no such write, a branch keeps it back.
+    Register,
+}
+
+/// Where a walk that ends in a fault went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Now,
+    /// Through an entry that has been replaced: what was in the tables there may be overwritten as well by now.
+    Before,
+}
+
 /// For each CPU, the number of its last store to a table that is known of.
 pub(super) type Clock = [u64; MAX_CPUS];
 
@@ -48,6 +67,8 @@ pub(super) struct Order {
     pub(super) stores: u64,
     /// Its last store that a DSB of store semantics and inner-shareable scope has completed.
     pub(super) completed: u64,
+    /// Its last store that a release came after.
+    pub(super) released: u64,
     /// What precedes its next accesses.
     known: Clock,
     /// What loads conveyed that no branch depends on yet.
@@ -108,7 +129,10 @@ impl State {
 
     pub(super) fn flag_stored(&mut self, cpu: usize, flag: usize, kind: Flag) {
         let clock = match kind {
-            Flag::Ordered => self.everything_before(cpu),
+            Flag::Ordered => {
+                self.cpus[cpu].order.released = self.cpus[cpu].order.stores;
+                self.everything_before(cpu)
+            }
             Flag::Plain => self.cpus[cpu].order.fenced,
         };
         self.flags.insert(flag, clock);
@@ -132,11 +156,15 @@ impl State {
         }
     }
 
-    /// M7: a store of `linker` makes a table reachable, which `writer` wrote with its store `number`.
-    pub(super) fn is_before_link(&self, linker: usize, writer: usize, number: u64) -> bool {
+    /// M7: `linker` makes a table reachable, which `writer` wrote with its store `number`.
+    pub(super) fn is_before_link(&self, linker: usize, writer: usize, number: u64, by: By) -> bool {
+        let order = &self.cpus[linker].order;
+        let handed_over = match by {
+            By::Store => order.known[writer],
+            By::Register => order.branched[writer],
+        };
         // Completed for everyone, or handed over. The linker's own stores need its DSB.
-        number <= self.cpus[writer].order.completed
-            || (writer != linker && number <= self.cpus[linker].order.known[writer])
+        number <= self.cpus[writer].order.completed || (writer != linker && number <= handed_over)
     }
 
     /// M4: a TLBI of `cpu` comes behind store `number` of `writer`, which has completed it by a DSB of its own. On another
@@ -160,13 +188,46 @@ impl State {
         !self.has_synchronised(cpu, writer, number) && !in_order
     }
 
-    /// M10: `cpu` uses `slot` on the way to `address`, and may have found it invalid.
-    pub(super) fn check_fresh(&mut self, cpu: usize, address: VirtAddr, access: Access, slot: PhysAddr) {
-        let Some((writer, number)) = self.memory.made_live(slot) else { return };
-        if self.may_fault_on(cpu, writer, number, access) {
-            let now = self.memory.get(slot);
-            let detail = "an entry that was just made valid may still fault here: no context synchronisation since";
-            self.violated(Rule::M10, cpu, Some(address), slot, Descriptor::EMPTY, now, detail);
-        }
+    /// M10: `cpu` uses `address`, which is mapped as `now`, by way of a table of `level`, and may have found there what faults.
+    pub(super) fn check_fresh(
+        &mut self,
+        cpu: usize,
+        address: VirtAddr,
+        access: Access,
+        now: &Translation,
+        (table, level): (PhysAddr, Level),
+    ) {
+        let Some(at) = self.may_fault_in(cpu, address, access, (table, level), Way::Now) else { return };
+        let entry = self.memory.get(at);
+        // By way of an entry that is gone, where there may be anything by now.
+        let (at, entry) = if entry.is_valid() { (at, entry) } else { (now.slot, now.leaf) };
+        let detail = "an entry that was just made valid may still fault here: no context synchronisation since";
+        self.violated(Rule::M10, cpu, Some(address), at, Descriptor::EMPTY, entry, detail);
+    }
+
+    /// The slot in which a walk from `table` on finds what faults, when it sees of each slot what it may.
+    fn may_fault_in(
+        &self,
+        cpu: usize,
+        address: VirtAddr,
+        access: Access,
+        (table, level): (PhysAddr, Level),
+        way: Way,
+    ) -> Option<PhysAddr> {
+        let at = slot(table, self.geometry.index(address, level));
+        let is_unseen = |&(writer, number, _): &(usize, u64, Was)| self.may_fault_on(cpu, writer, number, access);
+        let unseen = self.memory.made_live(at).take_while(is_unseen);
+        let before = unseen.filter_map(|(.., was)| match (was, way) {
+            (Was::Faulting(was), _) => Some((was, Way::Before)),
+            (Was::Whatever, Way::Before) => Some((Descriptor::EMPTY, way)),
+            (Was::Whatever | Was::Valid, _) => None,
+        });
+        std::iter::once((self.memory.get(at), way)).chain(before).find_map(|(entry, way)| {
+            match (entry.kind(self.geometry, level), level.next()) {
+                (Kind::Leaf(_), _) => None,
+                (Kind::Table(below), Some(next)) => self.may_fault_in(cpu, address, access, (below, next), way),
+                _ => Some(at),
+            }
+        })
     }
 }

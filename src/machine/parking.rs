@@ -109,7 +109,7 @@ impl State {
         }
         let held = self.residues.iter().find(|residue| {
             let last = VirtAddr(residue.address.0.wrapping_add(self.bytes(residue) as u64 - 1));
-            residue.level.is_some() && self.shares(residue.address, last)
+            residue.root.is_none() && self.shares(residue.address, last)
         });
         if let Some(&residue) = held {
             let now = self.memory.get(residue.slot);

@@ -138,6 +138,20 @@ impl State {
         }
     }
 
+    /// The places of `wanted` in the tree of a table.
+    pub(super) fn find_below(&self, table: PhysAddr, place: Place, wanted: PhysAddr, found: &mut Vec<Place>) {
+        if table == wanted {
+            found.push(place);
+        }
+        for (index, below) in self.tables_in(table, place.level) {
+            if let (Some(level), Kind::Table(child)) = (place.level.next(), below.kind(self.geometry, place.level)) {
+                let base = self.address_in(place, index);
+                let restrictions = place.restrictions | below.0 & RESTRICTIONS;
+                self.find_below(child, Place { level, base, restrictions, ..place }, wanted, found);
+            }
+        }
+    }
+
     /// The first address that entry `index` of a table covers.
     pub(super) fn address_in(&self, place: Place, index: usize) -> VirtAddr {
         VirtAddr(place.base.0.wrapping_add((index as u64) << self.geometry.shift(place.level)))

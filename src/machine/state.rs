@@ -10,7 +10,7 @@ use crate::linear_map::BbmLevel;
 use crate::paging::{Descriptor, Geometry, Level, PhysAddr, VirtAddr};
 
 /// How many violations are kept.
-const VIOLATIONS_KEPT: usize = 8;
+pub(super) const VIOLATIONS_KEPT: usize = 8;
 
 /// Whether a CPU is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +50,8 @@ pub(super) struct CpuState {
     /// In effect, and written: the same but between a write and its ISB.
     pub(super) registers: Registers,
     pub(super) pending: Registers,
+    /// Roots that were written and replaced since the last ISB, and the address each begins at.
+    pub(super) replaced: Vec<(PhysAddr, VirtAddr)>,
     pub(super) order: order::Order,
     pub(super) issued: Vec<invalidate::Issued>,
     /// What a TLB may hold was walked under registers that have changed since.
@@ -69,6 +71,7 @@ impl CpuState {
             switched: false,
             registers: Registers::default(),
             pending: Registers::default(),
+            replaced: Vec::new(),
             order: order::Order::default(),
             issued: Vec::new(),
             outdated: Outdated::No,

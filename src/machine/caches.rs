@@ -7,8 +7,7 @@
 //! The instruction side is no business of this file: code that was written through the data cache and is fetched through
 //! an instruction cache, or around both, needs maintenance of its own (Arm ARM B2.7.4), which the machine does not know.
 
-use std::collections::HashMap;
-
+use super::memory::ByNumber;
 use super::rule::Text;
 use super::{Rule, State};
 use crate::paging::{PhysAddr, slot};
@@ -48,7 +47,7 @@ enum Line {
 pub(super) struct Caches {
     /// The bytes of the smallest line of any cache (CTR_EL0.DminLine).
     size: u64,
-    lines: HashMap<u64, Line>,
+    lines: ByNumber<Line>,
     waiting: Vec<(usize, u64, Line)>,
     /// Somebody walks around the cache, so that every store through it counts.
     watched: Watched,
@@ -63,7 +62,7 @@ enum Watched {
 
 impl Caches {
     pub(super) fn new(size: u64) -> Self {
-        Self { size, lines: HashMap::new(), waiting: Vec::new(), watched: Watched::No }
+        Self { size, lines: ByNumber::default(), waiting: Vec::new(), watched: Watched::No }
     }
 
     /// True where nobody has told of a cache.

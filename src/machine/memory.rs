@@ -1,6 +1,8 @@
 //! Memory that holds translation tables: what each word holds, and which stores are still under way.
 
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::paging::{Descriptor, PhysAddr};
 
@@ -40,22 +42,45 @@ impl Page {
     }
 }
 
+/// A map whose keys are numbers of pages, lines or tables: nobody chooses them to collide.
+pub(super) type ByNumber<V> = HashMap<u64, V, BuildHasherDefault<Spread>>;
+
+/// Spreads a number over all bits, by Fibonacci hashing.
+#[derive(Default)]
+pub(super) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+    fn write_u64(&mut self, number: u64) {
+        let spread = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = spread ^ spread >> 32;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The words, by 4 KiB page.
 #[derive(Default)]
 pub(super) struct Memory {
-    places: HashMap<u64, usize>,
+    places: ByNumber<usize>,
     pages: Vec<Page>,
     /// The page found last.
-    last: (u64, usize),
+    last: Cell<(u64, usize)>,
 }
 
 impl Memory {
     fn place(&self, slot: PhysAddr) -> Option<usize> {
         let number = slot.0 >> 12;
-        if self.last.0 == number && self.last.1 < self.pages.len() {
-            return Some(self.last.1);
+        let (last, place) = self.last.get();
+        if last == number && place < self.pages.len() {
+            return Some(place);
         }
-        self.places.get(&number).copied()
+        let place = *self.places.get(&number)?;
+        self.last.set((number, place));
+        Some(place)
     }
 
     fn place_mut(&mut self, slot: PhysAddr) -> &mut Page {
@@ -65,8 +90,22 @@ impl Memory {
             self.places.insert(number, self.pages.len() - 1);
             self.pages.len() - 1
         });
-        self.last = (number, place);
+        self.last.set((number, place));
         &mut self.pages[place]
+    }
+
+    /// What `count` slots from `table` on hold, where something was ever stored in their page.
+    pub(super) fn entries(&self, table: PhysAddr, count: usize) -> impl Iterator<Item = (usize, Descriptor)> + '_ {
+        let here = word(table);
+        let pages = 0..(here + count).div_ceil(512);
+        pages.flat_map(move |page| {
+            // The part of the table that lies in this page, by the table's own numbers.
+            let (first, end) = ((512 * page).max(here) - here, (512 * (page + 1) - here).min(count));
+            let words = self.place(table.offset(8 * first as u64)).map(|place| &self.pages[place].words);
+            words
+                .into_iter()
+                .flat_map(move |words| (first..end).map(move |index| (index, Descriptor(words[(here + index) % 512]))))
+        })
     }
 
     /// What the slot holds; zero where nothing was ever stored.

@@ -1,12 +1,11 @@
 //! Which tables a walker may reach: through a translation table base register, or through a table entry that some CPU
 //! may still hold in a walk cache although it is gone from memory.
 
-use std::collections::HashMap;
-
 use super::State;
 use super::caches::Half;
 use super::invalidate::Residue;
-use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
+use super::memory::ByNumber;
+use crate::paging::{Descriptor, Kind, Level, PhysAddr, VirtAddr};
 
 /// A set of CPUs, one bit each.
 pub(super) type Cpus = u32;
@@ -29,7 +28,7 @@ pub(super) struct Place {
 }
 
 /// Every table that can be reached, by its address.
-pub(super) type Reach = HashMap<u64, Vec<Place>>;
+pub(super) type Reach = ByNumber<Vec<Place>>;
 
 impl State {
     pub(super) fn table_of(&self, slot: PhysAddr) -> PhysAddr {
@@ -48,7 +47,7 @@ impl State {
     /// Where the table at `table` is reached from.
     pub(super) fn places(&mut self, table: PhysAddr) -> &[Place] {
         if self.reach.is_none() {
-            let mut reach = Reach::new();
+            let mut reach = Reach::default();
             for (root, base, holders) in self.roots() {
                 let top = self.top(base, holders);
                 self.add_tree(&mut reach, root, top);
@@ -159,7 +158,7 @@ impl State {
 
     /// The valid entries of a table.
     pub(super) fn valid_in(&self, table: PhysAddr, level: Level) -> impl Iterator<Item = (usize, Descriptor)> + '_ {
-        let entries = (0..self.geometry.entries(level)).map(move |index| (index, self.memory.get(slot(table, index))));
+        let entries = self.memory.entries(table, self.geometry.entries(level));
         entries.filter(|(_, descriptor)| descriptor.is_valid())
     }
 

@@ -177,7 +177,7 @@ impl Tally {
 }
 
 /// Splits the whole of `map`, and holds its lock from the reservation until the old tables are back. Unless it is done,
-/// map and allocator are as before.
+/// map and allocator are as before, but for the frames that a CPU left behind may still write to ([`Tally::lost`]).
 pub fn repaint<K: Kernel>(kernel: &mut K, map: &LiveMap<'_>, form: Form) -> (Ending, Tally) {
     let mut tally = Tally::default();
     let ending = match map.lock.try_lock() {

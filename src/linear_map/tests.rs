@@ -3,6 +3,7 @@
 
 mod failing;
 mod filling;
+mod left_behind;
 mod painting;
 mod plan;
 mod splitting;

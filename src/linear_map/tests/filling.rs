@@ -9,15 +9,15 @@ use crate::paging::fake::{Event, FakeCpu, SharedMemory};
 use crate::paging::{Descriptor, PhysAddr, PhysRange, TableMemory};
 
 /// A world whose shadow has a skeleton, in memory that threads can share.
-struct Opened {
-    world: World,
-    shared: SharedMemory,
+pub(super) struct Opened {
+    pub(super) world: World,
+    pub(super) shared: SharedMemory,
     /// How many page tables wait to be filled.
     waiting: u64,
 }
 
 impl Opened {
-    fn new(plan: Plan) -> Self {
+    pub(super) fn new(plan: Plan) -> Self {
         let mut world = World::painted(plan.clone(), LargestLeaf::Block);
         let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
         let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
@@ -29,7 +29,7 @@ impl Opened {
     }
 
     /// One call of `work` on a CPU of its own.
-    fn work(&self, fill: &Fill, cpu: &FakeCpu, share: Share, mine: &mut u64) -> u64 {
+    pub(super) fn work(&self, fill: &Fill, cpu: &FakeCpu, share: Share, mine: &mut u64) -> u64 {
         let layout = self.world.plan.layout();
         let map = ShadowMap { layout: &layout, memory: &self.shared, roots: &self.shared, live: LIVE, shadow: SHADOW };
         fill.work(&map, cpu, share, mine)
@@ -52,7 +52,7 @@ impl Opened {
 }
 
 /// RAM that begins `skipped` bytes behind a gibibyte, with a kernel in it.
-fn ram(skipped: u64, bytes: u64) -> Plan {
+pub(super) fn ram(skipped: u64, bytes: u64) -> Plan {
     let start = 0x4000_0000 + skipped;
     Plan::k4(&[range(start, start + bytes)], range(start + 0x20_0000, start + 0x60_0000))
 }
@@ -247,30 +247,30 @@ fn regions_that_share_a_chunk_are_filled_once() {
     opened.check();
 }
 
+/// Runs `stalled` in the middle of the first run of stores.
+pub(super) struct Stalling<'a, F: Fn()> {
+    pub(super) memory: &'a SharedMemory,
+    pub(super) stalled: std::cell::Cell<Option<F>>,
+}
+impl<F: Fn()> TableMemory for Stalling<'_, F> {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        self.memory.load(slot)
+    }
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        self.memory.store(slot, value);
+    }
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        self.memory.store_run(first, value, stride, count);
+        if let Some(stalled) = self.stalled.take() {
+            stalled();
+        }
+    }
+}
+
 /// A CPU that stalls in the middle of a chunk while the filling is closed and another is opened: what it does in the
 /// end counts for the filling it belonged to, or the next one would be called complete a chunk too early.
 #[test]
 fn a_chunk_finished_too_late_does_not_count_for_the_next_filling() {
-    /// Runs `stalled` in the middle of the first run of stores.
-    struct Stalling<'a, F: Fn()> {
-        memory: &'a SharedMemory,
-        stalled: std::cell::Cell<Option<F>>,
-    }
-    impl<F: Fn()> TableMemory for Stalling<'_, F> {
-        fn load(&self, slot: PhysAddr) -> Descriptor {
-            self.memory.load(slot)
-        }
-        fn store(&self, slot: PhysAddr, value: Descriptor) {
-            self.memory.store(slot, value);
-        }
-        fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
-            self.memory.store_run(first, value, stride, count);
-            if let Some(stalled) = self.stalled.take() {
-                stalled();
-            }
-        }
-    }
-
     let opened = Opened::new(ram(0, 64 << 20));
     let layout = opened.world.plan.layout();
     let fill = Fill::new();

@@ -6,12 +6,19 @@ import os
 import re
 import struct
 
+from demangle import demangle
+
 SHT_SYMTAB = 2
 # st_info: types that name code or data (ELF-64, symbol table).
 STT_NAMED = (0, 1, 2)
 
 # A frame of a backtrace as the kernel prints it.
-FRAME = re.compile(rb"^  (?:#\d+ +|at  |lr  )(0x[0-9a-f]{16})(?=\s|$)")
+FRAME = re.compile(rb"^  (#\d+ +|at  |lr  )(0x[0-9a-f]{16})(?=\s|$)")
+# The line before the program counter of another CPU, which is printed as a frame.
+STOPPED = re.compile(rb"^  CPU \d+: stopped at\s*$")
+# The assembly that takes an exception (boot/vectors.S). The frame above it is the interrupted instruction.
+EXCEPTION_ENTRIES = ("cleave_thread_exception", "cleave_handler_exception", "cleave_irq")
+INSTRUCTION = 4
 
 
 class Symbols:
@@ -69,26 +76,6 @@ class Symbols:
         return name, address - value
 
 
-def demangle(name: str) -> str:
-    """A Rust path from rustc's legacy mangling, its hash left out; any other name as it is."""
-    found = re.fullmatch(r"_ZN(.*)17h[0-9a-f]{16}E(?:\..*)?", name)
-    if not found:
-        return name
-    rest, parts = found.group(1), []
-    while rest:
-        length = re.match(r"\d+", rest)
-        if not length:
-            return name
-        start = length.end()
-        parts.append(rest[start:start + int(length.group())])
-        rest = rest[start + int(length.group()):]
-    text = "::".join(parts)
-    for code, plain in (("..", "::"), ("$LT$", "<"), ("$GT$", ">"), ("$u20$", " "), ("$RF$", "&"), ("$C$", ","),
-                        ("$LP$", "("), ("$RP$", ")"), ("$u7b$", "{"), ("$u7d$", "}"), ("$BP$", "*")):
-        text = text.replace(code, plain)
-    return re.sub(r"(^|::|<)_(?=[<{&])", r"\1", text)
-
-
 class Backtraces:
     """Writes the name behind each address of a backtrace. Without symbols the lines stay as they are."""
 
@@ -96,22 +83,34 @@ class Backtraces:
         beside = os.path.join(os.path.dirname(image), "cleave.elf")
         self._files = [image, beside]
         self._symbols: Symbols | None = None
+        self._exact = False  # whether the next frame is a program counter
 
     def annotate(self, line: bytes) -> bytes:
         """A line of the console, with its line end."""
         found = FRAME.match(line)
-        name = self._name(int(found.group(1), 16)) if found else None
-        if not name:
+        if not found:
+            self._exact = STOPPED.match(line) is not None
             return line
+        exact = self._exact or found.group(1) == b"at  "
+        self._exact = False
+        place = self._place(int(found.group(2), 16), exact)
+        if not place:
+            return line
+        self._exact = place[0] in EXCEPTION_ENTRIES
         text = line.rstrip(b"\r\n")
-        return text + b"  " + name.encode() + line[len(text):]
+        return text + f"  {demangle(place[0])}+{place[1]:#x}".encode() + line[len(text):]
 
-    def _name(self, address: int) -> str | None:
+    def _place(self, address: int, exact: bool) -> tuple[str, int] | None:
+        """The symbol and the offset of a program counter (`exact`) or of a return address.
+
+        A call that does not return is the last instruction of its function, so its return address belongs to the
+        next function. The call itself is one instruction before.
+        """
         if self._symbols is None:
             self._symbols = self._load()
-        # The address behind a call may be the first of the next function.
-        found = self._symbols and (self._symbols.around(address) or self._symbols.around(address - 4))
-        return f"{demangle(found[0])}+{found[1]:#x}" if found else None
+        back = 0 if exact else INSTRUCTION
+        found = self._symbols and self._symbols.around(address - back)
+        return (found[0], found[1] + back) if found else None
 
     def _load(self) -> Symbols | None:
         for path in self._files:

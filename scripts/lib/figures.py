@@ -27,20 +27,28 @@ def svg(height: float, content: list[str], name: str) -> str:
             f'viewBox="0 0 {WIDTH} {height:.0f}">' + "".join(content) + "</svg></div>")
 
 
+def known(counts: dict | None) -> dict:
+    """The counts, or nothing where none of them was made: null is not zero."""
+    counts = counts or {}
+    return counts if any(counts.get(kind) is not None for kind in KINDS) else {}
+
+
 def leaves(found: dict) -> str:
     """Memory mapped by each kind of leaf before and after; the number is that of descriptors."""
-    before, after = found.get("before") or {}, found.get("after") or {}
-    largest = max([(counts.get(kind) or 0) * BYTES[kind] for counts in (before, after) for kind in KINDS], default=0)
+    sides = [(side, counts) for side in ("before", "after") if (counts := known(found.get(side)))]
+    largest = max([(counts.get(kind) or 0) * BYTES[kind] for _, counts in sides for kind in KINDS], default=0)
     if not largest:
         return NONE
     content, y = [], 18
     room = WIDTH - LABEL - 160
-    content += [box(LABEL, 2, 10, 10, "before"), label(LABEL + 15, 12, "before"),
-                box(LABEL + 75, 2, 10, 10, "after"), label(LABEL + 90, 12, "after"),
-                label(LABEL + 150, 12, "bars: memory mapped; numbers: descriptors", kind="soft")]
+    for x, (side, _) in zip((LABEL, LABEL + 75), sides):
+        content += [box(x, 2, 10, 10, side), label(x + 15, 12, side)]
+    unknown = "" if len(sides) == 2 else "; the other side was not counted"
+    content.append(label(LABEL + 150, 12, f"bars: memory mapped; numbers: descriptors{unknown}", kind="soft"))
     for kind in KINDS:
         content.append(label(LABEL - 10, y + 21, kind, "end"))
-        for offset, counts, fill in ((4, before, "before"), (18, after, "after")):
+        for fill, counts in sides:
+            offset = 4 if fill == "before" else 18
             count = counts.get(kind) or 0
             width = room * count * BYTES[kind] / largest
             # What is there at all must be seen.
@@ -51,48 +59,66 @@ def leaves(found: dict) -> str:
     return svg(y + 4, content, "leaves before and after")
 
 
-def timeline(rows: list[dict], ticks: dict) -> str:
-    """One row per CPU: kicked, arrived, masked, released; the window across all of them."""
-    rows = [row for row in rows if row.get("masked") is not None]
-    stamps = [row[key] for row in rows for key in ("kicked", "arrived", "masked", "released")
-              if row.get(key) is not None]
-    if not stamps or max(stamps) == min(stamps):
+def stood_still(rows: list[dict]) -> list[dict]:
+    """The CPUs that came."""
+    return [row for row in rows if row.get("masked") is not None]
+
+
+def stamps(rows: list[dict]) -> list[int]:
+    """Every moment that is known of the CPUs that came."""
+    return [row[key] for row in stood_still(rows) for key in ("kicked", "arrived", "masked", "released")
+            if row.get(key) is not None]
+
+
+def extent(rows: list[dict]) -> int:
+    """Ticks from the first moment to the last."""
+    found = stamps(rows)
+    return max(found) - min(found) if found else 0
+
+
+def timeline(rows: list[dict], window: int | None, across: float, show, fill: str) -> str:
+    """One row per CPU: kicked, arrived, masked, released; the window across all of them.
+
+    The picture is `across` ticks wide. `show` says ticks for a person; `fill` is when the tables were filled.
+    """
+    found = stamps(rows)
+    if not found or max(found) == min(found):
         return NONE
-    first, last = min(stamps), max(stamps)
+    rows, first = stood_still(rows), min(found)
     room = WIDTH - LABEL - 20
 
-    def at(stamp: int) -> float:
-        return LABEL + room * (stamp - first) / (last - first)
+    def at(stamp: float) -> float:
+        return LABEL + room * (stamp - first) / across
 
     step = 22 if len(rows) <= 32 else max(3.0, 700 / len(rows))
     content = []
     x = LABEL
-    for fill, words in (("gather", "kicked to arrived"), ("wait", "arrived to masked"),
+    for kind, words in (("gather", "kicked to arrived"), ("wait", "arrived to masked"),
                         ("work", "masked to released"), ("window", "window")):
-        content += [box(x, 2, 10, 10, fill), label(x + 15, 12, words)]
+        content += [box(x, 2, 10, 10, kind), label(x + 15, 12, words)]
         x += 32 + 7 * len(words)
+    # Where the tables were filled says which of the bars contains that work: none with fill=ahead.
+    told = {"ahead": ("gather", "before the kick"), "window": ("work", "in the window")}[fill]
     top = 24
     for index, row in enumerate(rows):
         y = top + index * step
         name = f"CPU {row.get('cpu')}"
         if step >= 12:
             content.append(label(LABEL - 10, y + step * 0.6, name, "end"))
-        for begin, end, fill in (("kicked", "arrived", "gather"), ("arrived", "masked", "wait"),
+        for begin, end, kind in (("kicked", "arrived", "gather"), ("arrived", "masked", "wait"),
                                  ("masked", "released", "work")):
             a, b = row.get(begin), row.get(end)
             if a is not None and b is not None:
-                title = f"{name}: {begin} to {end} {b - a} ticks"
-                if fill == "work" and row.get("filled") is not None:
-                    title += f"; {row['filled']} tables filled"
-                content.append(box(at(a), y, max(at(b) - at(a), 0.5), step * 0.75, fill, title))
+                title = f"{name}: {begin} to {end} {show(b - a)}"
+                if kind == told[0] and row.get("filled") is not None:
+                    title += f"; it filled {row['filled']} tables {told[1]}"
+                content.append(box(at(a), y, max(at(b) - at(a), 0.5), step * 0.75, kind, title))
     bottom = top + len(rows) * step
-    window = ticks.get("window")
     if window is not None:
         # The window begins when the leader has seen the last CPU masked.
         begin = max(row["masked"] for row in rows)
         content.append(box(at(begin), top - 4, max(at(begin + window) - at(begin), 1.5), bottom - top + 4,
-                           "window", f"window: {window} ticks"))
+                           "window", f"window: {show(window)}"))
     content.append(label(LABEL, bottom + 16, "0", kind="soft"))
-    total = f"{last - first:,}".replace(",", "\u202f")
-    content.append(label(WIDTH - 20, bottom + 16, f"{total} ticks", "end", "soft"))
+    content.append(label(WIDTH - 20, bottom + 16, show(round(across)), "end", "soft"))
     return svg(bottom + 24, content, "timeline of the last rendezvous")

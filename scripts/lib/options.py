@@ -89,6 +89,9 @@ class Options:
             words.append("exit=semihosting")
         if self.report:
             words.append("report=json")
+        # The kernel cannot find out: no register says that the counter counts instructions.
+        if self.icount or "-icount" in self.qemu_args:
+            words.append("clock=counted")
         return " ".join(words)
 
     def command(self, image: str, tree: str | None = None, firmware: str | None = None) -> list[str]:

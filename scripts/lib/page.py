@@ -6,17 +6,19 @@ from outside: it is escaped.
 from __future__ import annotations
 
 import html
+import re
 
 import figures
 
 STYLE = """
-:root { --ink: #1c2330; --soft: #5b6576; --line: #d9dee6; --paper: #ffffff; --good: #1a7f4b; --bad: #b3261e;
+:root { color-scheme: light dark; --link: #1a56b0; --ink: #1c2330; --soft: #5b6576; --line: #d9dee6; --paper: #ffffff; --good: #1a7f4b; --bad: #b3261e;
         --before: #8a97ab; --after: #2f6fd0; --gather: #c9ced8; --wait: #e0a33a; --work: #2f6fd0; --window: #d9463c; }
 @media (prefers-color-scheme: dark) {
-:root { --ink: #e6e9ef; --soft: #9aa4b5; --line: #343c4a; --paper: #14181f; --good: #58c48a; --bad: #ff8a80;
+:root { --link: #8ab4f8; --ink: #e6e9ef; --soft: #9aa4b5; --line: #343c4a; --paper: #14181f; --good: #58c48a; --bad: #ff8a80;
         --before: #76839a; --after: #6aa2f5; --gather: #4b5566; --wait: #d9a64e; --work: #6aa2f5; --window: #ff6f61; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
        max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+a, a:visited { color: var(--link); }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 3rem; border-bottom: 2px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
 table { border-collapse: collapse; } td, th { padding: .15rem .9rem .15rem 0; text-align: left; vertical-align: top; }
@@ -76,6 +78,26 @@ def duration(ticks, frequency) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
+def counted(report: dict) -> bool:
+    """True where the ticks are executed instructions of all CPUs and no time."""
+    return report.get("clock") == "counted"
+
+
+def span(report: dict, name: str) -> str:
+    """One of the report's durations: as time, or in ticks where the clock is counted."""
+    ticks = part(report, "ticks")
+    if counted(report):
+        found = ticks.get(name)
+        return "–" if found is None else f"{text(found)} ticks"
+    return duration(ticks.get(name), ticks.get("frequency"))
+
+
+def fill_mode(report: dict) -> str:
+    """What `fill=` was, which says when the tables were filled."""
+    words = re.findall(r'(?:^|\s)"?fill="?(ahead|window)"?(?=\s|$)', part(report, "kernel").get("bootargs") or "")
+    return words[-1] if words else "ahead"
+
+
 def table(head: tuple[str, ...], rows: list[tuple], numeric: set[int]) -> str:
     """An HTML table; the cells are ready HTML."""
     def row(tag: str, cells) -> str:
@@ -98,13 +120,12 @@ def summary(reports: list[tuple[str, dict]]) -> str:
     rows = []
     for index, (name, report) in enumerate(reports):
         ticks, decision = part(report, "ticks"), part(report, "decision")
-        frequency = ticks.get("frequency")
         rows.append((f'<a href="#r{index}">{text(name)}</a>', verdict(report),
                      text(part(report, "machine").get("model")), text(len(report.get("cpus") or [])),
                      size(part(report, "memory").get("bytes")),
                      f'{text(decision.get("action"))}, {text(decision.get("outcome"))}',
-                     duration(ticks.get("gather"), frequency), text(ticks.get("window")),
-                     duration(ticks.get("window"), frequency), duration(ticks.get("repaint"), frequency)))
+                     span(report, "gather"), text(ticks.get("window")),
+                     "counted" if counted(report) else span(report, "window"), span(report, "repaint")))
     return table(("report", "result", "machine", "CPUs", "memory", "decision", "gather",
                   "window (ticks)", "window", "repaint"), rows, {3, 4, 6, 7, 8, 9})
 
@@ -159,14 +180,42 @@ def cpus(report: dict) -> str:
 def ticks(report: dict) -> str:
     """Every measured span."""
     found = part(report, "ticks")
-    frequency = found.get("frequency")
-    rows = [(name, text(found.get(name)), duration(found.get(name), frequency), f'<span class="soft">{meaning}</span>')
+    rows = [(name, text(found.get(name)), span(report, name), f'<span class="soft">{meaning}</span>')
             for name, meaning in TICKS]
+    if counted(report):
+        rows = [(name, number, meaning) for name, number, _, meaning in rows]
+        return (table(("", "ticks", ""), rows, {1})
+                + '<p class="soft">the clock is counted: ticks are instructions of all CPUs, not time</p>')
     return (table(("", "ticks", "time", ""), rows, {1, 2})
-            + f'<p class="soft">counter at {text(frequency)} Hz</p>')
+            + f'<p class="soft">counter at {text(found.get("frequency"))} Hz</p>')
 
 
-def section(index: int, name: str, report: dict) -> str:
+def scales(reports: list[tuple[str, dict]]) -> dict[bool, float]:
+    """The longest timeline of the page: in seconds for real clocks (False), in ticks for counted ones (True)."""
+    longest = {False: 0.0, True: 0.0}
+    for _, report in reports:
+        kind, ticks = counted(report), figures.extent(report.get("timeline") or [])
+        unit = 1 if kind else part(report, "ticks").get("frequency")
+        if unit:
+            longest[kind] = max(longest[kind], ticks / unit)
+    return longest
+
+
+def timeline(report: dict, longest: dict[bool, float]) -> str:
+    """The rendezvous as a picture, on the scale that it has in common with the page's others."""
+    kind, frequency = counted(report), part(report, "ticks").get("frequency")
+    rows = report.get("timeline") or []
+    if not rows:
+        return '<p class="soft">none: no repaint has stopped the CPUs</p>'
+    # Without a frequency there is no time to compare, and the picture has a scale of its own.
+    across = longest[kind] * (1 if kind else frequency) if kind or frequency else figures.extent(rows)
+
+    def show(ticks: int) -> str:
+        return f"{text(ticks)} ticks" + ("" if kind or not frequency else f" ({duration(ticks, frequency)})")
+    return figures.timeline(rows, part(report, "ticks").get("window"), across, show, fill_mode(report))
+
+
+def section(index: int, name: str, report: dict, longest: dict[bool, float]) -> str:
     """All about one report."""
     errors = report.get("errors") or []
     shown = "".join(f"<li>{text(error)}</li>" for error in errors)
@@ -175,8 +224,7 @@ def section(index: int, name: str, report: dict) -> str:
         "<h3>Errors</h3>" + (f"<ul>{shown}</ul>" if errors else '<p class="soft">none</p>'),
         "<h3>Leaves of the linear map</h3>", figures.leaves(part(report, "leaves")),
         "<h3>Time</h3>", ticks(report),
-        "<h3>The last rendezvous</h3>",
-        figures.timeline(report.get("timeline") or [], part(report, "ticks")),
+        "<h3>The repaint's last rendezvous</h3>", timeline(report, longest),
         "<h3>Audit (all must be zero)</h3>", audit(report),
         "<h3>CPUs</h3>", cpus(report)))
 
@@ -184,7 +232,8 @@ def section(index: int, name: str, report: dict) -> str:
 def render(reports: list[tuple[str, dict]]) -> str:
     """The whole page."""
     body = [f"<h1>cleave: {len(reports)} report{'s' if len(reports) > 1 else ''}</h1>", summary(reports)]
-    body += [section(index, name, report) for index, (name, report) in enumerate(reports)]
+    longest = scales(reports)
+    body += [section(index, name, report, longest) for index, (name, report) in enumerate(reports)]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>cleave report</title>'
             '<meta name="viewport" content="width=device-width"><style>' + STYLE + "</style></head>\n<body>\n"
             + "\n".join(body) + "\n</body></html>\n")

@@ -17,6 +17,7 @@ def report(cpus: int = 4) -> dict:
         "tables": {"census": 513, "reserved": 513, "used": 512, "returned": 1},
         "leaves": {"before": {"1G": 0, "cont2M": 496, "2M": 15, "cont4K": 480, "4K": 30},
                    "after": {"1G": 0, "cont2M": 0, "2M": 0, "cont4K": 0, "4K": 262144}},
+        "clock": "real",
         "ticks": {"frequency": 62500000, "paint": 22600, "reserve": 5130, "fill": 480000, "gather": 2100,
                   "window": 30, "release": 900, "repaint": 500000, "ready": 730000},
         "timeline": [{"cpu": n, "kicked": kicked, "arrived": kicked + 500 + 90 * n, "masked": kicked + 600 + 100 * n,

@@ -49,6 +49,12 @@ class Meaning(unittest.TestCase):
         self.assertIn("-accel tcg,thread=single", found)
         self.assertIn("-cpu cortex-a72,cntfrq=1000000000 ", found)
 
+    def test_the_kernel_is_told_that_its_clock_is_counted(self):
+        for asked in ({"ICOUNT": "1"}, {"SMP": "33"}, {"QEMU_ARGS": "-icount shift=4"}):
+            self.assertEqual(parse(BOOTARGS="load=off", **asked).append(), "load=off exit=semihosting clock=counted")
+        for asked in ({}, {"SMP": "32"}, {"SMP": "33", "ICOUNT": "0"}):
+            self.assertEqual(parse(**asked).append(), "exit=semihosting")
+
     def test_a_cntfrq_of_the_user_stays(self):
         self.assertIn("-cpu max,cntfrq=7 ", line(ICOUNT="1", CPU="max,cntfrq=7"))
 

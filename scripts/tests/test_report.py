@@ -79,6 +79,69 @@ class Page(unittest.TestCase):
                      "window: 30 ticks", "480 ns", "translation mismatches", "262\u202f144"):
             self.assertIn(word, text)
 
+    def test_a_counted_clock_is_called_so_and_shows_no_time(self):
+        made = dict(sample.report(3), clock="counted")
+        shown = page.render([("r.json", made)])
+        self.assertIn("the clock is counted", shown)
+        self.assertIn("CPU 2: kicked to arrived 680 ticks;", shown)
+        self.assertIn("<td class=\"n\">counted</td>", shown)
+        for unit in (" ns", "µs", " ms", " s<", "Hz"):
+            self.assertNotIn(unit, shown)
+
+    def test_tables_are_said_to_be_filled_before_the_kick_or_in_the_window(self):
+        made = sample.report(3)
+        for words, when in (("selftest", "before the kick"), ("fill=ahead fill=window", "in the window")):
+            made["kernel"]["bootargs"] = words
+            self.assertIn(f"it filled 128 tables {when}", page.render([("r.json", made)]))
+
+    def widths(self, shown, words):
+        """The widths of the bars whose tooltip has these words."""
+        return [float(width) for width in re.findall(rf'width="([\d.]+)"[^>]*><title>{words}', shown)]
+
+    def test_all_timelines_of_a_page_have_one_scale(self):
+        # The second boot takes four times as long, at half the frequency: the scale is time, not ticks.
+        slow = sample.report(3)
+        slow["ticks"]["frequency"] //= 2
+        for row in slow["timeline"]:
+            row.update({key: 1_000_000 + 2 * (row[key] - 1_000_000) for key in ("kicked", "arrived", "masked", "released")})
+        words = "CPU 2: kicked to arrived"
+        fast, = self.widths(page.render([("a.json", sample.report(3))]), words)
+        both = self.widths(page.render([("a.json", sample.report(3)), ("b.json", slow)]), words)
+        self.assertAlmostEqual(both[1], fast, delta=0.1)
+        self.assertAlmostEqual(both[0] * 4, both[1], delta=0.1)
+
+    def test_counted_timelines_are_not_measured_by_real_ones(self):
+        counted = dict(sample.report(3), clock="counted")
+        words = "CPU 2: kicked to arrived"
+        alone, = self.widths(page.render([("a.json", counted)]), words)
+        self.assertEqual(self.widths(page.render([("a.json", counted), ("b.json", sample.report(3))]), words)[0], alone)
+
+    def test_what_was_not_counted_is_not_drawn_as_zero(self):
+        made = sample.report()
+        made["leaves"]["after"] = dict.fromkeys(made["leaves"]["after"])
+        shown = page.render([("r.json", made)])
+        self.assertIn("the other side was not counted", shown)
+        self.assertNotIn("<title>4K: 0</title>", shown)
+        self.assertIn("<title>4K: 30</title>", shown)
+
+    def test_a_run_without_a_rendezvous_says_so(self):
+        self.assertIn("no repaint has stopped the CPUs", page.render([("r.json", dict(sample.report(), timeline=[]))]))
+
+    def test_text_and_links_can_be_read_in_both_modes(self):
+        light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", root)) for root in re.findall(r":root \{([^}]*)", page.STYLE))
+        self.assertIn("color-scheme: light dark", page.STYLE)
+        self.assertRegex(page.STYLE, r"a, a:visited \{ color: var\(--link\)")
+
+        def luminance(colour):
+            parts = [int(colour[at:at + 2], 16) / 255 for at in (1, 3, 5)]
+            red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+            return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        # WCAG 2.1, 1.4.3: 4.5 to 1 for text of this size.
+        for mode in (light, dark):
+            for name in ("ink", "soft", "link", "good", "bad"):
+                low, high = sorted((luminance(mode[name]), luminance(mode["paper"])))
+                self.assertGreaterEqual((high + 0.05) / (low + 0.05), 4.5, f"{name} on {mode['paper']}")
+
     def test_many_cpus_and_several_reports_fit(self):
         text = page.render([("a.json", sample.report()), ("b.json", sample.report(512))])
         self.check(text)
@@ -101,8 +164,16 @@ class Tool(unittest.TestCase):
         for content, words in (("{", "not JSON"), ("[]", "not a report"), ('{"version": 2}', "version 1")):
             with tempfile.TemporaryDirectory() as directory:
                 status, error, written = self.run_tool(directory, content)
-                self.assertEqual((status, written), (1, False))
+                self.assertEqual((status, written), (2, False))
                 self.assertIn(words, error)
+
+    def test_a_page_that_cannot_be_written_is_named(self):
+        with tempfile.TemporaryDirectory() as directory:
+            source, target = os.path.join(directory, "r.json"), os.path.join(directory, "none", "page.html")
+            with open(source, "w", encoding="utf-8") as file:
+                json.dump(sample.report(), file)
+            done = subprocess.run([TOOL, source, "-o", target], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self.assertEqual((done.returncode, done.stderr.decode()), (2, f"report: {target}: No such file or directory\n"))
 
 
 if __name__ == "__main__":

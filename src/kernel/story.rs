@@ -13,7 +13,7 @@ use cleave::arch::midr::Midr;
 use cleave::arch::timer;
 use cleave::linear_map::{Action, Decision};
 use cleave::paging::{LeafCounts, Level, PhysRange};
-use cleave::platform::bootargs::ReportMode;
+use cleave::platform::bootargs::{ClockKind, ReportMode};
 use cleave::platform::{Conduit, MemoryMap, Tree};
 
 use crate::kernel::interrupts::Once;
@@ -43,6 +43,10 @@ pub(crate) fn tell_kernel() {
         report.kernel.commit = Some(env!("CLEAVE_COMMIT").into());
         report.kernel.profile = Some(env!("CLEAVE_PROFILE").into());
         report.kernel.bootargs = Some(args.text().to_string().into());
+        report.clock = match args.clock {
+            ClockKind::Real => report::Clock::Real,
+            ClockKind::Counted => report::Clock::Counted,
+        };
         report.kernel.unknown_bootargs = args.unknown().map(|word| Cow::Owned(word.to_string())).collect();
     });
 }

@@ -82,6 +82,17 @@ pub enum ExitMode {
     Semihosting,
 }
 
+/// What the architectural counter counts: `clock=`. No register says it: an emulator that counts instructions shows
+/// any frequency, and so does a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClockKind {
+    /// `real`: time.
+    #[default]
+    Real,
+    /// `counted`: the executed instructions of all CPUs together, as under an emulator's instruction counting.
+    Counted,
+}
+
 /// What to do after boot, each a word of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -139,6 +150,8 @@ pub struct Bootargs<'a> {
     pub report: ReportMode,
     /// How the machine is left.
     pub exit: ExitMode,
+    /// What the counter counts.
+    pub clock: ClockKind,
 }
 
 impl<'a> Bootargs<'a> {
@@ -154,6 +167,7 @@ impl<'a> Bootargs<'a> {
             load: Load::default(),
             report: ReportMode::default(),
             exit: ExitMode::default(),
+            clock: ClockKind::default(),
         };
         for (_, word) in words(text) {
             match word {
@@ -164,6 +178,7 @@ impl<'a> Bootargs<'a> {
                 Word::Load(value) => args.load = value,
                 Word::Report(value) => args.report = value,
                 Word::Exit(value) => args.exit = value,
+                Word::Clock(value) => args.clock = value,
                 Word::CpuBbm { .. } | Word::Task(_) | Word::Faults(_) | Word::Unknown | Word::Bad(_) => {}
             }
         }

@@ -105,6 +105,8 @@ impl Run {
         }
         let bootargs = self.value("/kernel/bootargs").as_str().unwrap_or_default();
         self.claim(bootargs.starts_with(&boot.bootargs), "other bootargs");
+        let clock = if boot.is_counted() { "counted" } else { "real" };
+        self.claim(self.value("/clock") == clock, format_args!("the clock is not called {clock}"));
         self.claim(!self.list("/machine/compatible").is_empty(), "compatible is empty");
         self.claim(self.number("/machine/entry_el") == boot.el, "another exception level of entry");
         self.claim(self.number("/machine/gic") == boot.gic, "another GIC");

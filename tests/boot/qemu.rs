@@ -134,6 +134,11 @@ impl Boot {
         Self { qemu_args: arguments.into(), ..self }
     }
 
+    /// True where the runner lets QEMU count instructions: when asked to, and above 32 CPUs.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.smp > 32 || self.flags.windows(2).any(|flag| flag == ["--icount", "1"])
+    }
+
     fn flag(mut self, name: &str, value: &str) -> Self {
         self.flags.extend([name.into(), value.into()]);
         self

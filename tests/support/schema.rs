@@ -88,6 +88,7 @@ pub(crate) const REPORT: Form = Object(&[
         ]),
     ),
     ("leaves", Object(&[("before", LEAVES), ("after", LEAVES)])),
+    ("clock", Word(&["real", "counted"])),
     (
         "ticks",
         Object(&[

@@ -3,8 +3,8 @@
 //! Every key of the interface is written always. Objects stay objects and lists stay lists; only a scalar can be null.
 
 use super::{
-    Action, Audit, Conduit, Cpu, EntryLevel, GicVersion, Leaves, Lines, Load, Method, Moments, Outcome, Report, Tables,
-    Ticks, Verdict,
+    Action, Audit, Clock, Conduit, Cpu, EntryLevel, GicVersion, Leaves, Lines, Load, Method, Moments, Outcome, Report,
+    Tables, Ticks, Verdict,
     json::{Json, Object, Out, object},
 };
 use alloc::vec::Vec;
@@ -57,6 +57,7 @@ json_enum!(Conduit { Hvc => "hvc", Smc => "smc" });
 json_enum!(Method { Boot => "boot", Psci => "psci", SpinTable => "spin-table" });
 json_enum!(Action { Split => "split", Keep => "keep", Page => "page" });
 json_enum!(Outcome { Done => "done", None => "none", OutOfMemory => "out-of-memory", Aborted => "aborted" });
+json_enum!(Clock { Real => "real", Counted => "counted" });
 json_enum!(Verdict { Pass => "pass", Fail => "fail" });
 
 impl Json for Report {
@@ -108,6 +109,7 @@ impl Json for Report {
                     "leaves",
                     &Object(&[("before", &Members(self.leaves_before)), ("after", &Members(self.leaves_after))]),
                 ),
+                ("clock", &self.clock),
                 ("ticks", &self.ticks),
                 ("timeline", &self.timeline),
                 ("load", &Members(self.load.as_ref())),

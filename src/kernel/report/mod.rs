@@ -38,9 +38,11 @@ pub(crate) struct Report {
     pub(crate) leaves_before: Option<Leaves>,
     /// The linear map as it is now.
     pub(crate) leaves_after: Option<Leaves>,
+    /// What the ticks are.
+    pub(crate) clock: Clock,
     /// How long everything took.
     pub(crate) ticks: Ticks,
-    /// The last rendezvous, one entry a CPU; empty where there was none.
+    /// The repaint's last rendezvous, one entry a CPU; empty where no repaint began one.
     pub(crate) timeline: Vec<Moments>,
     /// What the CPUs did to the linear map meanwhile; `None` with `load=off`.
     pub(crate) load: Option<Load>,
@@ -223,6 +225,16 @@ pub(crate) struct Leaves {
     pub(crate) contiguous_4k: u64,
     /// Pages without.
     pub(crate) page_4k: u64,
+}
+
+/// What the counter counts: the boot loader says it, no register does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Time.
+    #[default]
+    Real,
+    /// The executed instructions of all CPUs together: no duration of it is a time.
+    Counted,
 }
 
 /// Durations, in ticks of `CNTVCT_EL0`.

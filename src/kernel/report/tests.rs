@@ -1,7 +1,7 @@
 //! What a report's two forms promise, for any content.
 
 use super::{
-    Action, Audit, Conduit, Cpu, Decision, EntryLevel, GicVersion, Kernel, Leaves, Lines, Load, Machine, Memory,
+    Action, Audit, Clock, Conduit, Cpu, Decision, EntryLevel, GicVersion, Kernel, Leaves, Lines, Load, Machine, Memory,
     Method, Moments, Outcome, Report, Tables, Text, Ticks, Verdict, members::LINE_PREFIX,
 };
 use alloc::{
@@ -89,6 +89,7 @@ fn good() -> Report {
         tables: Some(Tables { census: 515, reserved: 515, used: 515, returned: 4 }),
         leaves_before: Some(Leaves { contiguous_2m: 480, block_2m: 31, contiguous_4k: 496, page_4k: 16, block_1g: 0 }),
         leaves_after: Some(Leaves { page_4k: 262_144, ..Leaves::default() }),
+        clock: Clock::Real,
         ticks: Ticks {
             frequency: Some(62_500_000),
             paint: Some(22_643),
@@ -208,6 +209,38 @@ fn the_text_names_the_decision_its_reason_the_errors_and_the_verdict() {
     assert!(text.ends_with("result      pass\n"), "{text}");
 }
 
+/// Microseconds printed in spite of a counted clock fail this, and so does the word left out of the JSON.
+#[test]
+fn a_counted_clock_is_called_so_and_has_ticks_only() {
+    assert_eq!(json_of(&good())["clock"], "real");
+    let mut report = good();
+    report.clock = Clock::Counted;
+    assert_eq!(json_of(&report)["clock"], "counted");
+    let text = text_of(&report);
+    assert!(text.contains("times                    ticks   counted: instructions of all CPUs, not time\n"), "{text}");
+    assert!(text.contains("  window                    30\n"), "{text}");
+    assert!(text.contains("ticks from the kick"), "{text}");
+    assert!(text.contains("\n           1           101           201           300             128\n"), "{text}");
+    assert!(!text.split_whitespace().any(|word| word == "us" || word == "Hz"), "{text}");
+}
+
+/// A header that lets the tables be taken for microseconds, or that says nothing of when they were filled, fails this.
+#[test]
+fn the_timeline_says_what_its_columns_are() {
+    let mut report = good();
+    let text = text_of(&report);
+    let rows = [
+        "timeline                              us from the kick   tables filled\n",
+        "         cpu       arrived        masked      released       before it\n",
+        "           0           1.6           3.2           4.8             128\n",
+    ];
+    assert!(text.contains(&rows.concat()), "{text}");
+    report.kernel.bootargs = Some("fill=window".into());
+    assert!(text_of(&report).contains("released   in the window\n"), "{}", text_of(&report));
+    report.timeline.clear();
+    assert!(!text_of(&report).contains("timeline"), "{}", text_of(&report));
+}
+
 #[test]
 fn a_long_table_is_cut_but_troubled_cpus_are_shown() {
     let mut report = good();
@@ -311,8 +344,8 @@ proptest! {
 
     #[test]
     fn ticks_become_microseconds_whatever_the_frequency(ticks in 0..u64::MAX, frequency in 1..u64::MAX) {
-        let micros = super::wrap::Micros { ticks: Some(ticks), frequency: Some(frequency) };
-        let shown = format!("{micros}").replace(',', "");
+        let elapsed = super::wrap::Elapsed { ticks: Some(ticks), frequency: Some(frequency), clock: Clock::Real };
+        let shown = format!("{elapsed}").replace(',', "");
         let tenths = u128::from(ticks) * 10_000_000 / u128::from(frequency);
         if tenths / 10 <= u128::from(u64::MAX) {
             prop_assert_eq!(shown, format!("{}.{}", tenths / 10, tenths % 10));

@@ -3,10 +3,10 @@
 //! Of many CPUs the first are shown and, further down, only those that have something to say.
 
 use super::{
-    Action, Conduit, Cpu, EntryLevel, GicVersion, Leaves, Load, Memory, Method, Moments, Outcome, Report, Ticks,
-    Verdict,
-    wrap::{Grouped, INDENT, Maybe, Micros, wrapped},
+    Action, Clock, Conduit, Cpu, EntryLevel, GicVersion, Leaves, Load, Memory, Method, Outcome, Report, Ticks, Verdict,
+    wrap::{Elapsed, Grouped, INDENT, Maybe, wrapped},
 };
+use cleave::platform::bootargs::{Bootargs, FillMode};
 use core::fmt::{self, Write};
 
 /// Rows of a table shown whatever they hold.
@@ -27,8 +27,8 @@ impl Report {
         self.memory.write(out)?;
         write_cpus(out, &self.cpus)?;
         self.write_decision(out)?;
-        self.ticks.write(out)?;
-        write_timeline(out, &self.timeline, self.ticks.frequency)?;
+        self.ticks.write(out, self.clock)?;
+        self.write_timeline(out)?;
         self.write_checks(out)?;
         for (index, error) in self.errors.iter().enumerate() {
             wrapped(out, if index == 0 { "errors" } else { "" }, error)?;
@@ -105,6 +105,36 @@ impl Report {
         Ok(())
     }
 
+    /// Writes when each CPU came and left, counted from the kick: absolute counter values mean nothing to a reader.
+    fn write_timeline(&self, out: Out) -> fmt::Result {
+        let Some(start) = self.timeline.iter().filter_map(|moments| moments.kicked).min() else { return Ok(()) };
+        let since = |moment: Option<u64>| Elapsed {
+            ticks: moment.map(|moment| moment.saturating_sub(start)),
+            frequency: self.ticks.frequency,
+            clock: self.clock,
+        };
+        let unit = match self.clock {
+            Clock::Real => "us from the kick",
+            Clock::Counted => "ticks from the kick",
+        };
+        let filled = match Bootargs::parse(self.kernel.bootargs.as_deref().unwrap_or_default()).fill {
+            FillMode::Ahead => "before it",
+            FillMode::Window => "in the window",
+        };
+        writeln!(out, "{:<INDENT$}{unit:>42}{:>16}", "timeline", "tables filled")?;
+        writeln!(out, "{:8}{:>4}{:>14}{:>14}{:>14}{filled:>16}", "", "cpu", "arrived", "masked", "released")?;
+        let mut rows = Rows::default();
+        for moments in &self.timeline {
+            if rows.skips(moments.arrived.is_none() || moments.masked.is_none()) {
+                continue;
+            }
+            write!(out, "{:8}{:>4}{:>14}", "", moments.cpu, since(moments.arrived))?;
+            write!(out, "{:>14}{:>14}", since(moments.masked), since(moments.released))?;
+            writeln!(out, "{:>16}", Grouped(moments.filled))?;
+        }
+        rows.finish(out)
+    }
+
     fn write_checks(&self, out: Out) -> fmt::Result {
         if let Some(load) = &self.load {
             load.write(out, self.cpus.iter().filter(|cpu| cpu.online))?;
@@ -160,9 +190,13 @@ fn write_cpus(out: Out, cpus: &[Cpu]) -> fmt::Result {
 }
 
 impl Ticks {
-    fn write(&self, out: Out) -> fmt::Result {
+    fn write(&self, out: Out, clock: Clock) -> fmt::Result {
         let Some(frequency) = self.frequency else { return Ok(()) };
-        writeln!(out, "{:<INDENT$}{:>18}{:>18}   at {} Hz", "times", "ticks", "us", Grouped(frequency))?;
+        write!(out, "{:<INDENT$}{:>18}", "times", "ticks")?;
+        match clock {
+            Clock::Real => writeln!(out, "{:>18}   at {} Hz", "us", Grouped(frequency))?,
+            Clock::Counted => writeln!(out, "   counted: instructions of all CPUs, not time")?,
+        }
         for (name, ticks) in [
             ("  paint", self.paint),
             ("  reserve", self.reserve),
@@ -173,29 +207,14 @@ impl Ticks {
             ("  repaint", self.repaint),
             ("  ready", self.ready),
         ] {
-            let micros = Micros { ticks, frequency: self.frequency };
-            writeln!(out, "{name:<INDENT$}{:>18}{micros:>18}", Maybe(ticks.map(Grouped)))?;
+            write!(out, "{name:<INDENT$}{:>18}", Maybe(ticks.map(Grouped)))?;
+            match clock {
+                Clock::Real => writeln!(out, "{:>18}", Elapsed { ticks, frequency: self.frequency, clock })?,
+                Clock::Counted => out.write_char('\n')?,
+            }
         }
         Ok(())
     }
-}
-
-fn write_timeline(out: Out, timeline: &[Moments], frequency: Option<u64>) -> fmt::Result {
-    // Absolute counter values mean nothing to a reader: everything counts from the first kick.
-    let Some(start) = timeline.iter().filter_map(|moments| moments.kicked).min() else { return Ok(()) };
-    let since = |moment: Option<u64>| Micros { ticks: moment.map(|moment| moment.saturating_sub(start)), frequency };
-    write!(out, "{:<8}{:>4}{:>14}{:>14}", "timeline", "cpu", "kicked", "arrived")?;
-    writeln!(out, "{:>14}{:>14}{:>10}   us from the kick", "masked", "released", "filled")?;
-    let mut rows = Rows::default();
-    for moments in timeline {
-        if rows.skips(moments.arrived.is_none() || moments.masked.is_none()) {
-            continue;
-        }
-        write!(out, "{:8}{:>4}{:>14}{:>14}", "", moments.cpu, since(moments.kicked), since(moments.arrived))?;
-        write!(out, "{:>14}{:>14}", since(moments.masked), since(moments.released))?;
-        writeln!(out, "{:>10}", Grouped(moments.filled))?;
-    }
-    rows.finish(out)
 }
 
 impl Load {

@@ -1,5 +1,6 @@
 //! Text for a console 100 columns wide: wrapped words, grouped digits, durations. Nothing here allocates.
 
+use super::Clock;
 use core::fmt::{self, Write};
 
 /// Columns a line may have.
@@ -73,16 +74,22 @@ impl<T: fmt::Display> fmt::Display for Maybe<T> {
     }
 }
 
-/// Ticks as microseconds with one digit behind the point; pads like a string.
-pub(super) struct Micros {
+/// A duration: of a real clock in microseconds with one digit behind the point, of a counted one in ticks. Pads like a
+/// string.
+pub(super) struct Elapsed {
     /// The duration.
     pub(super) ticks: Option<u64>,
     /// Ticks in a second.
     pub(super) frequency: Option<u64>,
+    /// What the ticks are.
+    pub(super) clock: Clock,
 }
 
-impl fmt::Display for Micros {
+impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.clock == Clock::Counted {
+            return Maybe(self.ticks.map(Grouped)).fmt(f);
+        }
         let (Some(ticks), Some(frequency @ 1..)) = (self.ticks, self.frequency) else { return f.pad("-") };
         let tenths = u128::from(ticks) * 10_000_000 / u128::from(frequency);
         let whole = u64::try_from(tenths / 10).unwrap_or(u64::MAX);

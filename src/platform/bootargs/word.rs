@@ -1,6 +1,6 @@
 //! One word of the boot arguments: where it ends, and what it means.
 
-use super::{BbmTrust, ExitMode, FillMode, LinearMode, Load, ReportMode, Task};
+use super::{BbmTrust, ClockKind, ExitMode, FillMode, LinearMode, Load, ReportMode, Task};
 
 /// What a word means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) enum Word<'a> {
     Report(ReportMode),
     /// `exit=`.
     Exit(ExitMode),
+    /// `clock=`.
+    Clock(ClockKind),
     /// `selftest`, `bench`, `monitor`.
     Task(Task),
     /// `fault=`, with its list.
@@ -105,6 +107,11 @@ fn meaning(word: &str) -> Word<'_> {
         "exit" => match value_or_nothing {
             "semihosting" => Word::Exit(ExitMode::Semihosting),
             _ => Word::Bad("exit=semihosting"),
+        },
+        "clock" => match value_or_nothing {
+            "real" => Word::Clock(ClockKind::Real),
+            "counted" => Word::Clock(ClockKind::Counted),
+            _ => Word::Bad("clock=real|counted"),
         },
         "selftest" => task(Task::Selftest, value),
         "bench" => task(Task::Bench, value),

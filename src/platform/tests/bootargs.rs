@@ -15,6 +15,7 @@ fn without_words_everything_is_at_its_default() {
     assert_eq!((args.bbm_trust, args.linear, args.fill), (BbmTrust::Auto, LinearMode::Auto, FillMode::Ahead));
     assert_eq!((args.deadline, args.load), (None, Load::On));
     assert_eq!((args.report, args.exit), (ReportMode::Text, ExitMode::PowerOff));
+    assert_eq!(args.clock, ClockKind::Real);
     assert!(![Task::Selftest, Task::Bench, Task::Monitor].into_iter().any(|task| args.asks_for(task)));
     assert_eq!((args.unknown().count(), args.errors().count(), args.faults().count()), (0, 0, 0));
     assert_eq!(Bootargs::parse(" \t\n ").unknown().count(), 0);
@@ -42,6 +43,8 @@ fn every_value_of_the_table_is_known() {
     assert_eq!(Bootargs::parse("load=off load=on").load, Load::On);
     assert_eq!(Bootargs::parse("report=json").report, ReportMode::Json);
     assert_eq!(Bootargs::parse("exit=semihosting").exit, ExitMode::Semihosting);
+    assert_eq!(Bootargs::parse("clock=counted").clock, ClockKind::Counted);
+    assert_eq!(Bootargs::parse("clock=counted clock=real").clock, ClockKind::Real);
     for (word, task) in [("selftest", Task::Selftest), ("bench", Task::Bench), ("monitor", Task::Monitor)] {
         assert!(Bootargs::parse(word).asks_for(task));
     }
@@ -154,6 +157,8 @@ fn a_known_word_with_a_bad_value_is_an_error_and_changes_nothing() {
         "rendezvous.deadline=99999999999999999999",
         "report=xml",
         "exit=qemu",
+        "clock=icount",
+        "clock",
         "selftest=on",
         "bench=",
         "fault",

@@ -27,6 +27,23 @@ fn rust(file: &str, signature: &str) -> Vec<String> {
     body.lines().map(|line| line.split("//").next().unwrap_or_default().trim().to_owned()).collect()
 }
 
+/// Every Rust file under src/, by name, with its text.
+fn rust_sources() -> Vec<(String, String)> {
+    fn gather(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                gather(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.display().to_string(), fs::read_to_string(&path).expect("text")));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    found
+}
+
 /// Fails unless lines that contain these pieces follow each other in this order, with anything between them.
 #[track_caller]
 fn in_order(lines: &[String], pieces: &[&str]) {
@@ -211,6 +228,24 @@ fn the_firmwares_mailbox_sees_the_message_and_we_its_answer() {
             "answer(",
         ],
     );
+}
+
+/// Cortex-A77 erratum 1508412: a read of PAR_EL1 without DMB SY on both sides can deadlock the core.
+#[test]
+fn par_el1_is_read_between_two_barriers() {
+    let mut reads = 0;
+    for (name, text) in rust_sources() {
+        let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+        let code: String = code.split_whitespace().collect();
+        // The crate's accessor has no barriers.
+        assert!(!code.contains("PAR_EL1."), "{name}: PAR_EL1 by a bare MRS");
+        for (at, read) in code.match_indices("\"mrs{par},par_el1\"") {
+            let fenced = code[..at].ends_with("\"dmbsy\",") && code[at + read.len()..].starts_with(",\"dmbsy\",");
+            assert!(fenced, "{name}: PAR_EL1 is read without DMB SY on both sides");
+            reads += 1;
+        }
+    }
+    assert_eq!(reads, 1, "the reads of PAR_EL1 are not where they were");
 }
 
 /// SMPEN is firmware's: below EL3 the write may trap.

@@ -90,10 +90,13 @@ mod instructions {
                 let par;
                 // SAFETY: AT changes PAR_EL1 only; faults of the walk end there too, but for a TLB conflict or an external
                 // abort, which may be taken as any load would take it. The ISB makes the result readable.
+                // Cortex-A77 erratum 1508412: a core up to r1p0 can deadlock when a read of PAR_EL1 meets loads from Device
+                // or Non-cacheable memory. The first DMB SY keeps earlier loads in front of the read, the second keeps
+                // later ones behind it. Done on every core: the cost does not matter here.
                 // Not `nomem`: it walks the tables, so descriptor stores stay on their side.
                 unsafe {
-                    asm!($instruction, "isb", "mrs {par}, par_el1", address = in(reg) address.0, par = out(reg) par,
-                        options(nostack, preserves_flags));
+                    asm!($instruction, "isb", "dmb sy", "mrs {par}, par_el1", "dmb sy",
+                        address = in(reg) address.0, par = out(reg) par, options(nostack, preserves_flags));
                 }
                 par
             }

@@ -29,18 +29,37 @@ cleave_drop_to_el1:
     msr     sctlr_el2, x0
     isb                             // SCTLR and VBAR before the writes below: they run, and may fault, under these
 
-    // HCR_EL2: EL1 is AArch64 (RW), stage 2 off (VM = 0), no traps, no routing to EL2. TGE = 0.
-    // E2H = 0 where it can be. Where ID_AA64MMFR4_EL1.E2H0 is negative E2H is RES1 and may yet hold 0, so write 1;
-    // older cores of that kind read it back as 1. Either way the layout of CPTR and CNTHCTL follows what is read.
+    // HCR_EL2: EL1 is AArch64 (RW), stage 2 off (VM = 0), no traps, no routing to EL2. TGE = 0, and E2H = 0 where the CPU
+    // can have it so. A negative ID_AA64MMFR4_EL1.E2H0 says that E2H is RES1: then it is written as 1, since it may
+    // have been 0 out of reset.
     MOV64   x0, {HCR_EL2}
     mrs     x1, S3_0_C0_C7_4        // ID_AA64MMFR4_EL1; reserved ID registers read as zero
     tbz     x1, #27, 2f
     orr     x0, x0, #(1 << 34)      // E2H
-2:  msr     hcr_el2, x0
+2:  dsb     nsh                     // translations before the write: it can corrupt them (AmpereOne AC04_CPU_23)
+    msr     hcr_el2, x0
     isb                             // HCR before every register below: E2H redirects their names
-    mrs     x22, hcr_el2
-    and     x22, x22, #(1 << 34)
 
+    // Whether E2H is 1 is asked of its effect, not of the register. A CPU older than the ID field may have it stuck at 1,
+    // and a nested hypervisor may keep HCR_EL2 in memory, which returns what was written and changes nothing
+    // (FEAT_NV2). With E2H = 1 the name FAR_EL1 means FAR_EL2.
+    mov     x1, #1
+    msr     far_el1, x1
+    isb                             // the write of FAR_EL1 before that of FAR_EL2: they may be one register
+    mov     x1, #2
+    msr     far_el2, x1
+    isb                             // the write of FAR_EL2 before the read under the other name
+    mrs     x1, far_el1
+    mov     x22, xzr                // from here on x22 is HCR_EL2.E2H: the layouts below depend on it
+    cmp     x1, #2
+    b.ne    13f
+    mov     x22, #(1 << 34)
+    orr     x0, x0, x22             // the register says 1 as well
+    dsb     nsh                     // translations before the write, as at the first one
+    msr     hcr_el2, x0
+    isb                             // HCR before every register below, as at the first write
+
+13:
     // HCRX_EL2 = 0: FEAT_MOPS, GCS, TCR2 and SCTLR2 stay off at EL1; TCR2_EL1 and SCTLR2_EL1 count as zero whatever
     // they hold (HCRX_EL2.TCR2En, SCTLR2En).
     mrs     x0, id_aa64mmfr1_el1

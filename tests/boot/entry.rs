@@ -79,6 +79,33 @@ fn a_core_without_4_kib_pages_parks_with_the_reason() {
     }
 }
 
+/// Whether HCR_EL2.E2H is 1 is found by its effect, and then the other layouts of CPTR_EL2 and CNTHCTL_EL2 and the other name
+/// of SCTLR_EL1 are used. No model of QEMU's has the bit stuck, so the answer of the probe is changed; the bit is writable,
+/// so from there on the CPU is one with E2H = 1. Going by the register's content fails this. On the way the event stream:
+/// EVNTEN, and events of 2^12 ticks, the power of two below 100 us of 62.5 MHz. Emulation shows no sleep without it.
+#[test]
+fn a_cpu_whose_e2h_is_stuck_at_1_boots() {
+    const MRS_X1_FAR_EL1: u32 = 0xd538_6001;
+    const MSR_ELR_EL2_X30: u32 = 0xd51c_403e;
+    const MSR_CNTKCTL_EL1_X0: u32 = 0xd518_e100;
+    const E2H: u64 = 1 << 34;
+    let base = RAM + OFFSET;
+    for (cpu, answer, e2h) in [("max,cntfrq=62500000", 2, E2H), ("cortex-a72", 1, 0)] {
+        let boot = Boot::on(cpu).smp(1).mem("256M").el(2).text_offset(OFFSET);
+        let mut machine = Machine::halted(&boot);
+        machine.set_register(0, TREE);
+        machine.set_register(PC, base);
+        machine.run_to_code(base, "cleave_drop_to_el1", MRS_X1_FAR_EL1, 1);
+        assert_eq!(machine.register(1), 1, "{cpu}: the probe finds E2H = 1 where it is 0");
+        machine.set_register(1, answer);
+        machine.run_to_code(base, "cleave_drop_to_el1", MSR_ELR_EL2_X30, 0);
+        assert_eq!(machine.register(22), e2h, "{cpu}: what the probe found");
+        machine.run_to_code(base, "cleave_init_el1", MSR_CNTKCTL_EL1_X0, 0);
+        assert_eq!(machine.register(0), 1 << 2 | 11 << 4, "{cpu}: CNTKCTL_EL1");
+        machine.runs_to_line(PASS_LINE);
+    }
+}
+
 /// Off a page boundary every address the early code works out is wrong, those of its vectors too. At EL2 a Cortex-A72 looks
 /// for the last-resort console first, where this machine has nothing: a fault of that look which is not caught runs wild.
 #[test]

@@ -96,17 +96,34 @@ impl Machine {
         assert_eq!(self.register(PC), address, "stopped elsewhere\n{}", self.console());
     }
 
+    /// Lets the machine run until it is about to execute this instruction of a function of the boot code, or, one further,
+    /// has executed it. The image is at `base`.
+    pub(crate) fn run_to_code(&mut self, base: u64, function: &str, instruction: u32, further: u64) {
+        let asks = symbol(function);
+        let code = self.read(base + asks.offset, asks.size as usize);
+        let found = code.chunks_exact(4).position(|code| code == instruction.to_le_bytes());
+        let found = found.unwrap_or_else(|| panic!("{function} has no {instruction:#x}")) as u64;
+        self.run_to(base + asks.offset + 4 * (found + further));
+    }
+
     /// The image at `base` meets a core without 4 KiB pages: no model of QEMU's is one, so what the core said is changed
     /// behind the instruction that asks. ID_AA64MMFR0_EL1.TGran4, bits 31 to 28, is 0b1111 there (DDI 0487).
     pub(crate) fn lacks_4_kib_pages(&mut self, base: u64) {
         const MRS_X0_ID_AA64MMFR0_EL1: u32 = 0xd538_0700;
-        let asks = symbol("cleave_init_el1");
-        let code = self.read(base + asks.offset, asks.size as usize);
-        let asked = code.chunks_exact(4).position(|code| code == MRS_X0_ID_AA64MMFR0_EL1.to_le_bytes());
-        let behind = 4 * (asked.expect("nobody asks for the granules") as u64 + 1);
-        self.run_to(base + asks.offset + behind);
+        self.run_to_code(base, "cleave_init_el1", MRS_X0_ID_AA64MMFR0_EL1, 1);
         let said = self.register(0);
         self.set_register(0, said | 0xf << 28);
+    }
+
+    /// Lets the machine run until the console has this line; fails the test if it never does.
+    #[track_caller]
+    pub(crate) fn runs_to_line(&mut self, line: &str) {
+        self.send("c");
+        let begin = Instant::now();
+        while !self.console().lines().any(|found| found == line) {
+            assert!(begin.elapsed() < PATIENCE, "no {line:?} in\n{}", self.console());
+            sleep(Duration::from_millis(50));
+        }
     }
 
     /// Lets the machine run until its program counter is in `range`; the last program counter if it never is.

@@ -31,7 +31,7 @@ mod boot_story {
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
         audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort, load,
-        logger, memory, monitor, probe, report, serial, smp, stop, story,
+        logger, memory, monitor, probe, serial, smp, stop, story,
     };
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
@@ -125,11 +125,12 @@ mod boot_story {
         log::info!("heap: {}", heap::statistics());
         faults::tell_calls();
         faults::at_the_end();
-        story::publish(if good { report::Verdict::Pass } else { report::Verdict::Fail });
         let mut verdict = if good { Verdict::Pass } else { Verdict::Fail };
+        story::publish(verdict.into());
         if args.asks_for(Task::Monitor) {
             verdict = monitor::run(expected, verdict);
         }
+        story::publish_line(verdict.into());
         power::end(verdict)
     }
 
@@ -294,6 +295,7 @@ mod boot_story {
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         if power::begin_panic(info) == power::PanicEntry::First {
             let backtrace = exceptions::backtrace_here();
+            story::record_backtrace(&[], &backtrace);
             console::emergency_print(format_args!("  backtrace:\n{backtrace}{}", stop::Others));
         }
         power::end(Verdict::Panic)

@@ -112,7 +112,7 @@ def verdict(report: dict) -> str:
     """pass or fail, in words and colour."""
     result = report.get("result")
     kind = "pass" if result == "pass" else "fail"
-    return f'<span class="{kind}">{text(result)}</span>'
+    return f'<span class="{kind}">{text(result)}{", panic" if report.get("panic") else ""}</span>'
 
 
 def summary(reports: list[tuple[str, dict]]) -> str:
@@ -215,12 +215,23 @@ def timeline(report: dict, longest: dict[bool, float]) -> str:
     return figures.timeline(rows, part(report, "ticks").get("window"), across, show, fill_mode(report))
 
 
+def panic(report: dict) -> str:
+    """The panic that ended the run; nothing where there was none."""
+    found = part(report, "panic")
+    if not found:
+        return ""
+    place = "a CPU without a number" if found.get("cpu") is None else f"CPU {text(found.get('cpu'))}"
+    addresses = "\n".join(text(address) for address in found.get("backtrace") or [])
+    return (f'<h3>Panic</h3><p><span class="fail">on {place}:</span> {text(found.get("text"))}</p>'
+            f"<pre>{addresses}</pre>")
+
+
 def section(index: int, name: str, report: dict, longest: dict[bool, float]) -> str:
     """All about one report."""
     errors = report.get("errors") or []
     shown = "".join(f"<li>{text(error)}</li>" for error in errors)
     return "\n".join((
-        f'<h2 id="r{index}">{text(name)}: {verdict(report)}</h2>', facts(report),
+        f'<h2 id="r{index}">{text(name)}: {verdict(report)}</h2>', panic(report), facts(report),
         "<h3>Errors</h3>" + (f"<ul>{shown}</ul>" if errors else '<p class="soft">none</p>'),
         "<h3>Leaves of the linear map</h3>", figures.leaves(part(report, "leaves")),
         "<h3>Time</h3>", ticks(report),

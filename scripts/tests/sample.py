@@ -25,6 +25,7 @@ def report(cpus: int = 4) -> dict:
         "load": {"cpus": cpus, "bytes_checked": 1 << 28, "mismatches": 0, "faults": 0,
                  "per_cpu": [{"before": 1000, "during": 40, "after": 900} for _ in range(cpus)]},
         "audit": {"wx": 0, "aliases": 0, "translation_mismatches": 0, "census_mismatches": 0},
+        "panic": {"cpu": 3, "text": "index <5> out of range", "backtrace": ["0xffff800080044de0", "0xffff8000800353b0"]},
         "errors": ["bad <value>"],
         "result": "pass",
     }

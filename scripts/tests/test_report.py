@@ -65,7 +65,7 @@ class Page(unittest.TestCase):
 
     def test_text_from_outside_is_escaped(self):
         text = page.render([("<u>.json", sample.report())])
-        for word in ("<u>", "<b>", "<i>", "<value>"):
+        for word in ("<u>", "<b>", "<i>", "<value>", "<5>"):
             self.assertNotIn(word, text)
         self.assertIn("bad &lt;value&gt;", text)
 
@@ -123,6 +123,13 @@ class Page(unittest.TestCase):
         self.assertIn("the other side was not counted", shown)
         self.assertNotIn("<title>4K: 0</title>", shown)
         self.assertIn("<title>4K: 30</title>", shown)
+
+    def test_a_panic_is_shown_with_its_cpu_and_its_backtrace(self):
+        shown = page.render([("r.json", sample.report())])
+        for word in (">pass, panic<", "on CPU 3:", "index &lt;5&gt; out of range", "0xffff800080044de0\n0xffff8000800353b0"):
+            self.assertIn(word, shown)
+        shown = page.render([("r.json", dict(sample.report(), panic=None))])
+        self.assertNotIn("panic", shown.lower())
 
     def test_a_run_without_a_rendezvous_says_so(self):
         self.assertIn("no repaint has stopped the CPUs", page.render([("r.json", dict(sample.report(), timeline=[]))]))

@@ -81,6 +81,13 @@ mod device {
         const fn new() -> Self {
             Self { line: None, early: Ring::new() }
         }
+
+        /// Ends the line that is being written, if there is one.
+        pub(crate) fn begin_line(&mut self) {
+            let inside = self.line.as_ref().is_some_and(|line| !line.ends.at_line_start());
+            // Writing to a serial line does not fail.
+            let _ = self.write_str(if inside { "\n" } else { "" });
+        }
     }
 
     impl Write for Console {
@@ -159,7 +166,7 @@ mod device {
 
     /// Something that says whether `milliseconds` have passed since now. Also ends where the counter stands still, as
     /// it does on boards whose firmware left it off.
-    fn deadline(milliseconds: u64) -> impl FnMut() -> bool {
+    pub(crate) fn deadline(milliseconds: u64) -> impl FnMut() -> bool {
         /// More than a read of a device register every 10 ns over the longest wait here.
         const ROUNDS: u64 = 100_000_000;
         let start = timer::count();
@@ -260,17 +267,6 @@ mod device {
         }
     }
 
-    /// The console for a CPU that panics or takes a fault: any lock may be held, by itself too, and it may stand in
-    /// the rendezvous window. Each write is one [`emergency_print`].
-    pub(crate) struct Emergency;
-
-    impl Write for Emergency {
-        fn write_str(&mut self, text: &str) -> fmt::Result {
-            emergency_print(format_args!("{text}"));
-            Ok(())
-        }
-    }
-
     /// Writes `text` with the lock if it comes within [`EMERGENCY_WAIT`] and without it otherwise. The first call ends
     /// the ordinary output of all CPUs. Nothing is written after [`close`].
     pub(crate) fn emergency_print(text: fmt::Arguments<'_>) {
@@ -282,8 +278,9 @@ mod device {
         }
         // The first one begins a line of its own, whatever it interrupted.
         if let Some(mut console) = CONSOLE.emergency_lock(deadline(EMERGENCY_WAIT)) {
-            let inside = console.line.as_ref().is_some_and(|line| !line.ends.at_line_start());
-            let _ = console.write_str(if first && inside { "\n" } else { "" });
+            if first {
+                console.begin_line();
+            }
             let _ = console.write_fmt(text);
         } else if let Some(mut line) = line_without_lock() {
             let _ = line.write_str(if first { "\n" } else { "" });

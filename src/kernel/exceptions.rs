@@ -22,7 +22,7 @@ use crate::kernel::boot::Parked;
 use crate::kernel::layout::{EMERGENCY_TOP, LINEAR_BASE, LINEAR_BYTES};
 use crate::kernel::percpu::{self, PerCpu};
 
-pub(crate) use backtrace::backtrace_here;
+pub(crate) use backtrace::{Backtrace, backtrace_here};
 pub(crate) use expected::faulting_load;
 
 /// The interrupted state, as the vectors store it. An interrupt's frame holds only what a function call may change:

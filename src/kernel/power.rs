@@ -10,6 +10,8 @@
 
 use core::fmt;
 
+use crate::kernel::report;
+
 /// How the run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
@@ -42,12 +44,22 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// The report has no word for a panic: it has the panic, and has failed.
+impl From<Verdict> for report::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Fail | Verdict::Panic => Self::Fail,
+        }
+    }
+}
+
 #[cfg(target_os = "none")]
 pub(crate) use ending::*;
 
 #[cfg(target_os = "none")]
 mod ending {
-    use core::fmt;
+    use core::fmt::{self, Write as _};
     use core::panic::PanicInfo;
     use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -138,7 +150,9 @@ mod ending {
                 Some(cpu) => write!(f, "cleave: PANIC on CPU {}: ", cpu.id)?,
                 None => write!(f, "cleave: PANIC on the boot CPU: ")?,
             }
-            write!(f, "{}", self.0.message())?;
+            let mut message = story::record_panic(f);
+            write!(message, "{}", self.0.message())?;
+            message.end();
             match self.0.location() {
                 Some(place) => write!(f, ", at {place}"),
                 None => Ok(()),

@@ -7,6 +7,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 use core::sync::atomic::Ordering;
 
 use cleave::arch::midr::Midr;
@@ -16,13 +17,22 @@ use cleave::paging::{LeafCounts, Level, PhysRange};
 use cleave::platform::bootargs::{ClockKind, ReportMode};
 use cleave::platform::{Conduit, MemoryMap, Tree};
 
+use crate::kernel::exceptions::Backtrace;
 use crate::kernel::interrupts::Once;
 use crate::kernel::lock::IrqLock;
+use crate::kernel::percpu;
 use crate::kernel::repaint::{Account, Ending};
-use crate::kernel::report::{self, Report};
+use crate::kernel::report::{self, Panic, Report};
 use crate::kernel::{audit, console, faults, gic, load, memory, smp};
 
 static REPORT: IrqLock<Option<Report>> = IrqLock::new("report", None);
+
+/// What the CPU that panics says of it, beside the report and its lock.
+static PANIC: Panic = Panic::new();
+
+/// How long the report is waited for after a panic, in milliseconds: another CPU may be changing it, and has its
+/// interrupts masked until it is done.
+const REPORT_WAIT: u64 = 100;
 
 /// Changes the report.
 pub(crate) fn tell(change: impl FnOnce(&mut Report)) {
@@ -43,12 +53,17 @@ pub(crate) fn tell_kernel() {
         report.kernel.commit = Some(env!("CLEAVE_COMMIT").into());
         report.kernel.profile = Some(env!("CLEAVE_PROFILE").into());
         report.kernel.bootargs = Some(args.text().to_string().into());
-        report.clock = match args.clock {
-            ClockKind::Real => report::Clock::Real,
-            ClockKind::Counted => report::Clock::Counted,
-        };
+        report.clock = clock();
         report.kernel.unknown_bootargs = args.unknown().map(|word| Cow::Owned(word.to_string())).collect();
     });
+}
+
+/// What the boot arguments say of the counter.
+fn clock() -> report::Clock {
+    match faults::args().clock {
+        ClockKind::Real => report::Clock::Real,
+        ClockKind::Counted => report::Clock::Counted,
+    }
 }
 
 /// What it runs on.
@@ -252,31 +267,65 @@ pub(crate) fn tell_audit(findings: &audit::Findings) {
     });
 }
 
-/// Prints the report with its result.
+/// Prints the report for people, with its result.
 pub(crate) fn publish(result: report::Verdict) {
-    tell(|report| report.result = result);
     let mut report = REPORT.lock();
     let report = report.get_or_insert_with(Report::default);
-    let mut console = console::lock();
+    report.result = result;
     // The console does not fail.
-    let _ = report.write_text(&mut *console);
-    if faults::args().report == ReportMode::Json {
-        let _ = report.write_line(&mut *console);
-    }
+    let _ = report.write_text(&mut *console::lock());
 }
 
-/// The report of a run that ends in a panic: whatever was known, past all locks but the report's own.
+/// Prints the report for programs, where one is asked for, with the result of the whole run. It is the last thing of a
+/// run: a panic behind it would have a report of its own, and there is one line.
+pub(crate) fn publish_line(result: report::Verdict) {
+    if faults::args().report != ReportMode::Json {
+        return;
+    }
+    let mut report = REPORT.lock();
+    let report = report.get_or_insert_with(Report::default);
+    report.result = result;
+    let mut console = console::lock();
+    // The monitor leaves its prompt.
+    console.begin_line();
+    // The console does not fail.
+    let _ = report.write_line(&mut *console);
+}
+
+/// Begins the record of this CPU's panic or fault. What is written to the result goes to `out` too. Takes no lock and no
+/// memory; only the CPU that has claimed the end of the run may call it.
+pub(crate) fn record_panic(out: &mut dyn fmt::Write) -> report::Message<'_> {
+    PANIC.begin(percpu::try_this_cpu().map(|cpu| cpu.id), out)
+}
+
+/// Adds to the record of the panic an exception's ELR and LR, where it was one, and the call chain: the addresses that
+/// the console shows, in its order.
+pub(crate) fn record_backtrace(exception: &[u64], backtrace: &Backtrace) {
+    exception.iter().for_each(|&address| PANIC.add_address(address));
+    backtrace.addresses(|address| PANIC.add_address(address));
+}
+
+/// Prints the report of a run that ends in a panic: what was known, past all locks but the report's own.
 pub(crate) fn publish_after_panic() {
     static ONCE: Once = Once::new();
     // Once: a panic in here comes back.
     if faults::args().report != ReportMode::Json || !ONCE.first() {
         return;
     }
-    // Given up at once: the CPU that panics may hold it, and its report may be half changed.
-    let Some(report) = REPORT.emergency_lock(|| true) else { return };
-    // The console does not fail.
-    let _ = match &*report {
-        Some(report) => report.write_line(&mut console::Emergency),
-        None => Report::default().write_line(&mut console::Emergency),
-    };
+    // The CPU that panics may hold the lock itself, and its report may be half changed; or another one that panics too
+    // has stopped with it. Then there is a report without what was known, which still has the panic.
+    let mut held = REPORT.emergency_lock(console::deadline(REPORT_WAIT));
+    match held.as_deref_mut() {
+        Some(report) => print_after_panic(report.get_or_insert_with(Report::default)),
+        None => print_after_panic(&mut Report::default()),
+    }
+}
+
+/// Neither takes memory nor gives any back: a default report has none, and only plain values are replaced.
+fn print_after_panic(report: &mut Report) {
+    report.clock = clock();
+    report.panic = PANIC.get();
+    report.result = report::Verdict::Fail;
+    // One print, and so whole under the console's lock, where that can be had.
+    console::emergency_print(format_args!("{}", report::Line(report)));
 }

@@ -29,6 +29,7 @@ impl Run {
         self.claim(self.status == Some(0), "the kernel did not pass");
         self.reported();
         self.claim(self.value("/result") == "pass", "status 0 and another result in the report");
+        self.claim(self.value("/panic").is_null(), "a panic in a run that passed");
         self.described();
         for count in ["wx", "aliases", "translation_mismatches", "census_mismatches"] {
             self.claim(self.number(&format!("/audit/{count}")) == 0, format_args!("the audit's {count}"));

@@ -2,8 +2,9 @@
 
 use crate::{
     image::{ROOT, image},
-    qemu::{Board, Boot},
+    qemu::{Board, Boot, report_file, take_report},
 };
+use serde_json::Value;
 use std::{
     io::Write as _,
     process::{Command, Stdio},
@@ -17,6 +18,8 @@ pub(crate) struct Typed {
     pub(crate) status: Option<i32>,
     /// Everything on the terminal.
     pub(crate) text: String,
+    /// The report.
+    report: Option<Value>,
 }
 
 impl Typed {
@@ -38,14 +41,23 @@ impl Typed {
                 None => command.env_remove(name),
             };
         }
-        command.args(["--monitor", "--timeout", "50"]).arg(image());
+        let file = report_file();
+        command.args(["--monitor", "--timeout", "50"]).arg("--report").arg(&file).arg(image());
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("tests/support/terminal.py starts");
         let script = serde_json::to_string(steps).expect("JSON");
         child.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("the steps are taken");
         let output = child.wait_with_output().expect("it ends");
         let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-        Self { status: output.status.code(), text }
+        Self { status: output.status.code(), text, report: take_report(&file) }
+    }
+
+    /// Fails the test unless there is one report, with this at `path`.
+    #[track_caller]
+    fn reports(&self, path: &str, value: &str) -> &Self {
+        let told = self.report.as_ref().and_then(|report| report.pointer(path));
+        assert_eq!(told, Some(&Value::from(value)), "{path}\n{}", self.text);
+        self
     }
 
     /// Fails the test unless the runner ended so.
@@ -181,7 +193,7 @@ fn lines_are_edited_completed_and_remembered() {
         "off",
     ];
     let typed = Typed::lines(&Boot::on("cortex-a72").mem("128M"), &lines);
-    typed.ended_with(0).has(&[
+    typed.ended_with(0).reports("/result", "pass").has(&[
         "interrupts, ",
         "a full split takes 0 more",
         "a full split takes 0 more",
@@ -221,12 +233,15 @@ fn garbage_floods_and_half_lines_do_no_harm() {
     assert!(typed.text.matches("a full split takes 0 more").count() >= 30, "{}", typed.text);
 }
 
-/// The commands that end the run do.
+/// The commands that end the run do. A panic's report is the run's only one, though the boot itself has passed: a second
+/// line, or one printed before the monitor, fails this.
 #[test]
 fn panic_and_reboot_end_the_run() {
     let boot = || Boot::on("cortex-a72").mem("128M");
     Typed::lines(&boot(), &["panic enough"])
         .ended_with(3)
+        .reports("/result", "fail")
+        .reports("/panic/text", "asked for on the monitor: enough")
         .has(&["cleave: PANIC on CPU 0: asked for on the monitor: enough"]);
     // QEMU is told to end instead of starting again, and there is no verdict then.
     Typed::lines(&boot(), &["reboot"]).ended_with(2).has(&["reboot", "no verdict"]);

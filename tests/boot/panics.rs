@@ -16,6 +16,16 @@ fn panics(boot: Boot, says: &str) -> Run {
     run.claim(numbered, "the panic names no CPU");
     run.reported();
     run.claim(run.value("/result") == "fail", "a panic that passed");
+    // The report has what the console has: the CPU, the text, every address of the backtrace.
+    let text = run.value("/panic/text").as_str().unwrap_or_default();
+    run.claim(text.contains(says), format_args!("the report's panic does not say {says:?}"));
+    let shown = format!("{PANIC_LINE}on {CPU}{}: {text}", run.value("/panic/cpu"));
+    run.claim(line.starts_with(&shown), format_args!("the console does not say {shown:?}"));
+    let behind = run.console.split("  backtrace:").nth(1).unwrap_or_default();
+    let own = behind.split(&format!("\n  {CPU}")).next().unwrap_or_default();
+    let addresses: Vec<&str> = own.split_whitespace().filter(|word| word.starts_with("0x")).collect();
+    let told: Vec<&str> = run.list("/panic/backtrace").iter().filter_map(|address| address.as_str()).collect();
+    run.claim(told == addresses && told.len() > 1, format_args!("the console's backtrace is {addresses:?}"));
     run
 }
 

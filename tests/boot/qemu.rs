@@ -216,15 +216,11 @@ impl Boot {
 
     /// The same with another image.
     pub(crate) fn run_image(self, image: &Path) -> Run {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let file =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{}-{number}.json", std::process::id()));
+        let file = report_file();
         let mut command = self.runner();
         command.arg("--report").arg(&file).arg("--timeout").arg("60").arg(image);
         let mut run = Run::of(self, &mut command);
-        run.report = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let _ = fs::remove_file(&file);
+        run.report = take_report(&file);
         run
     }
 
@@ -234,6 +230,20 @@ impl Boot {
         command.arg(image());
         Run::of(self, &mut command)
     }
+}
+
+/// Returns a new name for a report.
+pub(crate) fn report_file() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{}-{number}.json", std::process::id()))
+}
+
+/// Reads a report and removes its file.
+pub(crate) fn take_report(file: &Path) -> Option<Value> {
+    let report = fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let _ = fs::remove_file(file);
+    report
 }
 
 /// What a boot came to.

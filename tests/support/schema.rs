@@ -13,6 +13,8 @@ pub(crate) enum Form {
     OneOf(&'static [u64]),
     /// Any text.
     Text,
+    /// A virtual address, which may be beyond 2^53: 0x and 16 hexadecimal digits.
+    Address,
     /// One of these texts.
     Word(&'static [&'static str]),
     /// True or false.
@@ -27,7 +29,7 @@ pub(crate) enum Form {
     Object(&'static [(&'static str, Form)]),
 }
 
-use Form::{Integer, List, Maybe, Object, OneOf, Range, Text, Truth, Word};
+use Form::{Address, Integer, List, Maybe, Object, OneOf, Range, Text, Truth, Word};
 
 /// The report.
 pub(crate) const REPORT: Form = Object(&[
@@ -133,6 +135,7 @@ pub(crate) const REPORT: Form = Object(&[
             ("census_mismatches", Maybe(&Integer)),
         ]),
     ),
+    ("panic", Maybe(&Object(&[("cpu", Maybe(&Integer)), ("text", Text), ("backtrace", List(&Address))]))),
     ("errors", List(&Text)),
     ("result", Word(&["pass", "fail"])),
 ]);
@@ -161,6 +164,10 @@ fn check(form: &Form, value: &Value, path: &str, found: &mut Vec<String>) {
         Integer => integer.is_some(),
         OneOf(allowed) => integer.is_some_and(|integer| allowed.contains(&integer)),
         Text => value.is_string(),
+        Address => value
+            .as_str()
+            .and_then(|text| text.strip_prefix("0x"))
+            .is_some_and(|digits| digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok()),
         Word(allowed) => value.as_str().is_some_and(|word| allowed.contains(&word)),
         Truth => value.is_boolean(),
         Range => matches!(

@@ -8,9 +8,12 @@ use cleave::paging::VirtAddr;
 use crate::kernel::image::{Section, boot_slot};
 use crate::kernel::layout::{Part, Slot};
 use crate::kernel::percpu;
+use crate::kernel::report::ADDRESSES;
 
 /// More than any sound call chain of the kernel has.
 const MOST_FRAMES: usize = 32;
+
+const _: () = assert!(ADDRESSES == MOST_FRAMES + 2, "the report has all that the console shows");
 
 /// The return addresses from a frame pointer upwards.
 #[derive(Clone, Copy)]
@@ -32,30 +35,67 @@ pub(crate) fn backtrace_here() -> Backtrace {
     Backtrace { frame_pointer }
 }
 
-impl fmt::Display for Backtrace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// One step of the walk.
+enum Step {
+    /// The return address of a frame, and the frame's number.
+    Return(usize, u64),
+    /// The record at this address is not on a stack of this CPU: the walk ends.
+    Lost(u64),
+    /// The record at the first address points back to the second: the walk ends.
+    Loops(u64, u64),
+    /// There are more frames than are looked at.
+    More,
+}
+
+impl Backtrace {
+    /// Calls `each` with every return address, the innermost first.
+    pub(crate) fn addresses(&self, mut each: impl FnMut(u64)) {
+        let walked = self.walk(|step| {
+            if let Step::Return(_, address) = step {
+                each(address);
+            }
+            Ok(())
+        });
+        // Nothing above fails.
+        let _ = walked;
+    }
+
+    fn walk(&self, mut each: impl FnMut(Step) -> fmt::Result) -> fmt::Result {
         let slot = percpu::try_this_cpu().map_or_else(boot_slot, |cpu| cpu.slot);
-        let text = Section::Text.virt();
         let mut record = self.frame_pointer;
         for number in 0..MOST_FRAMES {
             // The root has x29 = 0 (boot/head.S, boot/secondary.S).
             if record == 0 {
                 return Ok(());
             }
-            let Some((next, back)) = read_record(slot, VirtAddr(record)) else {
-                return writeln!(f, "  (the frame record at {record:#x} is not on a stack of this CPU)");
-            };
+            let Some((next, back)) = read_record(slot, VirtAddr(record)) else { return each(Step::Lost(record)) };
             if back != 0 {
-                let place = if text.contains(&VirtAddr(back)) { "" } else { "  (not in the text)" };
-                writeln!(f, "  #{number:<2} {back:#018x}{place}")?;
+                each(Step::Return(number, back))?;
             }
             // Records go up within a stack, and from one stack to another only through an exception.
             if next <= record && next != 0 && stack_of(slot, next) == stack_of(slot, record) {
-                return writeln!(f, "  (the frame record at {record:#x} points back to {next:#x})");
+                return each(Step::Loops(record, next));
             }
             record = next;
         }
-        writeln!(f, "  (more)")
+        each(Step::More)
+    }
+}
+
+impl fmt::Display for Backtrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = Section::Text.virt();
+        self.walk(|step| match step {
+            Step::Return(number, address) => {
+                let place = if text.contains(&VirtAddr(address)) { "" } else { "  (not in the text)" };
+                writeln!(f, "  #{number:<2} {address:#018x}{place}")
+            }
+            Step::Lost(record) => writeln!(f, "  (the frame record at {record:#x} is not on a stack of this CPU)"),
+            Step::Loops(record, next) => {
+                writeln!(f, "  (the frame record at {record:#x} points back to {next:#x})")
+            }
+            Step::More => writeln!(f, "  (more)"),
+        })
     }
 }
 

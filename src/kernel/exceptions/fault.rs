@@ -1,6 +1,6 @@
 //! The report of an exception nobody survives.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use cleave::arch::cpu;
 use cleave::paging::VirtAddr;
@@ -12,7 +12,7 @@ use crate::kernel::console::emergency_print;
 use crate::kernel::percpu;
 use crate::kernel::place::Place;
 use crate::kernel::power::{self, PanicEntry, Verdict};
-use crate::kernel::stop;
+use crate::kernel::{stop, story};
 
 /// Who took the exception, and through which of the 16 vectors.
 #[derive(Clone, Copy, Debug)]
@@ -57,16 +57,23 @@ impl fmt::Display for Report<'_> {
         let Self { frame, origin } = self;
         let syndrome = frame.syndrome();
         match percpu::try_this_cpu() {
-            Some(cpu) => write!(f, "\ncleave: PANIC on CPU {}: {origin}", cpu.id)?,
-            None => write!(f, "\ncleave: PANIC on CPU {:#x} (no per-CPU block): {origin}", cpu::mpidr())?,
+            Some(cpu) => write!(f, "\ncleave: PANIC on CPU {}: ", cpu.id)?,
+            None => write!(f, "\ncleave: PANIC on CPU {:#x} (no per-CPU block): ", cpu::mpidr())?,
         }
+        let mut message = story::record_panic(f);
+        write!(message, "{origin}")?;
         // An interrupt has no syndrome.
         if matches!(origin, Origin::Thread(vector) | Origin::Handler(vector) if vector & 3 == 0 || vector & 3 == 3) {
-            write!(f, ": {syndrome}")?;
+            write!(message, ": {syndrome}")?;
             if syndrome.address_is_valid() {
-                write!(f, ", {:#x}: {}", frame.far, Place::of(VirtAddr(frame.far)))?;
+                write!(message, ", {:#x}: {}", frame.far, Place::of(VirtAddr(frame.far)))?;
             }
         }
+        message.end();
+        let [elr, lr] = [frame.elr, frame.registers[30]];
+        let backtrace = backtrace(frame.registers[29]);
+        // Before the rest of the report, which may fault.
+        story::record_backtrace(&[elr, lr], &backtrace);
         writeln!(f)?;
         if syndrome.address_is_valid() {
             writeln!(f, "  FAR  {:#018x}  {}", frame.far, Place::of(VirtAddr(frame.far)))?;
@@ -89,8 +96,7 @@ impl fmt::Display for Report<'_> {
             write!(f, "{}", Mapping { address: VirtAddr(frame.far), abort })?;
         }
         // The link register too: a function without a frame of its own has not stored it anywhere.
-        writeln!(f, "  backtrace:\n  at  {:#018x}\n  lr  {:#018x}", frame.elr, frame.registers[30])?;
-        backtrace(frame.registers[29]).fmt(f)?;
-        write!(f, "{}", stop::Others)
+        writeln!(f, "  backtrace:\n  at  {elr:#018x}\n  lr  {lr:#018x}")?;
+        write!(f, "{backtrace}{}", stop::Others)
     }
 }

@@ -16,6 +16,15 @@ pub(crate) const LINE_PREFIX: &str = "CLEAVE-REPORT ";
 /// Version of the schema.
 const SCHEMA_VERSION: u64 = 1;
 
+/// A report as its line of JSON, for a writer that takes one text.
+pub(crate) struct Line<'a>(pub(crate) &'a Report);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_line(f)
+    }
+}
+
 impl Report {
     /// Writes the prefix, the object and a newline: the console's one line for programs.
     ///
@@ -114,6 +123,7 @@ impl Json for Report {
                 ("timeline", &self.timeline),
                 ("load", &Members(self.load.as_ref())),
                 ("audit", &Members(self.audit)),
+                ("panic", &self.panic),
                 ("errors", &self.errors),
                 ("result", &self.result),
             ],

@@ -8,6 +8,7 @@
 
 mod json;
 mod members;
+mod panic;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -15,6 +16,9 @@ mod wrap;
 
 use alloc::{borrow::Cow, vec::Vec};
 use core::ops::Range;
+
+pub(crate) use members::Line;
+pub(crate) use panic::{ADDRESSES, Message, Panic};
 
 /// Text in a report: a literal costs no memory, a composed one is owned.
 pub(crate) type Text = Cow<'static, str>;
@@ -48,6 +52,8 @@ pub(crate) struct Report {
     pub(crate) load: Option<Load>,
     /// What a walk over every leaf found; `None` if the boot did not get that far.
     pub(crate) audit: Option<Audit>,
+    /// The panic or the fault that ended the run.
+    pub(crate) panic: Option<&'static Panic>,
     /// Everything that went wrong, in order, whether it failed the boot or was survived.
     pub(crate) errors: Vec<Text>,
     /// The verdict.

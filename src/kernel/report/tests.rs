@@ -106,6 +106,7 @@ fn good() -> Report {
             per_cpu: vec![Lines { before: 1000, during: 3, after: 999 }; 3],
         }),
         audit: Some(Audit::default()),
+        panic: None,
         errors: vec!["CPU 3 did not start: CPU_ON answered -2, INVALID_PARAMETERS".into()],
         result: Verdict::Pass,
     }
@@ -119,6 +120,7 @@ fn an_empty_report_has_every_key_and_says_fail() {
     assert_eq!(value["leaves"]["before"]["cont2M"], Value::Null);
     assert_eq!(value["tables"]["census"], Value::Null);
     assert_eq!(value["load"]["per_cpu"], json!([]));
+    assert_eq!(value["panic"], Value::Null);
 }
 
 #[test]

@@ -28,29 +28,29 @@ build:
 	@scripts/cargo-aarch64 build --release --bin cleave
 
 image: build
-	@scripts/image $(ELF) $(IMAGE)
+	@scripts/image "$(ELF)" "$(IMAGE)"
 
 rpi4: build
 	@$(if $(filter tfa,$(FIRMWARE)),scripts/setup rpi4)
-	@scripts/card $(ELF) $(BUILT)/rpi4
+	@scripts/card "$(ELF)" "$(BUILT)/rpi4"
 
 run: build
 	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)
-	@scripts/qemu $(ELF)
+	@scripts/qemu "$(ELF)"
 
 # Counted boots, for docs/figures.md. Measurements of a machine are `make bench`'s business, not this one's.
 figures: build
 	@scripts/setup run
-	@scripts/figures $(if $(WRITE),--write) $(ELF)
+	@scripts/figures $(if $(WRITE),--write) "$(ELF)"
 
 # Boots into the monitor, whose keyboard this terminal is. `off` ends it; so does Ctrl-A X.
 monitor: build
 	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)
-	@scripts/qemu --monitor $(ELF)
+	@scripts/qemu --monitor "$(ELF)"
 
 debug: build
 	@scripts/setup $(if $(filter none,$(GDB)),run,debug)
-	@scripts/debug $(ELF)
+	@scripts/debug "$(ELF)"
 
 test:
 	@scripts/setup all
@@ -69,7 +69,7 @@ soak:
 watch: build
 	@scripts/setup rpi4
 	@core=$$(scripts/env) && eval "$$core" && cargo build --quiet --profile model --package cleave-watcher
-	@scripts/watch $(BUILT)/model $(ELF)
+	@scripts/watch "$(BUILT)/model" "$(ELF)"
 
 doc:
 	@scripts/setup build

@@ -7,6 +7,7 @@ The mirror is the one the machine already uses, the release the one in
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,24 @@ KEYRINGS = {
 
 class AptError(Exception):
     """Something apt could not do; the text is for the person at the console."""
+
+
+class NoNetwork(AptError):
+    """No mirror can be reached; another suite or another try would not help."""
+
+
+# What apt says of a host that it cannot reach, the host behind it.
+UNREACHABLE = re.compile(r"(?:resolving|[Cc]ould not resolve|[Cc]annot initiate the connection to|[Cc]ould not connect to"
+                         r"|[Uu]nable to connect to) '?([\w.-]+)")
+
+
+def failure(command: list[str], text: str) -> AptError:
+    """The error of a command, from what it printed."""
+    host = UNREACHABLE.search(text)
+    if host:
+        return NoNetwork(f"no network: cannot reach {host.group(1)}")
+    first = next((line[2:].strip() for line in text.splitlines() if line.startswith("E:")), " ".join(command))
+    return AptError(f"failed: {first}")
 
 
 def os_release() -> dict[str, str]:
@@ -105,13 +124,16 @@ class Apt:
             settings["APT::Architecture"] = settings["APT::Architectures"] = self.architecture
         return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
-    def _run(self, command: list[str], source=subprocess.DEVNULL, **extra) -> None:
+    def _run(self, command: list[str], source=subprocess.DEVNULL, shows: bool = True, **extra) -> None:
         # Pages of progress help nobody, unless it goes wrong.
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               stdin=source, **extra)
         if done.returncode:
-            sys.stderr.write(done.stdout.decode("utf-8", "replace"))
-            raise AptError("failed: " + " ".join(command))
+            text = done.stdout.decode("utf-8", "replace")
+            error = failure(command, text)
+            if shows and not isinstance(error, NoNetwork):
+                sys.stderr.write(text)
+            raise error
 
     def update(self, suites: list[tuple[str, str, str]]) -> None:
         """Fetches the package lists of these suites, and of no other."""
@@ -122,8 +144,15 @@ class Apt:
         with open(os.path.join(self.dir, "sources.list"), "w", encoding="utf-8") as file:
             for mirror, suite, component in suites:
                 file.write(f"deb {option}{mirror} {suite} {component}\n")
-        self._run(["apt-get", *self._options(), "-qq", "-o", "APT::Update::Error-Mode=any",
-                   "-o", f"Dir::Cache={self.dir}", "update"])
+        command = ["apt-get", *self._options(), "-qq", "-o", "APT::Update::Error-Mode=any",
+                   "-o", f"Dir::Cache={self.dir}"]
+        # Retries wait longer and longer. Without a network the first try says so at once.
+        try:
+            self._run([*command, "-o", "Acquire::Retries=0", "update"], shows=False)
+        except NoNetwork:
+            raise
+        except AptError:
+            self._run([*command, "update"])
 
     def versions(self, package: str) -> list[tuple[str, str]]:
         """(version, suite) of every candidate, newest first."""

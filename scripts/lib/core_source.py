@@ -60,6 +60,8 @@ def _fetch(rustc: tools.Rustc, work: str) -> str:
         for suites in tries:
             try:
                 private.update(suites)
+            except apt.NoNetwork:
+                raise
             except apt.AptError as error:
                 seen.append(str(error))
                 continue

@@ -33,14 +33,40 @@ def output(command: list[str]) -> str | None:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
 
 
+def qemu_version(path: str) -> str | None:
+    """The version a QEMU says it has; `None` when it cannot be started or says none."""
+    found = re.search(r"QEMU emulator version (\d+(?:\.\d+)*)", output([path, "--version"]) or "")
+    return found.group(1) if found else None
+
+
+def new_enough(version: str) -> bool:
+    """Whether a version is of a QEMU that has every machine."""
+    return int(version.split(".")[0]) >= QEMU_MIN
+
+
+def qemus() -> list[str]:
+    """Every qemu-system-aarch64 in the path, in its order."""
+    directories = dict.fromkeys(os.environ.get("PATH", os.defpath).split(os.pathsep))
+    found = [shutil.which("qemu-system-aarch64", path=directory) for directory in directories if directory]
+    return [path for path in found if path]
+
+
 def find_qemu() -> str | None:
-    """The QEMU to use: $QEMU as it is, else one in the path that is new enough."""
+    """The QEMU to use: $QEMU as it is, else the first in the path that is new enough."""
     if os.environ.get("QEMU"):
         return os.environ["QEMU"]
-    path = shutil.which("qemu-system-aarch64")
-    text = output([path, "--version"]) if path else None
-    found = re.search(r"version (\d+)\.", text or "")
-    return path if found and int(found.group(1)) >= QEMU_MIN else None
+    return next((path for path in qemus() if new_enough(qemu_version(path) or "0")), None)
+
+
+def qemu_problem(named: str) -> str | None:
+    """What is wrong with the QEMU that the user names. One that does not tell its version is believed."""
+    path = shutil.which(named)
+    if not path:
+        return f"QEMU={named}: no such program"
+    version = qemu_version(path)
+    if version and not new_enough(version):
+        return f"QEMU={named} is version {version}: must be {QEMU_MIN} or later"
+    return None
 
 
 def find_gdb() -> str | None:
@@ -49,9 +75,23 @@ def find_gdb() -> str | None:
         if shutil.which(name):
             return shutil.which(name)
     gdb = shutil.which("gdb")
-    if gdb and output([gdb, "-nx", "-batch", "-ex", "set architecture aarch64"]) is not None:
-        return gdb
-    return None
+    return gdb if gdb and knows_aarch64(gdb) else None
+
+
+def knows_aarch64(gdb: str) -> bool:
+    """Whether a gdb was built with the kernel's architecture."""
+    return output([gdb, "-nx", "-batch", "-ex", "set architecture aarch64"]) is not None
+
+
+def gdb_problem(named: str) -> str | None:
+    """What is wrong with the gdb that the user names."""
+    path = shutil.which(named)
+    if not path:
+        return f"GDB={named}: no such program"
+    if knows_aarch64(path):
+        return None
+    other = find_gdb()
+    return f"GDB={named} does not know AArch64" + (f"; {other} does" if other else "")
 
 
 class Rustc:

@@ -13,6 +13,7 @@ from unittest import mock
 import support
 import apt
 import core_source
+import tools
 
 SETUP = os.path.join(support.SCRIPTS, "setup")
 CALLED = "called"
@@ -98,6 +99,18 @@ class Ready(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (0, b""))
         self.assertEqual(machine.called(), "")
 
+    # Fails when the lock is taken before anything is known to be missing: a checkout may be for reading only.
+    def test_a_ready_machine_needs_nothing_written(self):
+        machine = Machine(self)
+        machine.ready()
+        # Even root cannot write this.
+        os.mkdir(os.path.join(machine.root, ".cache", "setup.lock"))
+        self.assertEqual(machine.setup(), (0, ""))
+        shutil.rmtree(os.path.join(machine.root, ".cache", "rpi4"))
+        status, output = machine.setup()
+        self.assertEqual((status, output.count("\n")), (1, 1))
+        self.assertIn(os.path.join(machine.root, ".cache") + " cannot be written", output)
+
     def test_a_level_asks_for_no_more_than_it_needs(self):
         machine = Machine(self)
         machine.has("cc")
@@ -165,10 +178,38 @@ class CannotInstall(unittest.TestCase):
         machine.ready(qemu="7.2.19")
         self.refused(machine, "missing qemu,", "version 9")
 
-    def test_a_qemu_named_by_the_user_is_believed(self):
+    # Fails when it is installed over without a word, or when a newer one behind it in the path is not seen.
+    def test_a_qemu_that_is_too_old_is_named(self):
         machine = Machine(self)
         machine.ready(qemu="7.2.19")
-        self.assertEqual(machine.setup(QEMU="/some/qemu"), (0, ""))
+        old = os.path.join(machine.bin, "qemu-system-aarch64")
+        self.refused(machine, f"{old} is QEMU 7.2.19: 9 or later is needed")
+        second = os.path.join(machine.dir, "second")
+        os.mkdir(second)
+        support.program(second, "qemu-system-aarch64", "echo 'QEMU emulator version 9.0.0'")
+        self.assertEqual(machine.setup(PATH=machine.bin + os.pathsep + second), (0, ""))
+
+    def test_a_qemu_named_by_the_user_is_used_and_must_do(self):
+        machine = Machine(self)
+        machine.ready(qemu="7.2.19")
+        old = os.path.join(machine.bin, "qemu-system-aarch64")
+        other = support.program(machine.dir, "another", "exit 1")
+        self.assertEqual(machine.setup(QEMU=other), (0, ""))
+        self.assertEqual(machine.setup(QEMU=old), (1, f"setup: QEMU={old} is version 7.2.19: must be 9 or later\n"))
+        self.assertEqual(machine.setup(QEMU="/some/qemu"), (1, "setup: QEMU=/some/qemu: no such program\n"))
+        self.assertEqual(machine.setup("build", QEMU="/some/qemu"), (0, ""))
+
+    # Fails when gdb is left to find out, at a dead prompt.
+    def test_a_gdb_named_by_the_user_must_know_the_architecture(self):
+        machine = Machine(self)
+        machine.ready()
+        machine.has("host-gdb", "exit 1")
+        expected = f"GDB=host-gdb does not know AArch64; {machine.bin}/gdb-multiarch does\n"
+        self.assertEqual(machine.setup("debug", GDB="host-gdb"), (1, f"setup: {expected}"))
+        self.assertEqual(machine.setup("run", GDB="host-gdb"), (0, ""))
+        done = subprocess.run([sys.executable, os.path.join(machine.root, "scripts", "gdb-path")],
+                              env={"PATH": machine.bin, "GDB": "host-gdb"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual((done.returncode, done.stdout.decode()), (2, f"debug: {expected}"))
 
     def test_without_rust_the_message_says_so(self):
         machine = Machine(self)
@@ -261,6 +302,80 @@ class Environment(unittest.TestCase):
     def test_without_any_core_it_is_an_error(self):
         machine = Machine(self)
         self.assertIsNone(self.flags(machine, CLEAVE_CORE="source"))
+
+
+class Blank(unittest.TestCase):
+    """A project in a directory whose name has a blank: cargo splits its variables there."""
+
+    # Fails when the path reaches rustc in pieces, or when cargo for the host gets a flag of the target's.
+    def test_the_real_cargo_hands_the_whole_path_to_rustc(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = os.path.join(os.path.realpath(directory), "with a blank")
+            shutil.copytree(support.SCRIPTS, os.path.join(root, "scripts"), ignore=shutil.ignore_patterns("__pycache__", "tests"))
+            rustc = tools.Rustc()
+            sysroot = os.path.join(root, os.path.relpath(rustc.cache(), tools.ROOT), "sysroot")
+            libdir = os.path.join(sysroot, "lib", "rustlib", tools.TARGET, "lib")
+            os.makedirs(libdir)
+            for crate in ("core", "alloc", "compiler_builtins"):
+                with open(os.path.join(libdir, f"lib{crate}-0.rlib"), "w", encoding="utf-8"):
+                    pass
+            with open(os.path.join(root, "Cargo.toml"), "w", encoding="utf-8") as file:
+                file.write('[package]\nname = "empty"\nversion = "0.0.0"\nedition = "2021"\n[lib]\npath = "empty.rs"\n')
+            shutil.copy(os.path.join(tools.ROOT, "rust-toolchain.toml"), root)
+            with open(os.path.join(root, "empty.rs"), "w", encoding="utf-8"):
+                pass
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("CARGO_TARGET")}
+            environment.update(CLEAVE_CORE="source")
+            # Prints where rustc looks for core, and compiles nothing.
+            asked = ["rustc", "--quiet", "--", "--print", "sysroot"]
+            for command in ([os.path.join(root, "scripts", "cargo-aarch64"), *asked],
+                            ["/bin/sh", "-c", f'eval "$(scripts/env)"; eval "$(scripts/env)"; cargo "$@" && scripts/cargo-aarch64 "$@"',
+                             "sh", *asked]):
+                done = subprocess.run(command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+                self.assertEqual(done.returncode, 0)
+                self.assertEqual(done.stdout.decode().splitlines()[-1], sysroot)
+            self.assertNotEqual(done.stdout.decode().splitlines()[0], sysroot)
+
+
+class Network(unittest.TestCase):
+    """A machine that cannot reach its mirrors: apt is a few lines that say so."""
+
+    HOST = "mirror.invalid"
+
+    def bare(self, complaint):
+        machine = Machine(self)
+        machine.has("rustc", machine.rustc(False))
+        for name in os.listdir(os.path.join(machine.dir, "libdir")):
+            os.remove(os.path.join(machine.dir, "libdir", name))
+        machine.has("cc")
+        machine.has("apt-get", f"""echo "$@" >> {machine.dir}/{CALLED}
+            case "$*" in
+            indextargets*) echo 'http://{self.HOST}/debian/|stable|main|Debian' ;;
+            *update) echo "E: Failed to fetch http://{self.HOST}/x  {complaint}"; echo 'E: More'; exit 100 ;;
+            esac""")
+        return machine
+
+    # Fails when every suite is tried in turn, each with its retries, and when apt's pages are all that is said.
+    @unittest.skipUnless(apt.os_release().get("ID") in apt.KEYRINGS, "needs Debian or Ubuntu")
+    def test_it_is_told_at_once_with_another_way(self):
+        for complaint in (f"Temporary failure resolving '{self.HOST}'", f"Could not resolve '{self.HOST}'",
+                          f"Cannot initiate the connection to {self.HOST}:80 (192.0.2.1). - connect (101: Network is unreachable)"):
+            machine = self.bare(complaint)
+            status, output = machine.setup("build", RUSTUP_AUTO_INSTALL="0")
+            self.assertEqual(status, 1)
+            lines = output.splitlines()
+            self.assertEqual(len(lines), 2, output)
+            self.assertTrue(lines[1].startswith(f"setup: no network: cannot reach {self.HOST};"), output)
+            self.assertIn("rustup target add aarch64-unknown-none-softfloat", lines[1])
+            self.assertEqual(machine.called().count("update"), 1)
+
+    @unittest.skipUnless(apt.os_release().get("ID") in apt.KEYRINGS, "needs Debian or Ubuntu")
+    def test_another_complaint_is_shown_and_the_other_suites_are_tried(self):
+        machine = self.bare("404  Not Found")
+        status, output = machine.setup("build", RUSTUP_AUTO_INSTALL="0")
+        self.assertEqual(status, 1)
+        self.assertIn("404", output)
+        self.assertGreater(machine.called().count("update"), 1)
 
 
 class Packages(unittest.TestCase):

@@ -4,7 +4,7 @@
 use core::sync::atomic::{self, Ordering};
 
 use super::Flag;
-use super::schedule::{Touch, touched};
+use super::schedule::{self, Touch};
 
 const fn is_acquire(order: Ordering) -> Flag {
     match order {
@@ -18,6 +18,49 @@ const fn is_release(order: Ordering) -> Flag {
         Ordering::Release | Ordering::AcqRel | Ordering::SeqCst => Flag::Ordered,
         _ => Flag::Plain,
     }
+}
+
+/// Threads as CPUs without a machine: where they may be interrupted.
+#[cfg(test)]
+mod hook {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    thread_local! {
+        static BEFORE: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
+    }
+
+    /// The hook is there while it lives.
+    #[must_use]
+    pub(crate) struct Hook;
+
+    impl Drop for Hook {
+        fn drop(&mut self) {
+            BEFORE.with(|before| before.borrow_mut().take());
+        }
+    }
+
+    /// Has `hook` called on this thread before every access of an atomic.
+    pub(crate) fn before_each(hook: impl Fn() + 'static) -> Hook {
+        BEFORE.with(|before| *before.borrow_mut() = Some(Rc::new(hook)));
+        Hook
+    }
+
+    pub(super) fn before() {
+        let hook = BEFORE.with(|before| before.borrow().clone());
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+}
+#[cfg(test)]
+pub(crate) use hook::before_each;
+
+/// Does `operation` on the atomic at `flag`, as whichever CPU this thread is.
+fn touched<T>(flag: usize, touch: Touch, operation: impl FnOnce() -> Option<T>) -> Option<T> {
+    #[cfg(test)]
+    hook::before();
+    schedule::touched(flag, touch, operation)
 }
 
 macro_rules! watched {

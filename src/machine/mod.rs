@@ -41,6 +41,7 @@ mod event;
 mod expand;
 mod frames;
 pub mod instruction;
+mod interrupt;
 mod invalidate;
 mod lingering;
 mod link;

@@ -2,14 +2,15 @@
 //!
 //! Each CPU is a thread, and one thread has the baton. It may lose it at every access of an atomic and at every call of
 //! [`Host`]; who gets it is drawn by lot, so a run with the same seed is the same run. Between those points a CPU's steps
-//! are not interrupted: what other CPUs may see of them meanwhile is the machine's to judge, not the schedule's.
+//! are not interrupted: what other CPUs may see of them meanwhile is the machine's to judge, not the schedule's. At the
+//! same points a CPU whose interrupts are open may take the interrupt of a kick (`interrupt.rs`).
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Flag, Machine, OnCpu, State};
-use crate::rendezvous::Host;
 
 /// What was done to an atomic.
 #[derive(Clone, Copy, Debug)]
@@ -30,13 +31,44 @@ struct Watcher {
     machine: Arc<Mutex<State>>,
     baton: Arc<Baton>,
     cpu: usize,
+    /// What it does when it takes the interrupt of a kick.
+    handler: Option<Rc<Handler>>,
+}
+
+/// A CPU's interrupt handler.
+pub(super) type Handler = dyn Fn(&Scheduled<'_>);
+
+/// Has `handler` run by this CPU when it takes the interrupt of a kick.
+pub(super) fn set_handler(handler: Rc<Handler>) {
+    HERE.with(|here| {
+        if let Some(watcher) = here.borrow_mut().as_mut() {
+            watcher.handler = Some(handler);
+        }
+    });
+}
+
+/// A place between two instructions of the CPU that this thread is: a kick that is pending may be taken here, by lot.
+pub(super) fn interrupt_point() {
+    let Some(watcher) = HERE.with(|here| here.borrow().clone()) else { return };
+    let Some(handler) = watcher.handler else { return };
+    if !watcher.baton.turn().takes_interrupt(watcher.cpu) {
+        return;
+    }
+    let machine = Machine { state: watcher.machine };
+    let scheduled = Scheduled { cpu: machine.cpu(watcher.cpu), baton: watcher.baton };
+    scheduled.enter_interrupt();
+    handler(&scheduled);
+    scheduled.leave_interrupt();
 }
 
 /// Does `operation` on the atomic at `flag`, as the CPU that this thread is, if it is one. The operation says what it
 /// found, and nothing when it stored nothing though it meant to.
 pub(super) fn touched<T>(flag: usize, touch: Touch, operation: impl FnOnce() -> Option<T>) -> Option<T> {
-    let Some(watcher) = HERE.with(|here| here.borrow().clone()) else { return operation() };
+    // A CPU that has failed gives locks back on its way out, and is of no more interest.
+    let watcher = HERE.with(|here| here.borrow().clone()).filter(|_| !std::thread::panicking());
+    let Some(watcher) = watcher else { return operation() };
     watcher.baton.maybe_pass(watcher.cpu);
+    interrupt_point();
     let found = operation();
     let mut state = watcher.machine.lock().unwrap_or_else(PoisonError::into_inner);
     let (load, store) = match (touch, found.is_some()) {
@@ -60,32 +92,56 @@ pub(super) fn touched<T>(flag: usize, touch: Touch, operation: impl FnOnce() -> 
 /// A run that takes more than this has no end: everybody waits for somebody.
 const MOST_PASSES: u64 = 200_000;
 
-struct Turn {
+#[derive(Default)]
+pub(super) struct Turn {
     current: usize,
     /// The CPUs whose program has not ended.
     alive: u32,
     /// The CPUs that a kick is pending for.
-    kicked: u32,
-    masked: u32,
+    pub(super) kicked: u32,
+    pub(super) masked: u32,
+    /// The CPUs that are in their interrupt handler.
+    pub(super) handling: u32,
+    /// The CPUs that sleep until a kick is pending.
+    pub(super) asleep: u32,
+    /// The CPUs whose program has interrupts masked for as long as this says so.
+    pub(super) deaf: u32,
+    /// The CPUs whose masks keep no kick out.
+    pub(super) leaky: u32,
     lots: u64,
     /// How often the baton went on.
     passes: u64,
     /// CPU 0 has ended.
     over: bool,
     failed: bool,
+    /// Why nobody gets anywhere.
+    stuck: Option<String>,
 }
 
-struct Baton {
+impl Turn {
+    /// Ends the run: nobody gets anywhere.
+    fn get_stuck(&mut self) {
+        // The first one to notice knows most.
+        if self.failed {
+            return;
+        }
+        let asleep: Vec<usize> = (0..32).filter(|cpu| self.sleepers() >> cpu & 1 == 1).collect();
+        self.stuck = Some(format!("nobody gets anywhere; CPUs that sleep and get no kick: {asleep:?}"));
+        self.failed = true;
+    }
+}
+
+pub(super) struct Baton {
     turn: Mutex<Turn>,
     passed: Vec<Condvar>,
 }
 
 impl Baton {
-    fn turn(&self) -> MutexGuard<'_, Turn> {
+    pub(super) fn turn(&self) -> MutexGuard<'_, Turn> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lot(turn: &mut Turn) -> u64 {
+    pub(super) fn lot(turn: &mut Turn) -> u64 {
         turn.lots = turn.lots.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         turn.lots >> 33
     }
@@ -96,9 +152,9 @@ impl Baton {
         while turn.current != cpu && !turn.failed {
             turn = self.passed[cpu].wait(turn).unwrap_or_else(PoisonError::into_inner);
         }
-        let failed = turn.failed;
+        let (failed, stuck) = (turn.failed, turn.stuck.clone());
         drop(turn);
-        assert!(!failed, "another CPU failed, or nobody gets anywhere");
+        assert!(!failed, "{}", stuck.unwrap_or_else(|| "another CPU failed".into()));
     }
 
     fn give(&self, turn: &mut Turn) {
@@ -113,11 +169,15 @@ impl Baton {
     }
 
     /// Lets somebody else go on, or the same CPU, by lot.
-    fn pass(&self, cpu: usize) {
+    pub(super) fn pass(&self, cpu: usize) {
         let mut turn = self.turn();
         turn.passes += 1;
-        if turn.passes > MOST_PASSES {
-            turn.failed = true;
+        // Every CPU sleeps, or those that do not have run out of time; and after CPU 0's end nobody is kicked any more.
+        if turn.passes > MOST_PASSES
+            || turn.alive & !turn.sleepers() == 0
+            || turn.over && turn.sleepers() >> cpu & 1 == 1
+        {
+            turn.get_stuck();
             self.passed.iter().for_each(Condvar::notify_all);
         }
         self.give(&mut turn);
@@ -168,19 +228,10 @@ impl<'a> Schedule<'a> {
     /// When a program does.
     pub fn run<T>(&self, leader: impl FnOnce(&Scheduled<'a>) -> T, follower: impl Fn(&Scheduled<'a>) + Sync) -> T {
         let cpus = self.machine.cpus();
-        let turn = Turn {
-            current: 0,
-            alive: (1 << cpus) - 1,
-            kicked: 0,
-            masked: 0,
-            lots: self.seed,
-            passes: 0,
-            over: false,
-            failed: false,
-        };
+        let turn = Turn { alive: (1 << cpus) - 1, lots: self.seed, ..Turn::default() };
         let baton = Arc::new(Baton { turn: Mutex::new(turn), passed: (0..cpus).map(|_| Condvar::new()).collect() });
         let on = |cpu: usize| Scheduled { cpu: self.machine.cpu(cpu), baton: baton.clone() };
-        std::thread::scope(|scope| {
+        let result = std::thread::scope(|scope| {
             let follower = &follower;
             for cpu in 1..cpus {
                 let scheduled = on(cpu);
@@ -193,35 +244,25 @@ impl<'a> Schedule<'a> {
             let result = scheduled.run(|| leader(&scheduled));
             // Who fails wins over who was failed by it.
             result.unwrap_or_else(|payload| resume_unwind(payload))
-        })
+        });
+        // A follower that never ends is a failure of its own.
+        let stuck = baton.turn().stuck.take();
+        assert!(stuck.is_none(), "{}", stuck.unwrap_or_default());
+        result
     }
 }
 
 /// A CPU under a schedule: the [`Host`] of a rendezvous.
 pub struct Scheduled<'a> {
-    cpu: OnCpu<'a>,
-    baton: Arc<Baton>,
+    pub(super) cpu: OnCpu<'a>,
+    pub(super) baton: Arc<Baton>,
 }
-
-/// Interrupts are masked while it lives.
-pub struct Masks {
-    baton: Arc<Baton>,
-    cpu: usize,
-}
-
-impl Drop for Masks {
-    fn drop(&mut self) {
-        self.baton.turn().masked &= !(1 << self.cpu);
-    }
-}
-
-/// The flag that stands for the interrupt controller.
-const KICKS: usize = 1;
 
 impl<'a> Scheduled<'a> {
     fn run<T>(&self, program: impl FnOnce() -> T) -> std::thread::Result<T> {
         let cpu = self.cpu.number();
-        let watcher = Watcher { machine: self.cpu.machine().shared_state(), baton: self.baton.clone(), cpu };
+        let watcher =
+            Watcher { machine: self.cpu.machine().shared_state(), baton: self.baton.clone(), cpu, handler: None };
         let result = catch_unwind(AssertUnwindSafe(|| {
             self.baton.wait(cpu);
             HERE.with(|here| *here.borrow_mut() = Some(watcher));
@@ -247,72 +288,12 @@ impl<'a> Scheduled<'a> {
     /// Lets the others go on.
     pub fn step(&self) {
         self.baton.pass(self.cpu.number());
-    }
-
-    /// Takes the interrupt of a kick if one is pending and this CPU would: an exception, and so a context synchronisation
-    /// event. The caller then calls [`crate::rendezvous::Rendezvous::attend`].
-    #[must_use]
-    pub fn take_kick(&self) -> bool {
-        let me = 1 << self.cpu.number();
-        let mut turn = self.baton.turn();
-        if turn.kicked & me == 0 || turn.masked & me != 0 {
-            return false;
-        }
-        turn.kicked &= !me;
-        drop(turn);
-        self.cpu.load_flag(KICKS, Flag::Ordered);
-        self.cpu.branch();
-        self.cpu.isb();
-        true
+        interrupt_point();
     }
 
     /// A number by lot, below `bound`.
     #[must_use]
     pub fn lot(&self, bound: u64) -> u64 {
         Baton::lot(&mut self.baton.turn()) % bound.max(1)
-    }
-}
-
-impl Host for Scheduled<'_> {
-    type Masked = Masks;
-
-    fn kick_others(&self) {
-        self.cpu.store_flag(KICKS, Flag::Ordered);
-        self.baton.turn().kicked |= !(1 << self.cpu.number());
-        self.step();
-    }
-    fn ticks(&self) -> u64 {
-        self.cpu.machine().tick(1)
-    }
-    fn pause(&self) {
-        self.cpu.machine().tick(100);
-        self.step();
-    }
-    fn wait(&self) {
-        // Leaves the kick pending, as WFI with interrupts masked does.
-        self.step();
-    }
-    fn wake(&self) {
-        self.step();
-    }
-    fn interrupts_enabled(&self) -> bool {
-        self.baton.turn().masked >> self.cpu.number() & 1 == 0
-    }
-    fn mask_all(&self) -> Masks {
-        let cpu = self.cpu.number();
-        self.baton.turn().masked |= 1 << cpu;
-        Masks { baton: self.baton.clone(), cpu }
-    }
-    fn isb(&self) {
-        self.cpu.isb();
-    }
-    fn before_arrival(&self) {
-        self.step();
-    }
-    fn on_arrival(&self) {
-        self.cpu.park();
-    }
-    fn on_release(&self) {
-        self.cpu.leave();
     }
 }

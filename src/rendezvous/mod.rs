@@ -174,9 +174,19 @@ impl Rendezvous {
         if !host.interrupts_enabled() {
             return Err(Refused::InterruptsMasked);
         }
-        let generation = self.begin(cpus)?;
-        // Masked only now: a CPU that finds another's rendezvous under way must still be able to attend it.
+        // Masked before the word leaves Idle. With interrupts open and the phase Gather, an IPI that comes late would make
+        // this CPU attend its own rendezvous, and wait for a release that it alone can give. A CPU that finds another's
+        // rendezvous under way must attend it: the masks are dropped before it is told so.
         let masks = host.mask_all();
+        slot.enter();
+        let generation = match self.begin(cpus) {
+            Ok(generation) => generation,
+            Err(refused) => {
+                slot.leave();
+                drop(masks);
+                return Err(refused);
+            }
+        };
         let kicked = host.ticks();
         slot.kicked(generation, kicked);
         host.kick_others();
@@ -191,6 +201,7 @@ impl Rendezvous {
             host.on_release();
             // Those that came wait for a kick.
             host.kick_others();
+            slot.leave();
             drop(masks);
             return Err(refused);
         }
@@ -206,6 +217,7 @@ impl Rendezvous {
         host.kick_others();
         slot.released(ended);
         host.on_release();
+        slot.leave();
         drop(masks);
         while State::unpack(self.state.load(Ordering::Acquire)).masked != 0 {
             host.pause();
@@ -267,10 +279,16 @@ impl Rendezvous {
         }
     }
 
-    /// Takes part in a rendezvous that another CPU leads; called from the interrupt of its kick, which has been
-    /// acknowledged and ended. Returns when this CPU may go on, and false when there was nothing to attend: a kick that
-    /// comes late or twice is harmless.
+    /// Takes part in a rendezvous that another CPU leads. Called from the interrupt of its kick, which has been
+    /// acknowledged and ended. Returns when this CPU may go on, and false when there was nothing to attend.
+    ///
+    /// A kick that comes late or twice is harmless. It finds no rendezvous, or one that this CPU has yet to join. It never
+    /// finds one that this CPU leads or has joined already: both are done with interrupts masked. Should a host's masks
+    /// let an interrupt through all the same, the mark in `slot` keeps this CPU from waiting for itself.
     pub fn attend<H: Host>(&self, host: &H, slot: &Slot) -> bool {
+        if slot.is_inside() {
+            return false;
+        }
         let state = State::unpack(self.state.load(Ordering::Acquire));
         if state.phase != Phase::Gather {
             return false;
@@ -278,6 +296,7 @@ impl Rendezvous {
         host.before_arrival();
         let generation = state.generation;
         let masks = host.mask_all();
+        slot.enter();
         host.on_arrival();
         let arrived = host.ticks();
         let attended = self.step(generation, |state| state.arrive(self.expected.load(Ordering::Relaxed)));
@@ -289,6 +308,7 @@ impl Rendezvous {
             self.await_release(host, slot, generation);
         }
         host.on_release();
+        slot.leave();
         drop(masks);
         attended
     }

@@ -1,106 +1,12 @@
 //! The rendezvous with real threads as CPUs: who comes, who does not, who comes late, who calls twice.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+mod host;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::*;
-
-/// A CPU that is a thread; a kick is a flag the thread polls.
-struct Thread<'a> {
-    kicks: &'a [AtomicBool],
-    me: usize,
-    start: Instant,
-    enabled: bool,
-}
-
-impl Host for Thread<'_> {
-    type Masked = ();
-
-    fn kick_others(&self) {
-        for (cpu, kick) in self.kicks.iter().enumerate() {
-            if cpu != self.me {
-                kick.store(true, Ordering::Release);
-            }
-        }
-    }
-    fn ticks(&self) -> u64 {
-        self.start.elapsed().as_micros() as u64
-    }
-    fn pause(&self) {
-        std::thread::yield_now();
-    }
-    fn wait(&self) {
-        // Leaves the kick pending, as WFI with interrupts masked does.
-        std::thread::yield_now();
-    }
-    fn wake(&self) {}
-    fn interrupts_enabled(&self) -> bool {
-        self.enabled
-    }
-    fn mask_all(&self) {}
-    fn isb(&self) {}
-}
-
-struct World {
-    rendezvous: Rendezvous,
-    kicks: Vec<AtomicBool>,
-    slots: Vec<Slot>,
-    work: Vec<AtomicU64>,
-    stop: AtomicBool,
-    start: Instant,
-}
-
-impl World {
-    fn new(cpus: usize) -> Self {
-        Self {
-            rendezvous: Rendezvous::new(),
-            kicks: (0..cpus).map(|_| AtomicBool::new(false)).collect(),
-            slots: (0..cpus).map(|_| Slot::new()).collect(),
-            work: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
-            stop: AtomicBool::new(false),
-            start: Instant::now(),
-        }
-    }
-
-    fn host(&self, me: usize) -> Thread<'_> {
-        Thread { kicks: &self.kicks, me, start: self.start, enabled: true }
-    }
-
-    /// A follower: works, and attends when kicked, but not before `deaf` has passed.
-    fn follow(&self, me: usize, deaf: Duration) {
-        let host = self.host(me);
-        while !self.stop.load(Ordering::Relaxed) {
-            self.work[me].fetch_add(1, Ordering::Relaxed);
-            if self.start.elapsed() >= deaf && self.kicks[me].swap(false, Ordering::AcqRel) {
-                self.rendezvous.attend(&host, &self.slots[me]);
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    fn run<T>(&self, function: impl FnOnce(&Parked<'_>) -> T, deadline_ms: u64) -> Result<(T, Measured), Refused> {
-        self.rendezvous.run(&self.host(0), &self.slots[0], self.kicks.len() as u32, deadline_ms * 1000, function)
-    }
-}
-
-/// Stops the followers, also when the leader fails: the test is to fail then, not to hang.
-struct Stop<'a>(&'a World);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn with_followers(world: &World, deaf: &[Duration], leader: impl FnOnce()) {
-    std::thread::scope(|scope| {
-        let _stop = Stop(world);
-        for (index, &deaf) in deaf.iter().enumerate() {
-            scope.spawn(move || world.follow(index + 1, deaf));
-        }
-        leader();
-    });
-}
+use host::{World, until, with_followers};
 
 #[test]
 fn nobody_works_while_the_leader_runs() {
@@ -114,7 +20,7 @@ fn nobody_works_while_the_leader_runs() {
                 let after: Vec<u64> = world.work.iter().map(|work| work.load(Ordering::Relaxed)).collect();
                 assert_eq!(before, after);
             };
-            let ((), measured) = world.run(still, 60_000).unwrap();
+            let ((), measured) = world.run(still, 10_000).unwrap();
             assert_eq!(measured.generation, round);
             assert!(measured.kicked <= measured.began && measured.began <= measured.ended);
             for slot in &world.slots {
@@ -138,9 +44,7 @@ fn a_cpu_that_does_not_come_is_named_and_the_others_go_on() {
         assert_eq!(refused, Refused::Deadline { arrived: 2, expected: 3, generation: 0 });
         assert_eq!([0, 1, 2].map(|cpu| world.slots[cpu].arrived_in(0)), [true, true, false]);
         let before = world.work[1].load(Ordering::Relaxed);
-        while world.work[1].load(Ordering::Relaxed) == before {
-            std::thread::yield_now();
-        }
+        until("CPU 1 works again", || world.work[1].load(Ordering::Relaxed) != before);
         assert_eq!(world.rendezvous.phase(), (Phase::Idle, 1));
     });
 }
@@ -150,7 +54,7 @@ fn a_cpu_that_comes_late_spoils_nothing_and_is_there_the_next_time() {
     let world = World::new(3);
     with_followers(&world, &[Duration::ZERO, Duration::from_millis(150)], || {
         assert!(matches!(world.run(|_| (), 30), Err(Refused::Deadline { generation: 0, .. })));
-        let ((), measured) = world.run(|_| (), 60_000).unwrap();
+        let ((), measured) = world.run(|_| (), 10_000).unwrap();
         assert_eq!(measured.generation, 1);
     });
 }
@@ -161,33 +65,62 @@ fn a_second_caller_is_told_busy_and_attends() {
     let asked = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
-            let host = world.host(1);
-            loop {
-                if world.rendezvous.phase().0 != Phase::Idle {
-                    let mine = world.rendezvous.run(&host, &world.slots[1], 2, 1000, |_| ());
-                    assert_eq!(mine.unwrap_err(), Refused::Busy);
-                    asked.store(true, Ordering::Release);
-                    return world.rendezvous.attend(&host, &world.slots[1]);
-                }
-                std::thread::yield_now();
-            }
+            let cpu = world.cpu(1);
+            until("a rendezvous is under way", || world.rendezvous.phase().0 != Phase::Idle);
+            // Its own kick is pending, and taken as soon as the answer is there.
+            assert_eq!(cpu.run(2, 1, |_| ()).unwrap_err(), Refused::Busy);
+            asked.store(true, Ordering::Release);
+            world.slots[1].arrived_in(0) || cpu.attend()
         });
-        world.run(|_| assert!(asked.load(Ordering::Acquire)), 60_000).unwrap();
+        world.run(|_| (), 10_000).unwrap();
         assert!(other.join().unwrap());
+        assert!(asked.load(Ordering::Acquire));
     });
 }
 
 #[test]
 fn a_caller_with_interrupts_masked_is_a_named_defect() {
     let world = World::new(1);
-    let host = Thread { enabled: false, ..world.host(0) };
-    assert_eq!(world.rendezvous.run(&host, &world.slots[0], 1, 1000, |_| ()).unwrap_err(), Refused::InterruptsMasked);
-    assert!(world.run(|_| (), 1000).is_ok());
+    let cpu = world.cpu(0);
+    let masks = cpu.mask_all();
+    assert_eq!(cpu.run(1, 1, |_| ()).unwrap_err(), Refused::InterruptsMasked);
+    drop(masks);
+    assert!(cpu.run(1, 1, |_| ()).is_ok());
 }
 
 #[test]
 fn a_stray_kick_is_harmless() {
     let world = World::new(2);
-    assert!(!world.rendezvous.attend(&world.host(1), &world.slots[1]));
+    assert!(!world.cpu(1).attend());
     assert_eq!(world.rendezvous.phase(), (Phase::Idle, 0));
+}
+
+/// Leads again and again beside a follower; each time a kick of an earlier rendezvous reaches the leader one point later.
+fn lead_beside_a_late_kick(leaky: bool) {
+    let world = World::new(2);
+    with_followers(&world, &[Duration::ZERO], || {
+        for late in 0.. {
+            let cpu = world.cpu(0);
+            cpu.own.leaky.set(leaky);
+            cpu.own.leads_alone.set(true);
+            cpu.own.late.set(Some(late));
+            cpu.run(2, 10_000, |_| ()).unwrap();
+            if cpu.own.points.get() <= late {
+                assert!(late > 0, "interrupts were never open");
+                break;
+            }
+        }
+    });
+}
+
+/// Fails when the phase leaves Idle before interrupts are masked.
+#[test]
+fn a_late_kick_at_any_point_finds_no_rendezvous_of_the_leaders_own() {
+    lead_beside_a_late_kick(false);
+}
+
+/// Fails when `attend` goes on in spite of the mark in the leader's slot.
+#[test]
+fn a_leader_whose_masks_leak_does_not_wait_for_itself() {
+    lead_beside_a_late_kick(true);
 }

@@ -2,11 +2,14 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64};
 
 /// One CPU's part of the timeline. Written by that CPU, read by anyone; it lies outside the linear map, for it is
 /// written while the map is broken.
 pub struct Slot {
+    /// The CPU leads or attends a rendezvous. Read and written by that CPU alone, so it needs no order between CPUs; an
+    /// interrupt that could find it set is masked.
+    inside: AtomicBool,
     generation: AtomicU32,
     kicked: AtomicU64,
     arrived: AtomicU64,
@@ -42,6 +45,7 @@ impl Slot {
         #[must_use]
         pub const fn new() -> Self {
             Self {
+                inside: AtomicBool::new(false),
                 generation: AtomicU32::new(NEVER),
                 kicked: AtomicU64::new(0),
                 arrived: AtomicU64::new(0),
@@ -66,6 +70,21 @@ impl Slot {
             masked: self.masked.load(Ordering::Relaxed),
             released: self.released.load(Ordering::Relaxed),
         }
+    }
+
+    /// Marks that this CPU leads or attends, its interrupts masked.
+    pub(super) fn enter(&self) {
+        self.inside.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the mark back, while interrupts are still masked.
+    pub(super) fn leave(&self) {
+        self.inside.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns true while this CPU leads or attends.
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside.load(Ordering::Relaxed)
     }
 
     pub(super) fn kicked(&self, _generation: u32, ticks: u64) {

@@ -2,7 +2,8 @@
 //! ordering there is must fail with one kind of them gone, or it has looked at nothing.
 
 use core::sync::atomic::Ordering;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 /// Orderings that are left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -24,6 +25,22 @@ std::thread_local! {
 /// Leaves orderings out, in every model that runs in this thread from now on.
 pub fn weaken(what: Weakened) {
     WEAKENED.with(|weakened| weakened.set(what));
+}
+
+loom::thread_local! {
+    static BEFORE: RefCell<Option<Rc<dyn Fn()>>> = RefCell::new(None);
+}
+
+/// Has `hook` called on this thread of loom's before every access of an atomic: where a CPU may be interrupted.
+pub fn before_each(hook: impl Fn() + 'static) {
+    BEFORE.with(|before| *before.borrow_mut() = Some(Rc::new(hook)));
+}
+
+fn before() {
+    let hook = BEFORE.with(|before| before.borrow().clone());
+    if let Some(hook) = hook {
+        hook();
+    }
 }
 
 fn left(order: Ordering) -> Ordering {
@@ -48,10 +65,12 @@ macro_rules! weakened {
             }
 
             pub(crate) fn load(&self, order: Ordering) -> $value {
+                before();
                 self.0.load(left(order))
             }
 
             pub(crate) fn store(&self, value: $value, order: Ordering) {
+                before();
                 self.0.store(value, left(order));
             }
 
@@ -62,6 +81,7 @@ macro_rules! weakened {
                 success: Ordering,
                 failure: Ordering,
             ) -> Result<$value, $value> {
+                before();
                 self.0.compare_exchange(current, new, left(success), left(failure))
             }
 
@@ -71,6 +91,7 @@ macro_rules! weakened {
                 fetch: Ordering,
                 step: impl FnMut($value) -> Option<$value>,
             ) -> Result<$value, $value> {
+                before();
                 self.0.fetch_update(left(set), left(fetch), step)
             }
         }
@@ -83,6 +104,7 @@ weakened!(AtomicU64, u64);
 
 impl AtomicU64 {
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+        before();
         self.0.fetch_sub(value, left(order))
     }
 }

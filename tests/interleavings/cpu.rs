@@ -1,8 +1,11 @@
-//! CPUs that are loom's threads. A kick is a flag; time stands still until it is over.
+//! CPUs that are loom's threads: with interrupts that are open or masked, and a sleep that a kick alone ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use cleave::rendezvous::Host;
+use cleave::sync::interleaved::before_each;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread::yield_now;
 
@@ -25,12 +28,8 @@ pub(crate) enum Clock {
 }
 
 impl Board {
-    pub(crate) fn new(cpus: usize, clock: Clock) -> Self {
-        Self { kicks: (0..cpus).map(|_| AtomicUsize::new(0)).collect(), clock }
-    }
-
-    pub(crate) fn cpu(&self, me: usize) -> Cpu<'_> {
-        Cpu { board: self, me, reads: Cell::new(0), taken: Cell::new(0) }
+    pub(crate) fn new(cpus: usize, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { kicks: (0..cpus).map(|_| AtomicUsize::new(0)).collect(), clock })
     }
 
     /// The deadline has passed.
@@ -38,6 +37,11 @@ impl Board {
         if let Clock::Running(over) = &self.clock {
             over.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Kicks a CPU for no reason, as a kick of an earlier rendezvous does that comes late. It orders nothing.
+    pub(crate) fn kick(&self, cpu: usize) {
+        self.kicks[cpu].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -47,23 +51,49 @@ pub(crate) const DEADLINE: u64 = 1;
 /// A deadline that never passes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// One CPU.
-pub(crate) struct Cpu<'a> {
-    board: &'a Board,
-    me: usize,
+/// How often a CPU that sleeps may look for a kick before nothing can be on its way any more.
+const LONGEST_SLEEP: u32 = 200;
+
+/// What a CPU does when it takes a kick.
+type Handler = Rc<dyn Fn(&Cpu)>;
+
+#[derive(Default)]
+struct Lines {
     /// How often it has read the counter.
     reads: Cell<u64>,
     /// The kicks it has taken.
     taken: Cell<usize>,
+    masked: Cell<bool>,
+    /// Masks keep no kick out.
+    leaky: Cell<bool>,
+    /// It is in its interrupt handler.
+    handling: Cell<bool>,
+    handler: RefCell<Option<Handler>>,
 }
 
-impl Cpu<'_> {
+/// One CPU.
+#[derive(Clone)]
+pub(crate) struct Cpu {
+    board: Arc<Board>,
+    me: usize,
+    lines: Rc<Lines>,
+}
+
+impl Cpu {
+    pub(crate) fn new(board: &Arc<Board>, me: usize) -> Self {
+        Self { board: board.clone(), me, lines: Rc::default() }
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.me
+    }
+
     /// Takes the interrupt of a kick, if one is pending.
     pub(crate) fn take_kick(&self) -> bool {
         // The interrupt comes after what its sender did before it. A count, and not a flag that is taken back: loom does
         // not know that nothing comes between what a swap finds and what it leaves.
         let kicks = self.board.kicks[self.me].load(Ordering::Acquire);
-        self.taken.replace(kicks) != kicks
+        self.lines.taken.replace(kicks) != kicks
     }
 
     /// Waits for a kick.
@@ -72,10 +102,63 @@ impl Cpu<'_> {
             yield_now();
         }
     }
+
+    /// Has `handler` run wherever a kick is pending and interrupts are open, until what this returns is dropped: before any
+    /// access of an atomic, where interrupts are about to be masked, and where they have been opened. At which of them is
+    /// loom's choice, for the load that finds the kick may find an older value first.
+    pub(crate) fn on_kick(&self, handler: impl Fn(&Self) + 'static) -> Handling {
+        *self.lines.handler.borrow_mut() = Some(Rc::new(handler));
+        let cpu = self.clone();
+        before_each(move || cpu.interrupt_point());
+        Handling(self.clone())
+    }
+
+    /// Its masks keep no kick out from now on.
+    pub(crate) fn leak_kicks(&self) {
+        self.lines.leaky.set(true);
+    }
+
+    fn interrupt_point(&self) {
+        let lines = &*self.lines;
+        if lines.handling.get() || lines.masked.get() && !lines.leaky.get() {
+            return;
+        }
+        let Some(handler) = lines.handler.borrow().clone() else { return };
+        if self.take_kick() {
+            lines.handling.set(true);
+            handler(self);
+            lines.handling.set(false);
+        }
+    }
 }
 
-impl Host for Cpu<'_> {
-    type Masked = ();
+/// A CPU has a handler while it lives. What the handler holds is loom's, and must not outlive its execution.
+#[must_use]
+pub(crate) struct Handling(Cpu);
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.0.lines.handler.borrow_mut().take();
+    }
+}
+
+/// Interrupts are masked while it lives.
+pub(crate) struct Masks {
+    cpu: Cpu,
+    before: bool,
+}
+
+impl Drop for Masks {
+    fn drop(&mut self) {
+        self.cpu.lines.masked.set(self.before);
+        if !std::thread::panicking() {
+            self.cpu.interrupt_point();
+        }
+    }
+}
+
+impl Host for Cpu {
+    type Masked = Masks;
 
     fn kick_others(&self) {
         for (cpu, kick) in self.board.kicks.iter().enumerate() {
@@ -88,7 +171,7 @@ impl Host for Cpu<'_> {
         match &self.board.clock {
             Clock::Stopped => 0,
             // The call to the others is at 0, whatever comes after it later.
-            Clock::Late => self.reads.replace(self.reads.get() + 1),
+            Clock::Late => self.lines.reads.replace(self.lines.reads.get() + 1),
             Clock::Running(over) => u64::from(over.load(Ordering::Relaxed)),
         }
     }
@@ -96,13 +179,22 @@ impl Host for Cpu<'_> {
         yield_now();
     }
     fn wait(&self) {
-        // May return early; the kick stays pending.
-        yield_now();
+        // A pending kick ends it, and stays pending; nothing else does. It orders nothing.
+        for _ in 0..LONGEST_SLEEP {
+            if self.board.kicks[self.me].load(Ordering::Relaxed) != self.lines.taken.get() {
+                return yield_now();
+            }
+            yield_now();
+        }
+        panic!("CPU {} sleeps, and no kick is on its way", self.me);
     }
     fn wake(&self) {}
     fn interrupts_enabled(&self) -> bool {
-        true
+        !self.lines.masked.get() && !self.lines.handling.get()
     }
-    fn mask_all(&self) {}
+    fn mask_all(&self) -> Masks {
+        self.interrupt_point();
+        Masks { cpu: self.clone(), before: self.lines.masked.replace(true) }
+    }
     fn isb(&self) {}
 }

@@ -31,6 +31,8 @@ pub(crate) struct Case {
     pub(crate) levels: Vec<BbmLevel>,
     /// How many CPUs come up and are admitted only when every step is done.
     pub(crate) latecomers: usize,
+    /// The leader's masks keep no kick out.
+    pub(crate) leaky: bool,
     pub(crate) ets2: bool,
     pub(crate) erratum: bool,
     /// What was done to single leaves before: which, by lot.
@@ -115,6 +117,7 @@ pub(crate) fn plain(cpus: usize, steps: &[Step]) -> Case {
         largest: LargestLeaf::Block,
         levels: vec![BbmLevel::Zero; cpus],
         latecomers: 0,
+        leaky: false,
         ets2: false,
         erratum: false,
         planted: None,

@@ -127,6 +127,7 @@ fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
                     largest,
                     levels,
                     latecomers,
+                    leaky: false,
                     ets2,
                     erratum,
                     planted,

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::case::*;
 use crate::defect::{Bent, Defect};
-use crate::world::{NOBODY, World};
+use crate::world::World;
 use cleave::linear_map::{Commit, Kernel, OutOfMemory, Pool, Share, Skeleton, free_tables};
 use cleave::machine::{Frames, Scheduled, Through, View};
 use cleave::paging::{Descriptor, FrameSource, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
@@ -92,16 +92,16 @@ impl<'a> Kernel for Session<'_, 'a> {
             _ => world.defect() == Some(Defect::Miscount),
         };
         let last = world.case.online() - 1;
-        let deaf = if absent && last > 0 { last as u64 } else { NOBODY };
-        world.deaf.store(deaf, Ordering::Relaxed);
+        let absent = absent && last > 0;
+        self.cpu.deafen(if absent { 1 << last } else { 0 });
         if world.defect() == Some(Defect::EarlyFree) {
             self.free_early();
         }
-        let deadline = if deaf == NOBODY { u64::MAX } else { 2000 };
+        let deadline = if absent { 2000 } else { u64::MAX };
         let result = world.rendezvous.run(self.cpu, &world.slots[0], self.cpus(), deadline, |everyone| {
             self.run(commit, everyone);
         });
-        world.deaf.store(NOBODY, Ordering::Relaxed);
+        self.cpu.deafen(0);
         world.touch(self.cpu);
         result.map(|_| ())
     }

@@ -71,6 +71,26 @@ fn a_cpu_that_comes_late_finds_the_map_whole() {
     }
 }
 
+/// A kick that comes late may be taken by the leader anywhere in between. It never finds a rendezvous of the leader's own:
+/// fails when the phase leaves Idle before interrupts are masked.
+#[test]
+fn a_late_kick_at_any_point_finds_no_rendezvous_of_the_leaders_own() {
+    for seed in 0..50 {
+        let steps = [Trouble::None, Trouble::Late].map(|trouble| Step::Repaint(Form::Ahead, trouble));
+        good(&Case { seed, ..plain(3, &steps) });
+    }
+}
+
+/// Where it finds one because the leader's masks keep no kick out, the leader does not wait for itself: fails when
+/// `attend` goes on in spite of the mark in the leader's slot.
+#[test]
+fn a_leader_whose_masks_leak_does_not_wait_for_itself() {
+    for seed in 0..50 {
+        let steps = [Trouble::None, Trouble::Late].map(|trouble| Step::Repaint(Form::Ahead, trouble));
+        good(&Case { seed, leaky: true, ..plain(3, &steps) });
+    }
+}
+
 /// What a case with a defect is caught as: a rule, or the promise that was broken.
 fn caught(defect: Defect, since: Since, steps: &[Step], change: impl FnOnce(&mut Case)) -> String {
     let mut case = plain(3, steps);

@@ -1,7 +1,7 @@
 //! A machine on which the real code runs from its first paint on: the boot CPU, the others, and what they share.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::case::*;
 use crate::defect::{Bent, BentHost, Defect, Mute, Since};
@@ -12,19 +12,17 @@ use cleave::paging::{
     Attributes, Census, Descriptor, FrameSource, Geometry, PhysAddr, PhysRange, TlbiRepeat, TwoViews, VirtAddr,
     map_pages, slot,
 };
-use cleave::rendezvous::{Rendezvous, Slot};
+use cleave::rendezvous::{Phase, Rendezvous, Slot};
 
 /// Everything that is the same on all CPUs of a running case.
 pub(crate) struct World<'a> {
     pub(crate) case: &'a Case,
     pub(crate) machine: &'a Machine,
     pub(crate) layout: &'a Layout<'a>,
-    pub(crate) rendezvous: Rendezvous,
-    pub(crate) slots: Vec<Slot>,
+    pub(crate) rendezvous: Arc<Rendezvous>,
+    pub(crate) slots: Arc<Vec<Slot>>,
     pub(crate) lock: MapLock,
     pub(crate) fill: Fill,
-    /// The CPU that answers no kick, or none.
-    pub(crate) deaf: AtomicU64,
     /// Chunks each CPU has claimed.
     pub(crate) mine: Vec<AtomicU64>,
     /// How many CPUs may come up, how many of them may go on with the whole map, and how many have.
@@ -43,7 +41,6 @@ pub(crate) struct World<'a> {
 /// The flags by which CPUs learn that they are admitted, and of pages in the kernel's own area.
 const ADMISSION: usize = 2;
 const AREA: usize = 3;
-pub(crate) const NOBODY: u64 = u64::MAX;
 
 /// Runs a case to its end. Every broken promise is an error that says which.
 pub(crate) fn run(case: &Case, defect: Option<(Defect, Since)>) -> Result<(), Failed> {
@@ -66,11 +63,10 @@ pub(crate) fn run(case: &Case, defect: Option<(Defect, Since)>) -> Result<(), Fa
         case,
         machine: &machine,
         layout: &layout,
-        rendezvous: Rendezvous::new(),
-        slots: (0..cpus).map(|_| Slot::new()).collect(),
+        rendezvous: Arc::default(),
+        slots: Arc::new((0..cpus).map(|_| Slot::new()).collect()),
         lock: MapLock::new(),
         fill: Fill::new(),
-        deaf: AtomicU64::new(NOBODY),
         mine: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
         started: AtomicUsize::new(1),
         admitted: AtomicUsize::new(1),
@@ -201,12 +197,16 @@ impl<'a> World<'a> {
         on.set_ttbr1(LIVE);
         on.isb();
         self.inside.fetch_add(1, Ordering::Relaxed);
-        let host = BentHost { host: cpu, defect: self.defect() };
+        let (rendezvous, slots, defect) = (self.rendezvous.clone(), self.slots.clone(), self.defect());
+        cpu.on_kick(move |cpu| {
+            rendezvous.attend(&BentHost { host: cpu, defect }, &slots[me]);
+        });
+        let cpus = self.machine.cpus() as u64;
         while !cpu.is_over() {
             self.touch(cpu);
-            if self.deaf.load(Ordering::Relaxed) != me as u64 && cpu.take_kick() {
-                self.rendezvous.attend(&host, &self.slots[me]);
-                self.touch(cpu);
+            // Kicks of an earlier rendezvous that come late, to whichever CPU.
+            if cpu.lot(8) == 0 {
+                cpu.kick(cpu.lot(cpus) as usize);
             }
             if self.fill.is_open() {
                 self.work(me, Share::Fair);
@@ -215,9 +215,20 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The boot CPU.
+    /// The boot CPU. Every rendezvous is its own, so no kick that it takes may find one under way: interrupts are masked
+    /// when the phase leaves Idle, and opened when it is in Release.
     fn lead(&self, cpu: &Scheduled<'_>) -> Result<(), Failed> {
         let on = cpu.cpu();
+        let (rendezvous, slots, leaky) = (self.rendezvous.clone(), self.slots.clone(), self.case.leaky);
+        cpu.on_kick(move |cpu| {
+            let (phase, _) = rendezvous.phase();
+            let mine = matches!(phase, Phase::Gather | Phase::Masked | Phase::Run);
+            assert!(leaky || !mine, "the leader is interrupted in its own rendezvous, in {phase:?}");
+            assert!(!rendezvous.attend(cpu, &slots[0]), "the leader attends its own rendezvous");
+        });
+        if leaky {
+            cpu.leak_kicks();
+        }
         on.set_ttbr0(Some(NOTHING));
         on.isb();
         let census = self.paint()?;

@@ -18,6 +18,7 @@ mod boot_story {
     use alloc::format;
     use alloc::vec::Vec;
 
+    use cleave::arch::midr::Midr;
     use cleave::arch::{interrupts, timer};
     use cleave::linear_map::{Action, LargestLeaf, Trust, Wish, decide};
     use cleave::paging::{FrameSource, PhysAddr, PhysRange, TlbiRepeat};
@@ -30,8 +31,8 @@ mod boot_story {
     use crate::kernel::power::{self, Verdict};
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
-        audit, console, early, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort, load,
-        logger, memory, monitor, probe, serial, smp, stop, story,
+        audit, console, early, errata, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort,
+        load, logger, memory, monitor, probe, serial, smp, stop, story,
     };
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
@@ -68,6 +69,7 @@ mod boot_story {
         smp::start_others(cpus, conduit, &redistributors);
         story::tell_machine(&tree, &map, entry_el, conduit);
         story::tell_cpus();
+        errata::tell();
         log::info!("{} of {} CPUs at work", smp::online_count(), smp::cpus().len());
 
         let loaded = args.load == Load::On;
@@ -80,7 +82,9 @@ mod boot_story {
         story::tell_decision(&decision);
         log::info!("linear map: {:?}, {}", decision.action, decision.reason);
         if smp::tlbi_repeat() == TlbiRepeat::Twice {
-            log::info!("broadcast invalidations are done twice: a core's may complete early");
+            let known = smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::needs_tlbi_repeat);
+            let why = if known { "a core's may complete early" } else { "at EL1 the cores are what a hypervisor says" };
+            log::info!("broadcast invalidations are done twice: {why}");
         }
         let mut good = arguments_are_good(&args);
         let mut expected = painted.census.leaves;

@@ -177,6 +177,14 @@ def cpus(report: dict) -> str:
     return shown if len(rows) <= 16 else f"<details><summary>{len(rows)} CPUs</summary>{shown}</details>"
 
 
+def errata(report: dict) -> str:
+    """What is worked around for the cores of this machine."""
+    scopes = {"cpu": "this core", "system": "every CPU"}
+    rows = [(text(erratum.get("core")), text(erratum.get("number")),
+             text(scopes.get(erratum.get("scope"), erratum.get("scope")))) for erratum in report.get("errata") or []]
+    return table(("core", "erratum", "worked around on"), rows, set()) if rows else '<p class="soft">none</p>'
+
+
 def ticks(report: dict) -> str:
     """Every measured span."""
     found = part(report, "ticks")
@@ -237,7 +245,7 @@ def section(index: int, name: str, report: dict, longest: dict[bool, float]) -> 
         "<h3>Time</h3>", ticks(report),
         "<h3>The repaint's last rendezvous</h3>", timeline(report, longest),
         "<h3>Audit (all must be zero)</h3>", audit(report),
-        "<h3>CPUs</h3>", cpus(report)))
+        "<h3>CPUs</h3>", cpus(report), "<h3>Errata worked around</h3>", errata(report)))
 
 
 def render(reports: list[tuple[str, dict]]) -> str:

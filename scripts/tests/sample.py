@@ -12,6 +12,7 @@ def report(cpus: int = 4) -> dict:
                     "granule": 4096, "va_bits": 48, "conduit": "hvc", "gic": 3},
         "cpus": [{"id": n, "mpidr": 0x80000000 + n, "midr": 0x410FD083, "bbm": 0,
                   "method": "boot" if n == 0 else "psci", "online": True, "error": None} for n in range(cpus)],
+        "errata": [{"core": "Cortex-A55 <r2p0>", "number": "2441007", "scope": "system"}],
         "memory": {"bytes": 1 << 30, "regions": [[1 << 30, 2 << 30]], "reserved": [[0x48000000, 0x48100000]]},
         "decision": {"level": 0, "action": "page", "outcome": "done", "attempts": 1, "reason": "CPU 0 has no FEAT_BBM"},
         "tables": {"census": 513, "reserved": 513, "used": 512, "returned": 1},

@@ -65,7 +65,7 @@ class Page(unittest.TestCase):
 
     def test_text_from_outside_is_escaped(self):
         text = page.render([("<u>.json", sample.report())])
-        for word in ("<u>", "<b>", "<i>", "<value>", "<5>"):
+        for word in ("<u>", "<b>", "<i>", "<value>", "<5>", "<r2p0>"):
             self.assertNotIn(word, text)
         self.assertIn("bad &lt;value&gt;", text)
 
@@ -148,6 +148,11 @@ class Page(unittest.TestCase):
             for name in ("ink", "soft", "link", "good", "bad"):
                 low, high = sorted((luminance(mode[name]), luminance(mode["paper"])))
                 self.assertGreaterEqual((high + 0.05) / (low + 0.05), 4.5, f"{name} on {mode['paper']}")
+
+    def test_errata_are_named_with_what_they_concern(self):
+        text = page.render([("r.json", sample.report())])
+        for word in ("Errata worked around", "Cortex-A55 &lt;r2p0&gt;", "2441007", "every CPU"):
+            self.assertIn(word, text)
 
     def test_many_cpus_and_several_reports_fit(self):
         text = page.render([("a.json", sample.report()), ("b.json", sample.report(512))])

@@ -48,7 +48,7 @@ macro_rules! by_range {
 by_range! {
     /// DC CIVAC: writes dirty lines back to the point of coherency, where a CPU with its MMU off reads, and drops the
     /// lines, so that what such a CPU wrote is read next. Dropping clean lines costs a refill; DC CVAC, which keeps
-    /// them, has errata on early Cortex-A53s (819472, 824069, 826319, 827319).
+    /// them, has errata on the Cortex-A53 (819472, 824069, 826319, 827319, 855873).
     pub fn clean: "dc civac";
     /// DC CVAU: writes dirty lines back to the point of unification, where instruction fetches read.
     pub fn clean_to_unification: "dc cvau";

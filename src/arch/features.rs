@@ -18,8 +18,8 @@ pub struct IdRegisters {
 /// The facts of one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
-    /// ID_AA64MMFR2_EL1.BBM: how a live block may change its size. 2 and up: without break-before-make. The list of
-    /// cores that raise no conflict aborts is [`crate::arch::midr::Midr::raises_no_conflict_aborts`].
+    /// ID_AA64MMFR2_EL1.BBM: how a live block may change its size. 2 and up: without break-before-make. What a core
+    /// counts as in the end is [`crate::linear_map::CpuFacts::level`].
     pub bbm: u8,
     /// FEAT_TLBIRANGE: TLB maintenance by range.
     pub range_tlbi: bool,

@@ -7,6 +7,7 @@
 //! Inline assembly here states its effect on memory: an instruction that orders accesses or changes what an address
 //! means has no `nomem`, so that the compiler moves no access across it.
 
+pub mod errata;
 pub mod features;
 pub mod midr;
 pub mod syndrome;

@@ -7,6 +7,7 @@ pub(crate) mod boot;
 pub(crate) mod console;
 pub(crate) mod dump;
 pub(crate) mod early;
+pub(crate) mod errata;
 pub(crate) mod exceptions;
 pub(crate) mod faults;
 pub(crate) mod firmware;

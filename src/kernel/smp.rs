@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering;
 
 use cleave::arch::midr::Midr;
 use cleave::arch::{cpu, hint, interrupts, mmu};
-use cleave::linear_map::{BbmLevel, EntryLevel};
+use cleave::linear_map::{self, BbmLevel, CpuFacts, EntryLevel};
 use cleave::paging::{PhysAddr, TlbiRepeat, VirtAddr};
 use cleave::platform::{Affinity, CpuError};
 use spin::Once;
@@ -76,12 +76,18 @@ impl Cpu {
         }
     }
 
+    /// What it says of itself, once it has checked in.
+    fn facts(&self) -> Option<CpuFacts> {
+        let own = &self.online()?.own;
+        let entry = if own.entry_level.load(Ordering::Relaxed) == 2 { EntryLevel::El2 } else { EntryLevel::El1 };
+        Some(CpuFacts { midr: self.midr()?, bbm: own.bbm.load(Ordering::Relaxed), entry })
+    }
+
     /// What it may be relied on for, once it has checked in.
     pub(crate) fn level(&self) -> Option<(BbmLevel, EntryLevel)> {
-        let own = &self.online()?.own;
-        let level = BbmLevel::from_number(own.bbm.load(Ordering::Relaxed).into());
-        let entry = if own.entry_level.load(Ordering::Relaxed) == 2 { EntryLevel::El2 } else { EntryLevel::El1 };
-        Some((level, entry))
+        let facts = self.facts()?;
+        let at_most = faults::args().cpu_bbm(self.id).map(|level| BbmLevel::from_number(level.into()));
+        Some((facts.level(at_most), facts.entry))
     }
 }
 
@@ -102,10 +108,9 @@ pub(crate) fn online_count() -> u32 {
     online().count() as u32
 }
 
-/// Whether some core of the system needs its broadcast invalidations done twice.
+/// Returns whether broadcast invalidations have to be done twice on the CPUs that are at work.
 pub(crate) fn tlbi_repeat() -> TlbiRepeat {
-    let needed = cpus().iter().filter_map(Cpu::midr).any(Midr::needs_tlbi_repeat);
-    if needed { TlbiRepeat::Twice } else { TlbiRepeat::Once }
+    linear_map::tlbi_repeat(cpus().iter().filter_map(Cpu::facts))
 }
 
 /// Where each CPU's redistributor is; empty with GICv2.
@@ -131,7 +136,7 @@ pub(crate) fn init_boot_cpu(cpus: &[Found], entry_level: u64, redistributors: &R
     }
     let own = &this_cpu().own;
     own.redistributor.store(redistributor(redistributors, mpidr), Ordering::Relaxed);
-    own.write_facts(id, entry_level);
+    own.write_facts(entry_level);
     init_interrupts(own).unwrap_or_else(|error| panic!("interrupt controller: {error}"));
     own.set_state(State::Online);
 }
@@ -155,7 +160,7 @@ extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
     if faults::args().fault_cpu_absent(cpu.id) {
         crate::kernel::power::halt();
     }
-    cpu.own.write_facts(cpu.id, entry_level);
+    cpu.own.write_facts(entry_level);
     if let Err(error) = init_interrupts(&cpu.own) {
         cpu.own.unusable.call_once(|| error);
         cpu.own.set_state(State::Unusable);

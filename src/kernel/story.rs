@@ -10,7 +10,6 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use cleave::arch::midr::Midr;
 use cleave::arch::timer;
 use cleave::linear_map::{Action, Decision};
 use cleave::paging::{LeafCounts, Level, PhysRange};
@@ -120,10 +119,6 @@ pub(crate) fn tell_cpus() {
         }
     }
     tell(|report| report.cpus = cpus);
-    let avoided = env!("CLEAVE_ERRATUM_835769") == "avoided";
-    if !avoided && smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::may_miscompute_multiply_accumulate) {
-        log::warn!("a core has erratum 835769 (multiply-accumulate), which this build does not work around");
-    }
     tell_coherency();
 }
 

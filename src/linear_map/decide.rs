@@ -8,7 +8,7 @@ use core::fmt;
 /// What a CPU promises about a live change of block size.
 ///
 /// Levels 0 to 2 are ID_AA64MMFR2_EL1.BBM (Arm ARM D24.2.88); 3 adds the promise of no TLB conflict aborts, by
-/// that field or by being a core that is documented to raise none.
+/// that field or by being a core that is documented to raise none ([`CpuFacts::level`](super::CpuFacts::level)).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum BbmLevel {
     /// Break-before-make for every change of size.
@@ -57,7 +57,7 @@ pub enum Trust {
     Auto,
     /// Level 2 always counts.
     Always,
-    /// Only level 3 and listed cores count.
+    /// Only level 3 counts.
     Strict,
     /// Nothing counts.
     Off,
@@ -188,7 +188,12 @@ mod tests {
     fn level_two_is_trusted_at_el2_only_unless_told_otherwise() {
         use EntryLevel::{El1, El2};
         assert_eq!(decided(&[(2, El2), (3, El2)], Trust::Auto), (2, Action::Keep, Reason::LevelTwoAtEl2));
-        assert_eq!(decided(&[(2, El2), (2, El1)], Trust::Auto), (2, Action::Split, Reason::EnteredAtEl1));
+        // Whatever the order: a hypervisor below one CPU is below all.
+        let split = (2, Action::Split, Reason::EnteredAtEl1);
+        for mixed in [[El2, El1, El2], [El1, El2, El2], [El2, El2, El1], [El1, El1, El2], [El1, El1, El1]] {
+            assert_eq!(decided(&mixed.map(|entry| (2, entry)), Trust::Auto), split, "{mixed:?}");
+        }
+        assert_eq!(decided(&[(3, El1), (2, El2)], Trust::Auto), split);
         assert_eq!(decided(&[(2, El1)], Trust::Always), (2, Action::Keep, Reason::LevelTwoTrusted));
         assert_eq!(decided(&[(2, El2)], Trust::Strict), (2, Action::Split, Reason::StrictlyTooLow));
         assert_eq!(decided(&[(2, El2)], Trust::Off), (0, Action::Split, Reason::SwitchedOff));

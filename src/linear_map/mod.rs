@@ -129,6 +129,7 @@
 
 mod commit;
 mod decide;
+mod facts;
 mod fill;
 mod first;
 mod layout;
@@ -144,6 +145,7 @@ mod tests;
 
 pub use commit::{PhysicalWindow, RootSpan, exchange, split_in_window};
 pub use decide::{Action, BbmLevel, Decision, EntryLevel, Reason, Trust, Wish, decide};
+pub use facts::{CpuFacts, tlbi_repeat};
 pub use fill::{Fill, ShadowMap, Share};
 pub use first::FirstPaint;
 pub use layout::{Layout, LayoutError};

@@ -90,8 +90,8 @@ pub(crate) const PROBE_FOLLOWER: &str = "probe on a follower: faulted";
 /// In `errors` when it did not.
 pub(crate) const PROBE_FAILED: &str = "probe";
 
-/// On the console where some core's broadcast invalidations may complete early.
-pub(crate) const TWICE: &str = "broadcast invalidations are done twice";
+/// On the console where broadcast invalidations are done twice; the reason stands behind it.
+pub(crate) const TWICE: &str = "broadcast invalidations are done twice: ";
 
 /// The label at which a CPU ends that cannot go on, with the reason in x0.
 pub(crate) const PARK: &str = "cleave_park";

@@ -69,6 +69,7 @@ pub(crate) const REPORT: Form = Object(&[
             ("error", Maybe(&Text)),
         ])),
     ),
+    ("errata", List(&Object(&[("core", Text), ("number", Text), ("scope", Word(&["cpu", "system"]))]))),
     ("memory", Object(&[("bytes", Maybe(&Integer)), ("regions", List(&Range)), ("reserved", List(&Range))])),
     (
         "decision",

@@ -3,8 +3,8 @@
 //! Every key of the interface is written always. Objects stay objects and lists stay lists; only a scalar can be null.
 
 use super::{
-    Action, Audit, Clock, Conduit, Cpu, EntryLevel, GicVersion, Leaves, Lines, Load, Method, Moments, Outcome, Report,
-    Tables, Ticks, Verdict,
+    Action, Audit, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Lines, Load, Method, Moments, Outcome,
+    Report, Scope, Tables, Ticks, Verdict,
     json::{Json, Object, Out, object},
 };
 use alloc::vec::Vec;
@@ -67,6 +67,7 @@ json_enum!(Method { Boot => "boot", Psci => "psci", SpinTable => "spin-table" })
 json_enum!(Action { Split => "split", Keep => "keep", Page => "page" });
 json_enum!(Outcome { Done => "done", None => "none", OutOfMemory => "out-of-memory", Aborted => "aborted" });
 json_enum!(Clock { Real => "real", Counted => "counted" });
+json_enum!(Scope { Cpu => "cpu", System => "system" });
 json_enum!(Verdict { Pass => "pass", Fail => "fail" });
 
 impl Json for Report {
@@ -99,6 +100,7 @@ impl Json for Report {
                     ]),
                 ),
                 ("cpus", &self.cpus),
+                ("errata", &self.errata),
                 (
                     "memory",
                     &Object(&[("bytes", &memory.bytes), ("regions", &memory.regions), ("reserved", &memory.reserved)]),
@@ -231,6 +233,12 @@ impl Json for Cpu {
                 ("error", &self.error),
             ],
         )
+    }
+}
+
+impl Json for Erratum {
+    fn json(&self, out: Out) -> fmt::Result {
+        object(out, &[("core", &self.core), ("number", &self.number), ("scope", &self.scope)])
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     /// Every CPU of the device tree, in the tree's order.
     pub(crate) cpus: Vec<Cpu>,
+    /// Errata of the CPUs that are worked around.
+    pub(crate) errata: Vec<Erratum>,
     /// RAM, as the device tree gives it.
     pub(crate) memory: Memory,
     /// What was decided about the linear map, and what came of it.
@@ -153,6 +155,26 @@ pub(crate) enum Method {
     Psci,
     /// An address written to `cpu-release-addr`.
     SpinTable,
+}
+
+/// An erratum that is worked around.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Erratum {
+    /// The core that has it, with its revision.
+    pub(crate) core: Text,
+    /// Its number, as its implementer gives it.
+    pub(crate) number: Text,
+    /// Where it makes a difference.
+    pub(crate) scope: Scope,
+}
+
+/// Where an erratum makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// On the CPU that has it.
+    Cpu,
+    /// On every CPU.
+    System,
 }
 
 /// RAM.

@@ -1,8 +1,8 @@
 //! What a report's two forms promise, for any content.
 
 use super::{
-    Action, Audit, Clock, Conduit, Cpu, Decision, EntryLevel, GicVersion, Kernel, Leaves, Lines, Load, Machine, Memory,
-    Method, Moments, Outcome, Report, Tables, Text, Ticks, Verdict, members::LINE_PREFIX,
+    Action, Audit, Clock, Conduit, Cpu, Decision, EntryLevel, Erratum, GicVersion, Kernel, Leaves, Lines, Load,
+    Machine, Memory, Method, Moments, Outcome, Report, Scope, Tables, Text, Ticks, Verdict, members::LINE_PREFIX,
 };
 use alloc::{
     format,
@@ -72,6 +72,10 @@ fn good() -> Report {
             gic: Some(GicVersion::V3),
         },
         cpus: (0..4).map(cpu).collect(),
+        errata: vec![
+            Erratum { core: "Cortex-A55 r2p0".into(), number: "2441007".into(), scope: Scope::System },
+            Erratum { core: "Cortex-A77 r1p0".into(), number: "1508412".into(), scope: Scope::Cpu },
+        ],
         memory: Memory {
             bytes: Some(1 << 30),
             regions: once(0x4000_0000..0x8000_0000).collect(),
@@ -136,6 +140,8 @@ fn a_full_report_says_what_it_was_told() {
     assert_eq!(value["cpus"][0]["method"], "boot");
     assert_eq!(value["cpus"][1]["method"], "psci");
     assert_eq!(value["cpus"][3]["online"], false);
+    assert_eq!(value["errata"][0], json!({ "core": "Cortex-A55 r2p0", "number": "2441007", "scope": "system" }));
+    assert_eq!(value["errata"][1]["scope"], "cpu");
     assert_eq!(value["decision"]["action"], "split");
     assert_eq!(value["decision"]["outcome"], "done");
     assert_eq!(value["tables"], json!({ "census": 515, "reserved": 515, "used": 515, "returned": 4 }));
@@ -202,6 +208,8 @@ fn the_text_names_the_decision_its_reason_the_errors_and_the_verdict() {
         "515",
         "262,144",
         "Cortex-A72 r0p3",
+        "errata      Cortex-A55 r2p0           2441007                   worked around on every CPU",
+        "Cortex-A77 r1p0           1508412                   worked around on this core",
         "errors      CPU 3 did not start",
         "362.2", // 22,643 ticks of 62.5 MHz in microseconds
         "11,680.0",

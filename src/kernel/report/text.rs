@@ -3,7 +3,8 @@
 //! Of many CPUs the first are shown and, further down, only those that have something to say.
 
 use super::{
-    Action, Clock, Conduit, Cpu, EntryLevel, GicVersion, Leaves, Load, Memory, Method, Outcome, Report, Ticks, Verdict,
+    Action, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Load, Memory, Method, Outcome, Report, Scope,
+    Ticks, Verdict,
     wrap::{Elapsed, Grouped, INDENT, Maybe, wrapped},
 };
 use cleave::platform::bootargs::{Bootargs, FillMode};
@@ -26,6 +27,7 @@ impl Report {
         self.write_system(out)?;
         self.memory.write(out)?;
         write_cpus(out, &self.cpus)?;
+        write_errata(out, &self.errata)?;
         self.write_decision(out)?;
         self.ticks.write(out, self.clock)?;
         self.write_timeline(out)?;
@@ -187,6 +189,18 @@ fn write_cpus(out: Out, cpus: &[Cpu]) -> fmt::Result {
         }
     }
     rows.finish(out)
+}
+
+fn write_errata(out: Out, errata: &[Erratum]) -> fmt::Result {
+    for (index, erratum) in errata.iter().enumerate() {
+        let on = match erratum.scope {
+            Scope::Cpu => "on this core",
+            Scope::System => "on every CPU",
+        };
+        let label = if index == 0 { "errata" } else { "" };
+        writeln!(out, "{label:<INDENT$}{:<26}{:<26}worked around {on}", erratum.core, erratum.number)?;
+    }
+    Ok(())
 }
 
 impl Ticks {

@@ -7,7 +7,7 @@ use cleave::rendezvous::Slot as Timeline;
 use spin::Once;
 
 use crate::kernel::interrupts::Once as Flag;
-use crate::kernel::{faults, gic, load};
+use crate::kernel::{gic, load};
 
 /// Where a CPU stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +30,7 @@ pub(crate) enum State {
 pub(crate) struct Own {
     state: AtomicU8,
     pub(super) midr: AtomicU32,
+    /// ID_AA64MMFR2_EL1.BBM.
     pub(super) bbm: AtomicU8,
     pub(super) entry_level: AtomicU8,
     /// Whether it takes part in hardware coherency, as a [`Coherency`].
@@ -93,13 +94,9 @@ impl Own {
         hint::send_event();
     }
 
-    pub(super) fn write_facts(&self, id: usize, entry_level: u64) {
-        let midr = cpu::midr();
-        let features = cpu::features();
-        let own = if midr.raises_no_conflict_aborts() { 3 } else { features.bbm };
-        let level = faults::args().cpu_bbm(id).map_or(own, |most| own.min(most));
-        self.midr.store(midr.0, Ordering::Relaxed);
-        self.bbm.store(level, Ordering::Relaxed);
+    pub(super) fn write_facts(&self, entry_level: u64) {
+        self.midr.store(cpu::midr().0, Ordering::Relaxed);
+        self.bbm.store(cpu::features().bbm, Ordering::Relaxed);
         self.entry_level.store(entry_level as u8, Ordering::Relaxed);
         // A hypervisor would trap the register.
         let smpen = if entry_level == 2 { cpu::takes_part_in_coherency() } else { None };

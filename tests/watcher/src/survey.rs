@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use cleave::arch::midr::Midr;
-use cleave::linear_map::BbmLevel;
+use cleave::linear_map::{CpuFacts, EntryLevel};
 use cleave::machine::instruction::{Instruction, Register};
 use cleave::machine::{Access, Config};
 use cleave::paging::{Geometry, Granule, Level, PhysAddr, VaBits};
@@ -121,12 +121,9 @@ impl Survey {
     pub(crate) fn config(&self, record: &Record) -> Config {
         let midr = Midr(record.midr.unwrap_or(0));
         let [features1, features2] = record.features;
-        // ID_AA64MMFR2_EL1.BBM and ID_AA64MMFR1_EL1.ETS, where 2 is FEAT_ETS2.
-        let level = if midr.raises_no_conflict_aborts() {
-            BbmLevel::Three
-        } else {
-            BbmLevel::from_number(features2 >> 52 & 15)
-        };
+        // ID_AA64MMFR2_EL1.BBM and ID_AA64MMFR1_EL1.ETS, where 2 is FEAT_ETS2. QEMU's core is what it says.
+        let facts = CpuFacts { midr, bbm: (features2 >> 52 & 15) as u8, entry: EntryLevel::El2 };
+        let level = facts.level(None);
         let mut config = Config::new(self.geometry, &vec![level; record.cpus]);
         if features1 >> 36 & 15 >= 2 {
             config = config.with_ets2();

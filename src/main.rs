@@ -19,15 +19,16 @@ mod boot_story {
     use alloc::vec::Vec;
 
     use cleave::arch::midr::Midr;
-    use cleave::arch::{interrupts, timer};
+    use cleave::arch::{cpu, interrupts, timer};
     use cleave::linear_map::{Action, LargestLeaf, Trust, Wish, decide};
     use cleave::paging::{FrameSource, PhysAddr, PhysRange, TlbiRepeat};
     use cleave::platform::bootargs::{BbmTrust, Bootargs, LinearMode, Load, Task};
-    use cleave::platform::{Conduit, InterruptController, MemoryMap, Tree};
+    use cleave::platform::{Affinity, Conduit, InterruptController, MemoryMap, Tree};
 
     use crate::kernel::boot::{self, Parked};
     use crate::kernel::firmware::Firmware;
     use crate::kernel::image::Section;
+    use crate::kernel::layout::LINEAR_BYTES;
     use crate::kernel::power::{self, Verdict};
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
@@ -57,7 +58,7 @@ mod boot_story {
         let conduit = find_firmware(&tree);
         power::configure(args.exit, conduit);
 
-        let map = read_memory(&tree, tree_memory);
+        let map = read_memory(&tree, tree_memory, &args);
         let largest = if args.linear == LinearMode::Page { LargestLeaf::Page } else { LargestLeaf::Block };
         let painted = memory::init(&map, largest);
         story::tell_kernel();
@@ -205,10 +206,17 @@ mod boot_story {
         ));
     }
 
-    fn read_memory(tree: &Tree<'static>, tree_memory: PhysRange) -> MemoryMap {
+    /// Reads the tree's memory, without what the linear map has no room for or this CPU cannot address: it paints it.
+    fn read_memory(tree: &Tree<'static>, tree_memory: PhysRange, args: &Bootargs<'_>) -> MemoryMap {
         let mut map = tree.memory().unwrap_or_else(|error| panic!("{error}"));
+        let me = Affinity::from_mpidr(cpu::mpidr());
+        let at_most = tree.cpus().flatten().find(|cpu| cpu.affinity == me).and_then(|cpu| args.cpu_pa(cpu.id));
+        map.clip(cpu::features().address_end(at_most).min(PhysAddr(LINEAR_BYTES)));
         for range in [tree_memory, Section::Image.phys()] {
-            map.reserve(range).unwrap_or_else(|full| panic!("memory: {full}"));
+            map.reserve(range);
+        }
+        for lost in memory::losses(&map) {
+            log::warn!("{lost}");
         }
         map
     }

@@ -1,5 +1,7 @@
 //! What a CPU can do, as far as translation tables are concerned: the fields of its ID registers.
 
+use crate::paging::PhysAddr;
+
 /// The raw ID registers the facts come from (DDI 0487, chapter "AArch64 System Register Descriptions").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IdRegisters {
@@ -41,6 +43,17 @@ pub struct Features {
 
 const fn field(register: u64, low_bit: u32) -> u8 {
     (register >> low_bit & 0xf) as u8
+}
+
+impl Features {
+    /// Returns the first physical address that the CPU cannot translate to, with at most `at_most` bits of address.
+    ///
+    /// TCR_EL1.IPS is 48 bits at most: more takes other descriptors (FEAT_LPA).
+    #[must_use]
+    pub fn address_end(&self, at_most: Option<u8>) -> PhysAddr {
+        let bits = self.physical_bits.min(48);
+        PhysAddr(1 << at_most.map_or(bits, |most| bits.min(most)))
+    }
 }
 
 impl From<IdRegisters> for Features {
@@ -98,6 +111,17 @@ mod tests {
         });
         assert_eq!((facts.bbm, facts.ets, facts.hardware_update, facts.physical_bits), (3, 3, 2, 56));
         assert!(facts.range_tlbi && facts.gic_system_registers && facts.granule_16k && !facts.granule_4k);
+    }
+
+    /// A limit that raises the end fails this, and 52 bits that are taken at their word.
+    #[test]
+    fn addresses_end_where_the_cpu_or_the_descriptors_do() {
+        for (range, bits) in [(0, 32), (1, 36), (2, 40), (3, 42), (4, 44), (5, 48), (6, 48), (7, 48)] {
+            let facts = Features::from(IdRegisters { mmfr0: range, ..Default::default() });
+            assert_eq!(facts.address_end(None), PhysAddr(1 << bits));
+            assert_eq!(facts.address_end(Some(30)), PhysAddr(1 << 30));
+            assert_eq!(facts.address_end(Some(52)), PhysAddr(1 << bits));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "frames become slices, and the heap gets its memory")]
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use cleave::arch::timer;
@@ -14,7 +15,7 @@ use cleave::paging::{
     Attributes, BitmapFrames, Census, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MemoryType, PhysAddr,
     PhysRange, TlbiRepeat, VirtAddr, map_pages, slot,
 };
-use cleave::platform::{MemoryMap, MemoryRanges};
+use cleave::platform::{MEMORY_RANGES, MemoryMap, MemoryRanges, RangeSet};
 use spin::Once;
 
 use crate::kernel::early::{self, EarlyTables};
@@ -93,18 +94,45 @@ pub(crate) struct Painted {
 /// # Panics
 /// When the memory the device tree describes cannot be mapped: named on the console, nothing can go on without it.
 pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf) -> Painted {
-    let mapped = map.mapped().unwrap_or_else(|full| panic!("memory: {full}"));
-    let free = map.free().unwrap_or_else(|full| panic!("memory: {full}"));
-    let regions = REGIONS.call_once(|| mapped);
+    let free = map.free();
+    let regions = REGIONS.call_once(|| map.mapped());
     let alias = PhysRange::new(Section::Text.phys().start, Section::Rodata.phys().end);
     let layout =
         Layout::new(GEOMETRY, VirtAddr(LINEAR_BASE), LINEAR_BYTES, regions.as_slice(), alias, Attributes::NORMAL)
             .unwrap_or_else(|error| panic!("linear map: {error}"));
     let layout = LAYOUT.call_once(|| layout);
     let (painted, used) = first_paint(layout, largest, &free);
-    make_frames(free, used);
+    make_frames(&free, used);
     make_heap().unwrap_or_else(|error| panic!("heap: {error}"));
     painted
+}
+
+/// Memory of the machine that is not used.
+pub(crate) enum Lost {
+    /// So many bytes lie where the linear map, or the CPU that paints it, does not reach.
+    Beyond(u64),
+    /// So many bytes are in too many pieces.
+    CrowdedOut(u64),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Beyond(bytes) => {
+                write!(f, "memory: {bytes} bytes are not used: neither the linear map nor the boot CPU reaches them")
+            }
+            Self::CrowdedOut(bytes) => {
+                write!(f, "memory: {bytes} bytes are not used: it is in more than {MEMORY_RANGES} pieces")
+            }
+        }
+    }
+}
+
+/// Returns what of the machine's memory is not used.
+pub(crate) fn losses(map: &MemoryMap) -> impl Iterator<Item = Lost> {
+    let beyond = Some(map.beyond()).filter(|&bytes| bytes > 0).map(Lost::Beyond);
+    let crowded_out = Some(map.crowded_out()).filter(|&bytes| bytes > 0).map(Lost::CrowdedOut);
+    beyond.into_iter().chain(crowded_out)
 }
 
 fn make_heap() -> Result<(), MapError> {
@@ -144,18 +172,21 @@ fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -
 }
 
 /// Makes the allocator of all that is free but for its own bitmap; the tables in `used` are its, and taken.
-fn make_frames(free: MemoryRanges, used: PhysRange) {
+fn make_frames(free: &MemoryRanges, used: PhysRange) {
     let words = BitmapFrames::words(free.iter());
     let bytes = (words as u64 * 8).next_multiple_of(FRAME_SIZE);
-    let mut unused = free.clone();
-    unused.remove(used).unwrap_or_else(|full| panic!("memory: {full}"));
+    // The tables and the bitmap may each cut a range into two.
+    let mut left = RangeSet::<{ MEMORY_RANGES + 2 }>::new();
+    let full = |full| panic!("memory: {full}");
+    free.iter().try_for_each(|range| left.insert(range)).unwrap_or_else(full);
+    let mut unused = left.clone();
+    unused.remove(used).unwrap_or_else(full);
     let piece = unused
         .iter()
         .find(|range| range.bytes() >= bytes)
         .unwrap_or_else(|| panic!("no {} KiB of adjacent free memory for the frame bitmap", bytes >> 10));
     let bitmap = PhysRange::new(piece.start, piece.start.offset(bytes));
-    let mut left = free;
-    left.remove(bitmap).unwrap_or_else(|full| panic!("memory: {full}"));
+    left.remove(bitmap).unwrap_or_else(full);
     // SAFETY: free memory, mapped in the linear map, and taken out of what the allocator gives away.
     let bits = unsafe { core::slice::from_raw_parts_mut(linear(bitmap.start).0 as *mut u64, bytes as usize / 8) };
     let mut frames = BitmapFrames::new(left.iter(), bits).unwrap_or_else(|error| panic!("frames: {error}"));

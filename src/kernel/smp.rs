@@ -25,8 +25,8 @@ use crate::kernel::interrupts::idle_unless;
 use crate::kernel::percpu::{PerCpu, this_cpu};
 use crate::kernel::{faults, gic, load, memory, repaint};
 
-use own::State;
 pub(crate) use own::{Coherency, Own};
+use own::{State, Unusable};
 pub(crate) use start::{RecordPlace, start_others};
 
 /// How a CPU is started.
@@ -154,6 +154,16 @@ fn init_interrupts(own: &Own) -> Result<(), gic::GicError> {
     unsafe { controller.init_cpu(base) }.map(|_| ())
 }
 
+/// Checks that this CPU can translate to the end of memory. A lesser core beside greater ones may not; it would take address
+/// size faults in the linear map.
+fn reach_memory(id: usize) -> Result<(), Unusable> {
+    let reach = cpu::features().address_end(faults::args().cpu_pa(id));
+    match memory::layout().regions().last().map(|region| region.end) {
+        Some(end) if end > reach => Err(Unusable::Memory { reach, end }),
+        _ => Ok(()),
+    }
+}
+
 /// Where a secondary enters Rust: MMU and caches on, the holding root, interrupts masked.
 extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
     let cpu = this_cpu();
@@ -161,8 +171,8 @@ extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
         crate::kernel::power::halt();
     }
     cpu.own.write_facts(entry_level);
-    if let Err(error) = init_interrupts(&cpu.own) {
-        cpu.own.unusable.call_once(|| error);
+    if let Err(why) = reach_memory(cpu.id).and_then(|()| Ok(init_interrupts(&cpu.own)?)) {
+        cpu.own.unusable.call_once(|| why);
         cpu.own.set_state(State::Unusable);
         crate::kernel::power::halt();
     }

@@ -86,6 +86,8 @@ pub(crate) fn tell_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u64,
         report.memory.regions = memory::layout().regions().iter().map(|&region| range(region)).collect();
         report.memory.reserved = map.reserved().iter().chain(map.no_map().iter()).map(range).collect();
         report.memory.reserved.sort_by_key(|range| range.start);
+        // They were said on the console when they were found.
+        report.errors.extend(memory::losses(map).map(|lost| Cow::Owned(format!("{lost}"))));
     });
 }
 

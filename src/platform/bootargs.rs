@@ -179,7 +179,12 @@ impl<'a> Bootargs<'a> {
                 Word::Report(value) => args.report = value,
                 Word::Exit(value) => args.exit = value,
                 Word::Clock(value) => args.clock = value,
-                Word::CpuBbm { .. } | Word::Task(_) | Word::Faults(_) | Word::Unknown | Word::Bad(_) => {}
+                Word::CpuBbm { .. }
+                | Word::CpuPa { .. }
+                | Word::Task(_)
+                | Word::Faults(_)
+                | Word::Unknown
+                | Word::Bad(_) => {}
             }
         }
         args
@@ -212,7 +217,7 @@ impl<'a> Bootargs<'a> {
     pub fn strangers(&self, cpus: usize) -> impl Iterator<Item = (&'a str, usize)> + use<'a> {
         let named = words(self.text).flat_map(|(text, word)| {
             let (own, list) = match word {
-                Word::CpuBbm { cpu, .. } => (Some((text, cpu)), ""),
+                Word::CpuBbm { cpu, .. } | Word::CpuPa { cpu, .. } => (Some((text, cpu)), ""),
                 Word::Faults(list) => (None, list),
                 _ => (None, ""),
             };
@@ -236,6 +241,16 @@ impl<'a> Bootargs<'a> {
             _ => None,
         });
         levels.last()
+    }
+
+    /// The bits of a physical address that `cpuN.pa=` lets CPU `cpu` have at most.
+    #[must_use]
+    pub fn cpu_pa(&self, cpu: usize) -> Option<u8> {
+        let limits = words(self.text).filter_map(|(_, word)| match word {
+            Word::CpuPa { cpu: own, bits } if own == cpu => Some(bits),
+            _ => None,
+        });
+        limits.last()
     }
 
     /// The faults to inject, in the order given.

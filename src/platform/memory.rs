@@ -7,7 +7,7 @@ use core::fmt;
 
 use super::cpus::EnableMethod;
 use super::nodes::{self, BadProperty, PropertyFault};
-use super::ranges::{RangeSet, RangeSetFull};
+use super::ranges::RangeSet;
 use super::tree::Tree;
 use crate::paging::{PhysAddr, PhysRange};
 use dtoolkit::Node;
@@ -29,8 +29,6 @@ pub enum MemoryError<'a> {
     NoMemory,
     /// A property that says where memory is does not hold what it should.
     Property(BadProperty<'a>),
-    /// More separate ranges than a list can hold.
-    TooManyRanges(RangeSetFull),
     /// An initrd that ends before it starts.
     BadInitrd {
         /// Where it starts.
@@ -45,7 +43,6 @@ impl fmt::Display for MemoryError<'_> {
         match self {
             Self::NoMemory => f.write_str("the device tree has no memory"),
             Self::Property(bad) => write!(f, "memory: {bad}"),
-            Self::TooManyRanges(full) => write!(f, "memory: {full}"),
             Self::BadInitrd { start, end } => write!(f, "the initrd ends at {end}, before its start at {start}"),
         }
     }
@@ -59,14 +56,11 @@ impl<'a> From<BadProperty<'a>> for MemoryError<'a> {
     }
 }
 
-impl From<RangeSetFull> for MemoryError<'_> {
-    fn from(full: RangeSetFull) -> Self {
-        Self::TooManyRanges(full)
-    }
-}
-
 /// The machine's memory as the device tree gives it. Every list is to the byte; [`mapped`](Self::mapped) and
 /// [`free`](Self::free) are in whole pages of 4 KiB.
+///
+/// A list that is full errs on the safe side: RAM is left out, the smallest pieces of it, and reservations grow over the
+/// smallest gaps between them. [`crowded_out`](Self::crowded_out) says how much RAM that costs.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryMap {
     ram: MemoryRanges,
@@ -74,10 +68,12 @@ pub struct MemoryMap {
     reserved: MemoryRanges,
     initrd: Option<PhysRange>,
     ignored_dynamic: usize,
+    beyond: u64,
+    crowded_out: u64,
 }
 
 impl MemoryMap {
-    /// All RAM: every memory node that is switched on, whatever is reserved in it.
+    /// All RAM that can be used: every memory node that is switched on, whatever is reserved in it.
     #[must_use]
     pub fn ram(&self) -> &MemoryRanges {
         &self.ram
@@ -110,32 +106,60 @@ impl MemoryMap {
     }
 
     /// Reserves what the tree cannot know of: the kernel's image, the tree itself.
-    ///
-    /// # Errors
-    /// When the list is full.
-    pub fn reserve(&mut self, range: PhysRange) -> Result<(), RangeSetFull> {
-        self.reserved.insert(range)
+    pub fn reserve(&mut self, range: PhysRange) {
+        let gap = self.reserved.insert_with_gap(range);
+        self.crowded_out += self.ram.iter().map(|ram| ram.intersection(gap).bytes()).sum::<u64>();
+    }
+
+    /// Forbids to map `range`.
+    fn forbid(&mut self, range: PhysRange) {
+        let gap = self.no_map.insert_with_gap(range);
+        self.crowded_out += self.ram.iter().map(|ram| ram.intersection(gap).bytes()).sum::<u64>();
+    }
+
+    /// Leaves out all RAM from `end` on, which cannot be reached.
+    pub fn clip(&mut self, end: PhysAddr) {
+        self.beyond += self.ram.truncate(end);
+    }
+
+    /// Returns how many bytes of RAM were left out by [`clip`](Self::clip).
+    #[must_use]
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
+    /// Returns how many bytes of RAM are not used, or not given away, because a list of ranges is full.
+    #[must_use]
+    pub fn crowded_out(&self) -> u64 {
+        let (mapped, unmapped) = self.map();
+        let (_, kept) = self.give(mapped);
+        self.crowded_out + unmapped + kept
     }
 
     /// What the linear map maps: the RAM without what must not be mapped, in whole pages. A page with one byte that
     /// is not RAM, or must not be mapped, is not in it.
-    ///
-    /// # Errors
-    /// When the holes make more ranges than a list can hold.
-    pub fn mapped(&self) -> Result<MemoryRanges, RangeSetFull> {
-        let mut mapped = self.ram.clone();
-        mapped.subtract(&self.no_map)?;
-        Ok(mapped.shrink_to(PAGE))
+    #[must_use]
+    pub fn mapped(&self) -> MemoryRanges {
+        self.map().0
     }
 
     /// What may be given away: what is mapped, without every page that has a reserved byte.
-    ///
-    /// # Errors
-    /// When the holes make more ranges than a list can hold.
-    pub fn free(&self) -> Result<MemoryRanges, RangeSetFull> {
-        let mut free = self.mapped()?;
-        free.subtract(&self.reserved.grow_to(PAGE))?;
-        Ok(free)
+    #[must_use]
+    pub fn free(&self) -> MemoryRanges {
+        self.give(self.mapped()).0
+    }
+
+    /// What is mapped, and how many bytes are not because there are too many pieces.
+    fn map(&self) -> (MemoryRanges, u64) {
+        let mut mapped = self.ram.clone();
+        let left_out = mapped.subtract_all(&self.no_map);
+        (mapped.shrink_to(PAGE), left_out)
+    }
+
+    /// What of `mapped` may be given away, and how many bytes are not because there are too many pieces.
+    fn give(&self, mut mapped: MemoryRanges) -> (MemoryRanges, u64) {
+        let left_out = mapped.subtract_all(&self.reserved.grow_to(PAGE));
+        (mapped, left_out)
     }
 }
 
@@ -143,12 +167,12 @@ impl<'a> Tree<'a> {
     /// Reads the memory nodes and every kind of reservation.
     ///
     /// # Errors
-    /// When there is no memory, when a property is not what it should be, and when there are more separate ranges
-    /// than the lists can hold. A reservation that cannot be read is an error: what it protects is not known.
+    /// When there is no memory, and when a property is not what it should be. A reservation that cannot be read is an error:
+    /// what it protects is not known.
     pub fn memory(&self) -> Result<MemoryMap, MemoryError<'a>> {
         let mut map = MemoryMap::default();
         for node in self.fdt.root().children().filter(is_memory) {
-            insert_regs(&node, &mut map.ram)?;
+            for_each_reg(&node, |range| map.crowded_out += map.ram.insert_most(range))?;
         }
         if map.ram.is_empty() {
             return Err(MemoryError::NoMemory);
@@ -158,7 +182,7 @@ impl<'a> Tree<'a> {
         self.release_words(&mut map)?;
         map.initrd = self.initrd()?;
         if let Some(initrd) = map.initrd {
-            map.reserved.insert(initrd)?;
+            map.reserve(initrd);
         }
         Ok(map)
     }
@@ -168,7 +192,7 @@ impl<'a> Tree<'a> {
         for entry in self.fdt.memory_reservations() {
             let range = nodes::range(entry.address(), entry.size());
             let bad = |fault| BadProperty { node: "the tree", property: "/memreserve/", fault };
-            map.reserved.insert(range.map_err(bad)?)?;
+            map.reserve(range.map_err(bad)?);
         }
         Ok(())
     }
@@ -182,9 +206,9 @@ impl<'a> Tree<'a> {
             if node.property("reg").is_none() {
                 map.ignored_dynamic += 1;
             } else if node.property("no-map").is_some() {
-                insert_regs(&node, &mut map.no_map)?;
+                for_each_reg(&node, |range| map.forbid(range))?;
             } else {
-                insert_regs(&node, &mut map.reserved)?;
+                for_each_reg(&node, |range| map.reserve(range))?;
             }
         }
         Ok(())
@@ -200,7 +224,7 @@ impl<'a> Tree<'a> {
                     property: "cpu-release-addr",
                     fault,
                 })?;
-                map.reserved.insert(word.grow_to(PAGE))?;
+                map.reserve(word.grow_to(PAGE));
             }
         }
         Ok(())
@@ -240,12 +264,11 @@ fn is_memory(node: &FdtNode<'_>) -> bool {
     named && nodes::is_available(node)
 }
 
-/// Adds every entry of the node's `reg`.
-fn insert_regs<'a>(node: &FdtNode<'a>, set: &mut MemoryRanges) -> Result<(), MemoryError<'a>> {
+/// Calls `found` with every entry of the node's `reg`.
+fn for_each_reg<'a>(node: &FdtNode<'a>, mut found: impl FnMut(PhysRange)) -> Result<(), MemoryError<'a>> {
     for entry in nodes::regs(node)? {
         let (address, size) = entry?;
-        let range = nodes::range(address, size).map_err(|fault| nodes::bad(node, "reg", fault))?;
-        set.insert(range)?;
+        found(nodes::range(address, size).map_err(|fault| nodes::bad(node, "reg", fault))?);
     }
     Ok(())
 }

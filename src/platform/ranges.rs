@@ -130,6 +130,76 @@ impl<const N: usize> RangeSet<N> {
         Ok(())
     }
 
+    /// Adds every byte of `range`. Where that would take more than `N` ranges, the smallest of them all is left out, which may
+    /// be `range` itself.
+    ///
+    /// Returns how many bytes were left out.
+    pub fn insert_most(&mut self, range: PhysRange) -> u64 {
+        if self.insert(range).is_ok() {
+            return 0;
+        }
+        // The set is full, and `range` meets none of its ranges.
+        let Some(smallest) = self.iter().min_by_key(|own| own.bytes()).filter(|own| own.bytes() < range.bytes()) else {
+            return range.bytes();
+        };
+        // To take a whole range out leaves one less; then there is room.
+        let done = self.remove(smallest).and_then(|()| self.insert(range));
+        debug_assert!(done.is_ok());
+        smallest.bytes()
+    }
+
+    /// Adds every byte of `range`. Where that would take more than `N` ranges, the smallest gap between two of them is
+    /// added as well.
+    ///
+    /// Returns the gap.
+    pub fn insert_with_gap(&mut self, range: PhysRange) -> PhysRange {
+        if self.insert(range).is_ok() {
+            return PhysRange::default();
+        }
+        // The set is full, and `range` meets none of its ranges.
+        let below = self.iter().filter(|own| own.start < range.start);
+        let above = self.iter().filter(|own| own.start > range.start);
+        let mut gap = PhysRange::new(PhysAddr(0), PhysAddr(u64::MAX));
+        let mut end = None;
+        for own in below.chain([range]).chain(above) {
+            let before = end.replace(own.end).map(|end| PhysRange::new(end, own.start));
+            gap = before.filter(|before| before.bytes() < gap.bytes()).unwrap_or(gap);
+        }
+        // The gap meets a range on either side, one of them `range` or not: one range less in the end.
+        let done = self.insert(gap).and_then(|()| self.insert(range));
+        debug_assert!(done.is_ok());
+        gap
+    }
+
+    /// Takes out every byte from `end` on.
+    ///
+    /// Returns how many there were.
+    pub fn truncate(&mut self, end: PhysAddr) -> u64 {
+        let before = self.bytes();
+        // It cannot be full: what is cut off at its end is one range as before, or none.
+        let done = self.cut(&[PhysRange::new(end, PhysAddr(u64::MAX))]);
+        debug_assert!(done.is_ok());
+        before - self.bytes()
+    }
+
+    /// Takes out every range of `other`. Where that would leave more than `N` ranges, the smallest are taken out as well.
+    ///
+    /// Returns how many bytes that were.
+    pub fn subtract_all<const M: usize>(&mut self, other: &RangeSet<M>) -> u64 {
+        let mut rest = Self::new();
+        let mut left_out = 0;
+        for own in self.iter() {
+            let mut start = own.start;
+            for cut in other.iter() {
+                left_out += rest.insert_most(PhysRange::new(start, own.end.min(cut.start)));
+                start = start.max(cut.end);
+            }
+            left_out += rest.insert_most(PhysRange::new(start, own.end));
+        }
+        *self = rest;
+        left_out
+    }
+
     /// Takes out every byte of `range`.
     ///
     /// # Errors

@@ -55,6 +55,8 @@ pub(crate) struct Boot {
     /// On a Raspberry Pi 4, if not on virt.
     pub(crate) board: Option<Board>,
     flags: Vec<String>,
+    /// Bytes at the end of memory that the boot CPU does not reach.
+    out_of_reach: u64,
     /// `QEMU_ARGS`.
     qemu_args: String,
 }
@@ -71,6 +73,7 @@ impl Boot {
             bootargs: String::new(),
             board: None,
             flags: Vec::new(),
+            out_of_reach: 0,
             qemu_args: String::new(),
         }
     }
@@ -129,6 +132,11 @@ impl Boot {
         self.flag("--text-offset", &format!("{offset:#x}"))
     }
 
+    /// The kernel is told that so many bytes at the end of memory are out of its boot CPU's reach.
+    pub(crate) fn out_of_reach(self, out_of_reach: u64) -> Self {
+        Self { out_of_reach, ..self }
+    }
+
     /// `QEMU_ARGS`: further arguments to QEMU.
     pub(crate) fn qemu(self, arguments: &str) -> Self {
         Self { qemu_args: arguments.into(), ..self }
@@ -149,7 +157,7 @@ impl Boot {
         self.bootargs.split(' ').any(|known| known == word)
     }
 
-    /// Bytes of memory that the tree gives. Of the board's first GiB the VideoCore has some: as much as QEMU thinks, or
+    /// Bytes of memory that the tree gives and the boot CPU reaches. Of the board's first GiB the VideoCore has some: as much as QEMU thinks, or
     /// as the runner says behind BL31.
     pub(crate) fn bytes(&self) -> u64 {
         let kept = match self.board {
@@ -157,7 +165,7 @@ impl Boot {
             Some(Board::SpinTable) => 64 << 20,
             Some(Board::Tfa) => 76 << 20,
         };
-        self.size() - kept
+        self.size() - kept - self.out_of_reach
     }
 
     /// Bytes of memory that may be mapped: all of it but what BL31 keeps for itself.

@@ -89,6 +89,19 @@ fn a_cpu_that_never_checks_in_is_named_and_left_out() {
     run.claim(run.error_says(&format!("{CPU}3")), "the absent CPU is not named");
 }
 
+/// Memory that the boot CPU cannot address is left out, and so is a CPU that cannot address all of the rest: both are named,
+/// and the others go on. Painting that memory, or letting that CPU into the linear map, faults on a board.
+#[test]
+fn memory_and_a_cpu_that_cannot_reach_it_are_named_and_left_out() {
+    let run = Boot::on("cortex-a72").mem("1025M").out_of_reach(1 << 20).word("cpu0.pa=31 cpu2.pa=30").run();
+    run.survived().split();
+    run.claim(run.error_says("memory: 1048576 bytes are not used"), "the memory left out is not named");
+    run.claim(run.value("/cpus/2/online") == false, "CPU 2 is online");
+    let why = "its physical addresses end at 0x40000000 (PARange), and memory at 0x80000000";
+    run.claim(run.value("/cpus/2/error") == why, "CPU 2 does not say why");
+    run.claim(run.error_says(&format!("{CPU}2: {why}")), "CPU 2 is not named in errors");
+}
+
 /// A CPU that the firmware refuses to start is named with the firmware's answer, and the others go on without it.
 #[test]
 fn a_cpu_that_firmware_refuses_is_named_and_left_out() {

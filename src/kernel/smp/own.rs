@@ -1,8 +1,10 @@
 //! What each CPU's block has for the rooms that work on every CPU, its state first.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use cleave::arch::{barrier, cpu, hint};
+use cleave::paging::PhysAddr;
 use cleave::rendezvous::Slot as Timeline;
 use spin::Once;
 
@@ -51,8 +53,8 @@ pub(crate) struct Own {
     pub(crate) was_late: Flag,
     /// Where it was when it was stopped for good; 0 while it is not.
     pub(crate) stopped_at: AtomicU64,
-    /// Why it is [`State::Unusable`]: the GIC's error.
-    pub(super) unusable: Once<gic::GicError>,
+    /// Why it is [`State::Unusable`].
+    pub(super) unusable: Once<Unusable>,
 }
 
 impl Own {
@@ -106,6 +108,37 @@ impl Own {
             Some(false) => Coherency::Disabled,
         };
         self.coherency.store(coherency as u8, Ordering::Relaxed);
+    }
+}
+
+/// Why a CPU that came cannot be used.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unusable {
+    /// Its part of the interrupt controller cannot be set up.
+    Interrupts(gic::GicError),
+    /// Memory ends behind the last address it can translate to (ID_AA64MMFR0_EL1.PARange).
+    Memory {
+        /// The end of its addresses.
+        reach: PhysAddr,
+        /// The end of memory.
+        end: PhysAddr,
+    },
+}
+
+impl From<gic::GicError> for Unusable {
+    fn from(error: gic::GicError) -> Self {
+        Self::Interrupts(error)
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupts(error) => error.fmt(f),
+            Self::Memory { reach, end } => {
+                write!(f, "its physical addresses end at {reach} (PARange), and memory at {end}")
+            }
+        }
     }
 }
 

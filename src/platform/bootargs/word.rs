@@ -9,6 +9,8 @@ pub(super) enum Word<'a> {
     BbmTrust(BbmTrust),
     /// `cpuN.bbm=L`.
     CpuBbm { cpu: usize, level: u8 },
+    /// `cpuN.pa=BITS`.
+    CpuPa { cpu: usize, bits: u8 },
     /// `linear=`.
     Linear(LinearMode),
     /// `fill=`.
@@ -125,6 +127,10 @@ fn meaning(word: &str) -> Word<'_> {
                 "2" => Word::CpuBbm { cpu, level: 2 },
                 "3" => Word::CpuBbm { cpu, level: 3 },
                 _ => Word::Bad("cpuN.bbm=0|1|2|3"),
+            },
+            Some((cpu, "pa")) => match decimal(value_or_nothing) {
+                Some(bits @ 1..=52) => Word::CpuPa { cpu, bits: bits as u8 },
+                _ => Word::Bad("cpuN.pa=BITS, 1 to 52"),
             },
             _ => Word::Unknown,
         },

@@ -36,11 +36,11 @@ fn a_raspberry_pi_4s_memory_comes_in_pieces_around_the_video_cores() {
     let memory = open(&dtb).memory().unwrap();
     let pieces = [range(0, 0x3b40_0000), range(0x4000_0000, 0xfc00_0000), range(0x1_0000_0000, 0x1_8000_0000)];
     assert_eq!(memory.ram().as_slice(), pieces);
-    assert_eq!(memory.mapped().unwrap().as_slice(), pieces);
+    assert_eq!(memory.mapped().as_slice(), pieces);
     assert_eq!(memory.ignored_dynamic(), 1);
     assert_eq!(memory.initrd(), Some(range(0x2eff_0000, 0x2eff_ffab)));
     let free = [range(0x1000, 0x2eff_0000), range(0x2f00_0000, 0x3b40_0000), pieces[1], pieces[2]];
-    assert_eq!(memory.free().unwrap().as_slice(), free);
+    assert_eq!(memory.free().as_slice(), free);
 }
 
 #[test]
@@ -58,19 +58,19 @@ fn every_raspberry_pi_4s_memory_is_mapped_to_the_byte_and_nothing_beyond_it() {
             let tree = open(&dtb);
             assert_eq!(tree.cpus().count(), cpus);
             let memory = tree.memory().unwrap();
-            assert_eq!(memory.mapped().unwrap().as_slice(), pieces, "{gib} GiB");
+            assert_eq!(memory.mapped().as_slice(), pieces, "{gib} GiB");
             // Peripherals and the VideoCore's share: a CPU may speculate into whatever is mapped.
             for device in [range(0x3b40_0000, 0x4000_0000), range(0xfc00_0000, 0x1_0000_0000)] {
-                assert!(!memory.mapped().unwrap().overlaps(device), "{gib} GiB, {device}");
+                assert!(!memory.mapped().overlaps(device), "{gib} GiB, {device}");
             }
             // The page of the release words is mapped, since they are written, and not given away.
             let page = range(0, 0x1000);
-            assert!(memory.mapped().unwrap().contains_range(page) && !memory.free().unwrap().overlaps(page));
+            assert!(memory.mapped().contains_range(page) && !memory.free().overlaps(page));
         }
         let dtb = rpi4_tfa_with(&rpi4_memory(gib));
         let mut behind_tfa = pieces.clone();
         behind_tfa[0] = range(0x8_0000, 0x3b40_0000);
-        assert_eq!(open(&dtb).memory().unwrap().mapped().unwrap().as_slice(), behind_tfa, "{gib} GiB, TF-A");
+        assert_eq!(open(&dtb).memory().unwrap().mapped().as_slice(), behind_tfa, "{gib} GiB, TF-A");
     }
 }
 
@@ -86,8 +86,8 @@ fn a_release_word_outside_every_reservation_is_kept_out_of_the_allocator() {
     let dtb = dtb(root().with(cpus));
     let memory = open(&dtb).memory().unwrap();
     let page = range(0x4123_4000, 0x4123_5000);
-    assert!(memory.mapped().unwrap().contains_range(page));
-    assert!(!memory.free().unwrap().overlaps(page));
+    assert!(memory.mapped().contains_range(page));
+    assert!(!memory.free().overlaps(page));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn behind_tf_a_a_raspberry_pi_4_has_psci_and_a_hole_in_its_map() {
     assert_eq!(tree.psci(), Ok(Some(Conduit::Smc)));
     assert!(tree.cpus().all(|cpu| cpu.unwrap().enable_method == EnableMethod::Psci));
     let memory = tree.memory().unwrap();
-    assert_eq!(memory.mapped().unwrap().as_slice()[0], range(0x8_0000, 0x3b40_0000));
+    assert_eq!(memory.mapped().as_slice()[0], range(0x8_0000, 0x3b40_0000));
     assert!(memory.reserved().is_empty());
     let console = tree.console().unwrap().unwrap();
     assert_eq!((console.registers, console.baud()), (range(0xfe20_1000, 0xfe20_1200), None));
@@ -140,7 +140,7 @@ fn qemus_virt_with_a_gicv2_is_understood() {
     let console = tree.console().unwrap().unwrap();
     assert_eq!((console.registers, console.options), (range(0x900_0000, 0x900_1000), None));
     assert_eq!(tree.cpus().count(), 4);
-    assert_eq!(tree.memory().unwrap().free().unwrap().as_slice(), [range(0x4000_0000, 0x8000_0000)]);
+    assert_eq!(tree.memory().unwrap().free().as_slice(), [range(0x4000_0000, 0x8000_0000)]);
     assert_eq!(tree.bootargs(), Ok(""));
 }
 

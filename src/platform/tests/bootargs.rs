@@ -55,6 +55,8 @@ fn every_value_of_the_table_is_known() {
 fn a_level_is_for_its_cpu_alone() {
     let args = Bootargs::parse("cpu0.bbm=2 cpu11.bbm=0 cpu1.bbm=1 cpu3.bbm=3 cpu1.bbm=0");
     assert_eq!([0, 1, 2, 3, 11].map(|cpu| args.cpu_bbm(cpu)), [Some(2), Some(0), None, Some(3), Some(0)]);
+    let args = Bootargs::parse("cpu0.pa=44 cpu2.pa=52 cpu1.pa=1 cpu0.pa=30");
+    assert_eq!([0, 1, 2, 3].map(|cpu| args.cpu_pa(cpu)), [Some(30), Some(1), Some(52), None]);
 }
 
 #[test]
@@ -129,10 +131,15 @@ fn a_fault_that_is_none_is_an_error_and_the_others_count() {
 
 #[test]
 fn words_about_a_cpu_that_is_not_there_are_found() {
-    let text =
-        "cpu3.bbm=0 cpu4.bbm=1 fault=cpu9.absent,wx,cpu2.late:5,cpu4.psci:-2 fault=cpu5.late:1,cpu6.ban.log,cpu9.x";
-    let strangers =
-        [("cpu4.bbm=1", 4), ("cpu9.absent", 9), ("cpu4.psci:-2", 4), ("cpu5.late:1", 5), ("cpu6.ban.log", 6)];
+    let text = "cpu3.bbm=0 cpu4.bbm=1 cpu3.pa=40 cpu7.pa=40 fault=cpu9.absent,wx,cpu2.late:5,cpu4.psci:-2 fault=cpu5.late:1,cpu6.ban.log,cpu9.x";
+    let strangers = [
+        ("cpu4.bbm=1", 4),
+        ("cpu7.pa=40", 7),
+        ("cpu9.absent", 9),
+        ("cpu4.psci:-2", 4),
+        ("cpu5.late:1", 5),
+        ("cpu6.ban.log", 6),
+    ];
     assert!(Bootargs::parse(text).strangers(4).eq(strangers));
     assert_eq!(Bootargs::parse(text).strangers(10).next(), None);
 }
@@ -144,6 +151,9 @@ fn a_known_word_with_a_bad_value_is_an_error_and_changes_nothing() {
         "bbml2",
         "bbml2=",
         "cpu1.bbm=4",
+        "cpu1.pa=0",
+        "cpu1.pa=53",
+        "cpu1.pa",
         "cpu1.bbm",
         "cpu1.bbm=02",
         "linear=pages",

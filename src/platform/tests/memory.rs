@@ -91,10 +91,10 @@ fn reservations_of_every_kind_are_kept_apart() {
     let initrd = range(0x4800_0010, 0x4800_1010);
     assert_eq!(map.reserved().as_slice(), [range(0x4000_0000, 0x4000_0080), range(0x4200_0800, 0x4200_1800), initrd]);
     assert_eq!((map.initrd(), map.ignored_dynamic()), (Some(initrd), 1));
-    map.reserve(range(0x7000_0000, 0x7001_2345)).unwrap();
-    assert_eq!(map.mapped().unwrap().as_slice(), [range(0x4000_0000, 0x4100_0000), range(0x4110_0000, 0x8000_0000)]);
+    map.reserve(range(0x7000_0000, 0x7001_2345));
+    assert_eq!(map.mapped().as_slice(), [range(0x4000_0000, 0x4100_0000), range(0x4110_0000, 0x8000_0000)]);
     assert_eq!(
-        map.free().unwrap().as_slice(),
+        map.free().as_slice(),
         [
             range(0x4000_1000, 0x4100_0000),
             range(0x4110_0000, 0x4200_0000),
@@ -141,16 +141,67 @@ fn the_page_of_a_spin_table_is_reserved_even_if_firmware_did_not() {
     assert_eq!(map(root().with(cpus)).reserved().as_slice(), [range(0x4000_0000, 0x4000_3000)]);
 }
 
+/// Pieces of memory, a MiB from one to the next, each a page larger than the one before.
+fn pieces(count: u64) -> Vec<(u64, u64)> {
+    (0..count).map(|n| (n * 0x10_0000, (n + 1) * 0x1000)).collect()
+}
+
+/// The smallest pieces go, wherever in the order they come. Memory that is an error, or of which more is left out, fails this.
 #[test]
-fn more_ranges_than_there_is_room_for_are_an_error() {
-    let pieces = |count: u64| (0..count).map(|n| (n * 0x10_0000, 0x1000)).collect::<Vec<_>>();
-    assert_eq!(map(bare().with(memory(&pieces(64)))).ram().as_slice().len(), MEMORY_RANGES);
-    let full = error(bare().with(memory(&pieces(65))));
-    assert_eq!(full, "memory: more than 64 separate ranges of memory, at 0x4000000..0x4001000");
-    let holes = pieces(64).into_iter().map(|(start, _)| (0x4000_1000 + start, 0x1000)).collect::<Vec<_>>();
-    let map = open(&reserving(root(), &holes)).memory().unwrap();
-    assert!(map.mapped().is_ok());
-    assert_eq!(map.free().unwrap_err().capacity, MEMORY_RANGES);
+fn memory_in_more_pieces_than_there_is_room_for_loses_the_smallest() {
+    let all = map(bare().with(memory(&pieces(64))));
+    assert_eq!((all.ram().as_slice().len(), all.crowded_out()), (MEMORY_RANGES, 0));
+    for reversed in [false, true] {
+        let mut many = pieces(67);
+        if reversed {
+            many.reverse();
+        }
+        let map = map(bare().with(memory(&many)));
+        assert_eq!(map.ram().as_slice().len(), MEMORY_RANGES);
+        assert_eq!(map.ram().as_slice()[0], range(0x30_0000, 0x30_4000));
+        assert_eq!(map.crowded_out(), 0x1000 + 0x2000 + 0x3000);
+    }
+}
+
+/// What must not be mapped is never mapped, and what is reserved is never given away, however many pieces they are. The
+/// memory that is lost for that is counted.
+#[test]
+fn more_reservations_than_there_is_room_for_grow_over_the_smallest_gaps() {
+    // The first two have a gap of 0x1_0000 bytes, and every later gap is two pages larger than the one before.
+    let holes =
+        |count: u64| (0..count).map(|n| (0x4010_0000 + n * 0x1_0000 + n * n * 0x1000, 0x1000)).collect::<Vec<_>>();
+    let children = |flag: bool| {
+        holes(66).into_iter().enumerate().fold(
+            node("reserved-memory").space(2, 2).flag("ranges"),
+            |parent, (n, (start, bytes))| {
+                let child = reserved(&format!("hole@{n}"), start, bytes);
+                parent.with(if flag { child.flag("no-map") } else { child })
+            },
+        )
+    };
+    for no_map in [true, false] {
+        let map = map(root().with(children(no_map)));
+        let open = if no_map { map.mapped() } else { map.free() };
+        for (start, bytes) in holes(66) {
+            assert!(!open.overlaps(range(start, start + bytes)), "{start:#x} is open");
+        }
+        let whole: u64 = map.ram().bytes() - 66 * 0x1000;
+        assert_eq!(open.bytes() + map.crowded_out(), whole);
+        // Two gaps, since two holes are too many; and a third, since 64 holes make 65 pieces.
+        assert_eq!(map.crowded_out(), 0x1_0000 + 0x1_2000 + 0x1_4000);
+    }
+}
+
+#[test]
+fn memory_that_cannot_be_reached_is_left_out_and_counted() {
+    let mut map =
+        map(bare().with(memory(&[(0x4000_0000, 0x4000_0000), (0xc000_0000, 0x1000), (0x1_0000_0000, 0x2000)])));
+    map.clip(PhysAddr(0x1_0000_0000));
+    assert_eq!(map.beyond(), 0x2000);
+    assert_eq!(map.ram().as_slice(), [range(0x4000_0000, 0x8000_0000), range(0xc000_0000, 0xc000_1000)]);
+    map.clip(PhysAddr(0x6000_0000));
+    assert_eq!((map.beyond(), map.crowded_out()), (0x2000 + 0x1000 + 0x2000_0000, 0));
+    assert_eq!(map.mapped().as_slice(), [range(0x4000_0000, 0x6000_0000)]);
 }
 
 /// The unit of the model's bitmap: a quarter of a page.
@@ -214,8 +265,8 @@ proptest! {
         prop_assert_eq!(units(map.ram()), ram);
         prop_assert_eq!(units(map.no_map()), no_map);
         prop_assert_eq!(units(map.reserved()), held);
-        prop_assert_eq!(units(&map.mapped().unwrap()), mapped);
-        prop_assert_eq!(units(&map.free().unwrap()), free);
-        prop_assert!(map.free().unwrap().iter().all(|range: PhysRange| range.start.is_aligned(4096) && range.end.is_aligned(4096)));
+        prop_assert_eq!(units(&map.mapped()), mapped);
+        prop_assert_eq!(units(&map.free()), free);
+        prop_assert!(map.free().iter().all(|range: PhysRange| range.start.is_aligned(4096) && range.end.is_aligned(4096)));
     }
 }

@@ -101,6 +101,52 @@ proptest! {
         }
     }
 
+    /// What is left out or added is as much as it must be, and is counted.
+    #[test]
+    fn what_does_not_fit_is_left_out_or_added_and_counted(
+        ranges in proptest::collection::vec(some_range(), 0..12),
+        extra in some_range(),
+        cuts in proptest::collection::vec(some_range(), 0..5),
+        end in 0..SPACE as u64,
+    ) {
+        let count = |bitmap: &Bitmap| bitmap.iter().filter(|held| **held).count() as u64;
+        let change = |bitmap: &Bitmap, range: PhysRange, held: bool| -> Bitmap {
+            core::array::from_fn(|address| if range.contains(PhysAddr(address as u64)) { held } else { bitmap[address] })
+        };
+        let within = |inner: &Bitmap, outer: &Bitmap| inner.iter().zip(outer).all(|(inner, outer)| !inner || *outer);
+        let mut set = RangeSet::<CAPACITY>::new();
+        for range in ranges {
+            let wanted = change(&bitmap(&set), range, true);
+            let left_out = set.insert_most(range);
+            prop_assert!(within(&bitmap(&set), &wanted));
+            prop_assert_eq!(left_out, count(&wanted) - set.bytes());
+            let runs = runs(&wanted);
+            let least = if runs.len() > CAPACITY { runs.iter().map(|run| run.bytes()).min() } else { None };
+            prop_assert_eq!(left_out, least.unwrap_or(0));
+        }
+        let held = bitmap(&set);
+
+        let mut grown = set.clone();
+        let gap = grown.insert_with_gap(extra);
+        let wanted = change(&held, extra, true);
+        prop_assert_eq!(bitmap(&grown), change(&wanted, gap, true));
+        prop_assert_eq!(gap.is_empty(), runs(&wanted).len() <= CAPACITY);
+        let gaps = runs(&wanted).windows(2).map(|pair| pair[1].start.0 - pair[0].end.0).min();
+        prop_assert!(gap.is_empty() || Some(gap.bytes()) == gaps);
+
+        let mut rest = set.clone();
+        let left_out = rest.subtract_all(&set_of(&cuts));
+        let wanted = cuts.iter().fold(held, |held, cut| change(&held, *cut, false));
+        prop_assert!(within(&bitmap(&rest), &wanted));
+        prop_assert_eq!(left_out, count(&wanted) - rest.bytes());
+        prop_assert_eq!(left_out == 0, runs(&wanted).len() <= CAPACITY);
+
+        let mut short = set.clone();
+        let cut = short.truncate(PhysAddr(end));
+        prop_assert_eq!(bitmap(&short), change(&held, range(end, SPACE as u64), false));
+        prop_assert_eq!(cut, count(&held) - short.bytes());
+    }
+
     #[test]
     fn shrinking_and_growing_are_to_whole_multiples(
         ranges in proptest::collection::vec(some_range(), 0..6),

@@ -75,15 +75,35 @@ impl fmt::Display for EnableMethod<'_> {
     }
 }
 
+/// Whether a CPU may be used: the `status` of its node (Devicetree Specification v0.4, section 3.8.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuStatus<'a> {
+    /// It runs, or it is quiescent and waits for its enable-method: "okay", "disabled", or no status.
+    Usable,
+    /// It must not be used: "fail", or whatever else stands there.
+    Unusable(&'a str),
+}
+
+impl<'a> CpuStatus<'a> {
+    fn of(status: Option<&'a [u8]>) -> Self {
+        match status.map(nodes::as_text) {
+            None | Some(Some("okay" | "ok" | "disabled")) => Self::Usable,
+            Some(status) => Self::Unusable(status.unwrap_or("no text")),
+        }
+    }
+}
+
 /// A CPU of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu<'a> {
-    /// Its number: its place in the tree's order, from 0. CPUs that are switched off have none.
+    /// Its number: its place in the tree's order, from 0, whatever its status is.
     pub id: usize,
     /// The node's name, with its unit address.
     pub node: &'a str,
     /// Its place in the machine.
     pub affinity: Affinity,
+    /// Whether it may be used.
+    pub status: CpuStatus<'a>,
     /// How it is started.
     pub enable_method: EnableMethod<'a>,
 }
@@ -106,15 +126,16 @@ impl fmt::Display for CpuError<'_> {
 impl core::error::Error for CpuError<'_> {}
 
 impl<'a> Tree<'a> {
-    /// The CPUs below `/cpus` in the tree's order (Devicetree Specification v0.4, section 3.8). A CPU whose `status`
-    /// is anything but "okay" is left out, without a number. Any number of CPUs: nothing is stored.
+    /// The CPUs below `/cpus` in the tree's order (Devicetree Specification v0.4, section 3.8), those that must not be
+    /// used among them. Any number of CPUs: nothing is stored.
     pub fn cpus(&self) -> impl Iterator<Item = Result<Cpu<'a>, CpuError<'a>>> + use<'a> {
         let parent = self.named.cpus;
         let common = parent.and_then(|parent| nodes::bytes(&parent, "enable-method")).unwrap_or_default();
         let nodes = parent.into_iter().flat_map(|parent| parent.children()).map(Sight::of).filter(Sight::is_cpu);
         nodes.enumerate().map(move |(id, sight)| {
             let affinity = affinity(&sight.node).map_err(|property| CpuError { id, property })?;
-            Ok(Cpu { id, node: sight.node.name(), affinity, enable_method: sight.enable_method(common) })
+            let (node, status) = (sight.node.name(), CpuStatus::of(sight.status));
+            Ok(Cpu { id, node, affinity, status, enable_method: sight.enable_method(common) })
         })
     }
 }
@@ -145,13 +166,12 @@ impl<'a> Sight<'a> {
         sight
     }
 
-    /// True for the node of a CPU that can be used. One without a `device_type` counts by its name.
+    /// True for the node of a CPU. One without a `device_type` counts by its name.
     fn is_cpu(&self) -> bool {
-        let named = match self.device_type {
+        match self.device_type {
             Some(kind) => nodes::as_text(kind) == Some("cpu"),
             None => self.node.name_without_address() == "cpu",
-        };
-        named && nodes::is_okay(self.status)
+        }
     }
 
     /// The first method of `enable-method` that is known. `common` is that of `/cpus`, for CPUs that have none.

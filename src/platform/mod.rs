@@ -23,7 +23,7 @@ mod timer;
 mod tree;
 
 pub use console::{Console, ConsoleError};
-pub use cpus::{Affinity, Cpu, CpuError, EnableMethod};
+pub use cpus::{Affinity, Cpu, CpuError, CpuStatus, EnableMethod};
 pub use interrupts::{InterruptController, InterruptControllerError, REDISTRIBUTOR_REGIONS, Redistributors};
 pub use memory::{MEMORY_RANGES, MemoryError, MemoryMap, MemoryRanges};
 pub use nodes::{BadProperty, PropertyFault};

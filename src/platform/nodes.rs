@@ -296,14 +296,10 @@ pub(super) fn is_compatible(node: &FdtNode<'_>, names: &[&str]) -> bool {
     strings(node, "compatible").any(|compatible| names.contains(&compatible))
 }
 
-/// True when the node is switched on.
+/// True when the node is switched on: for no `status` at all and for "okay" (Devicetree Specification v0.4, section 2.3.4;
+/// "ok" is an old form).
 pub(super) fn is_available(node: &FdtNode<'_>) -> bool {
-    is_okay(bytes(node, "status"))
-}
-
-/// True for no `status` at all and for "okay" (Devicetree Specification v0.4, section 2.3.4; "ok" is an old form).
-pub(super) fn is_okay(status: Option<&[u8]>) -> bool {
-    status.is_none_or(|status| matches!(as_text(status), Some("okay" | "ok")))
+    bytes(node, "status").is_none_or(|status| matches!(as_text(status), Some("okay" | "ok")))
 }
 
 /// The error for a property of `node`.

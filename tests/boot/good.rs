@@ -126,7 +126,12 @@ impl Run {
         self.claim(cpus.len() as u64 == boot.smp, "another number of CPUs");
         for (id, cpu) in cpus.iter().enumerate() {
             self.claim(cpu["id"] == id, "CPUs out of order");
-            self.claim(cpu["method"] == if id == 0 { "boot" } else { method }, format_args!("how CPU {id} started"));
+            let started: Value = match (id, boot.unusable == Some(id as u64)) {
+                (0, _) => "boot".into(),
+                (_, false) => method.into(),
+                (_, true) => Value::Null,
+            };
+            self.claim(cpu["method"] == started, format_args!("how CPU {id} started"));
             let named = cpu["online"] == true || cpu["error"].is_string();
             self.claim(named, format_args!("CPU {id} is missing without a reason"));
             let read = cpu["online"] == false || cpu["midr"].is_u64() && cpu["bbm"].is_u64();

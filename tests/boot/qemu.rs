@@ -55,6 +55,8 @@ pub(crate) struct Boot {
     /// On a Raspberry Pi 4, if not on virt.
     pub(crate) board: Option<Board>,
     flags: Vec<String>,
+    /// A CPU whose node says that it must not be used.
+    pub(crate) unusable: Option<u64>,
     /// Bytes at the end of memory that the boot CPU does not reach.
     out_of_reach: u64,
     /// `QEMU_ARGS`.
@@ -73,6 +75,7 @@ impl Boot {
             bootargs: String::new(),
             board: None,
             flags: Vec::new(),
+            unusable: None,
             out_of_reach: 0,
             qemu_args: String::new(),
         }
@@ -130,6 +133,11 @@ impl Boot {
     /// Loads the image this far from the start of memory.
     pub(crate) fn text_offset(self, offset: u64) -> Self {
         self.flag("--text-offset", &format!("{offset:#x}"))
+    }
+
+    /// The tree gives this CPU a status by which it must not be used.
+    pub(crate) fn unusable(self, cpu: u64) -> Self {
+        Self { unusable: Some(cpu), ..self }
     }
 
     /// The kernel is told that so many bytes at the end of memory are out of its boot CPU's reach.

@@ -99,6 +99,23 @@ fn a_release_word_that_cannot_be_written_costs_its_cpu_alone() {
     run.claim(online == 2, "two of four CPUs can be started");
 }
 
+/// A disabled CPU waits for its release word like any other, and one that failed is left alone: it is in the report with the
+/// reason, and the one behind it has the next number. Leaving out both, or starting both, fails this.
+#[test]
+fn a_disabled_cpu_is_started_and_one_that_failed_is_left_out() {
+    let source = fs::read_to_string(Path::new(ROOT).join("scripts/rpi4/minimal.dts")).expect("the minimal tree");
+    let source = source
+        .replace("reg = <1>;", "reg = <1>;\n\t\t\tstatus = \"disabled\";")
+        .replace("reg = <2>;", "reg = <2>;\n\t\t\tstatus = \"fail\";");
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cpu-status.dts");
+    fs::write(&path, source).expect("a file for the tree");
+    let run = Boot::on_raspi4b(SpinTable, path.to_str().expect("a path in UTF-8")).unusable(2).run();
+    run.survived().split();
+    let online: Vec<_> = run.list("/cpus").iter().map(|cpu| cpu["online"] == true).collect();
+    run.claim(online == [true, true, false, true], "other CPUs are online");
+    run.claim(run.error_says("CPU 2: the device tree gives it the status fail"), "the status is not named");
+}
+
 /// A board has nobody to take a semihosting call: without the runner's word for it the verdict is printed, and the CPUs
 /// sleep. A call made unasked ends QEMU, where this one has to be stopped.
 #[test]

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 
 use cleave::arch::{cache, cpu, hint, timer};
 use cleave::paging::{PhysAddr, VirtAddr};
-use cleave::platform::{Affinity, Conduit, EnableMethod};
+use cleave::platform::{Affinity, Conduit, CpuStatus, EnableMethod};
 
 use super::own::State;
 use super::{CPUS, Cpu, Found, Method, Redistributors, redistributor, secondary};
@@ -54,6 +54,10 @@ pub(crate) fn start_others(cpus: Vec<Found>, conduit: Option<Conduit>, redistrib
 
 fn start(found: &cleave::platform::Cpu<'static>, conduit: Option<Conduit>, redistributors: &Redistributors) -> Cpu {
     let mut cpu = Cpu { id: found.id, affinity: found.affinity, method: None, release: None, block: None, error: None };
+    if let CpuStatus::Unusable(status) = found.status {
+        cpu.error = Some(Cow::Owned(format!("the device tree gives it the status {status}")));
+        return cpu;
+    }
     let started = match found.enable_method {
         EnableMethod::Psci => {
             cpu.method = Some(Method::Psci);

@@ -30,16 +30,22 @@ fn five_hundred_and_twelve_cpus_come_in_the_trees_order() {
     }
 }
 
+/// A disabled CPU is quiescent and waits for its enable-method; one that failed is not to be touched. A CPU of either kind
+/// that has no number is missing in the report, and gives the ones behind it other numbers.
 #[test]
-fn a_cpu_that_is_switched_off_has_no_number() {
-    for status in ["fail", "disabled", "fail-sss", "reserved"] {
+fn a_cpu_has_its_number_whatever_its_status() {
+    for (status, used) in [("disabled", true), ("fail", false), ("fail-sss", false), ("reserved", false)] {
         let dtb = tree([
             cpu("cpu@0", 0).text("status", &["okay"]),
-            cpu("cpu@1", 1).text("status", &[status]),
+            cpu("cpu@1", 1).text("status", &[status]).text("enable-method", &["psci"]),
             cpu("cpu@2", 2).text("status", &["ok"]),
         ]);
-        let found: Vec<_> = open(&dtb).cpus().map(|cpu| cpu.map(|cpu| (cpu.id, cpu.node)).unwrap()).collect();
-        assert_eq!(found, [(0, "cpu@0"), (1, "cpu@2")]);
+        let tree = open(&dtb);
+        let found: Vec<_> = tree.cpus().map(|cpu| cpu.map(|cpu| (cpu.id, cpu.node, cpu.status)).unwrap()).collect();
+        let second = if used { CpuStatus::Usable } else { CpuStatus::Unusable(status) };
+        let wanted = [(0, "cpu@0", CpuStatus::Usable), (1, "cpu@1", second), (2, "cpu@2", CpuStatus::Usable)];
+        assert_eq!(found, wanted);
+        assert_eq!(tree.cpus().nth(1).unwrap().unwrap().enable_method, EnableMethod::Psci);
     }
 }
 

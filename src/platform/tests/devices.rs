@@ -53,6 +53,29 @@ fn psci_that_is_switched_off_is_not_there() {
     assert_eq!(open(&dtb(root().with(psci))).psci(), Ok(None));
 }
 
+/// A bus that is switched off switches off what is below it, however deep and whatever the device says of itself. Looking at the
+/// device alone fails this.
+#[test]
+fn a_device_below_a_bus_that_is_switched_off_is_not_there() {
+    let below = |status: &str, device: N| {
+        let inner = node("inner").space(2, 2).flag("ranges").with(device.text("status", &["okay"]));
+        node("outer").space(2, 2).flag("ranges").text("status", &[status]).with(inner)
+    };
+    let psci = || node("psci").text("compatible", &["arm,psci-1.0"]).text("method", &["smc"]);
+    let gic = || gic_v3(&[(0, 0x1000), (0x1000, 0x1000)]);
+    let serial = || node("serial@9000").text("compatible", &["arm,pl011"]).cells("reg", &pairs(&[(0x9000, 0x1000)]));
+    let chosen = || node("chosen").text("stdout-path", &["/outer/inner/serial@9000"]);
+    for (status, there) in [("okay", true), ("disabled", false)] {
+        let tree = dtb(root().with(below(status, psci())));
+        assert_eq!(open(&tree).psci(), Ok(there.then_some(Conduit::Smc)));
+        let tree = dtb(root().with(below(status, gic())));
+        assert_eq!(open(&tree).interrupt_controller().is_ok(), there);
+        let tree = dtb(root().with(below(status, serial())).with(chosen()));
+        let disabled = Err("the console /outer/inner/serial@9000 is disabled".into());
+        assert_eq!(console_of(&tree), if there { Ok(Some(range(0x9000, 0xa000))) } else { disabled });
+    }
+}
+
 #[test]
 fn a_gicv3_has_all_its_regions_of_redistributors() {
     let reg = [(0x800_0000, 0x1_0000), (0x80a_0000, 0xf6_0000), (0x40_0000_0000, 0x400_0000), (0x1000, 0x1000)];

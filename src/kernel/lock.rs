@@ -16,8 +16,9 @@ use cleave::arch::interrupts::{self, Masked};
 use cleave::arch::{cpu, hint};
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
+use crate::kernel::faults;
 use crate::kernel::guard::{self, Ban};
-use crate::kernel::{faults, percpu};
+use crate::kernel::percpu::{self, PerCpu};
 
 /// No CPU: what [`IrqLock::owner`] holds while the lock is free.
 const NOBODY: u64 = 0;
@@ -84,11 +85,11 @@ impl<T> IrqLock<T> {
         let masked = interrupts::mask();
         let inner = self.inner.try_lock()?;
         self.owner.store(this_cpu(), Ordering::Relaxed);
-        if let Some(cpu) = percpu::try_this_cpu() {
-            cpu.own.locks.fetch_add(1, Ordering::Relaxed);
+        let held = Held::count();
+        if held.by.is_some() {
             faults::at_lock();
         }
-        Some(IrqGuard { owner: &self.owner, inner, _masked: masked })
+        Some(IrqGuard { owner: &self.owner, inner, _held: held, _masked: masked })
     }
 
     /// True when this CPU is the one that holds the lock.
@@ -106,18 +107,42 @@ impl<T> fmt::Debug for IrqLock<T> {
 /// The lock, held. Dropping it releases the lock first and gives the interrupts back after that.
 pub(crate) struct IrqGuard<'a, T> {
     owner: &'a AtomicU64,
-    // Fields are dropped in this order: the lock before the interrupts.
+    // Fields are dropped in this order: the lock, the count of held locks, the interrupts. An interrupt taken before the
+    // release therefore finds the lock counted, and `handle_irq` says so.
     inner: SpinMutexGuard<'a, T>,
+    _held: Held,
     _masked: Masked,
 }
 
 impl<T> Drop for IrqGuard<'_, T> {
     fn drop(&mut self) {
-        if let Some(cpu) = percpu::try_this_cpu() {
-            cpu.own.locks.fetch_sub(1, Ordering::Relaxed);
-        }
         // Before the release, or the next owner's name could be wiped out.
         self.owner.store(NOBODY, Ordering::Relaxed);
+    }
+}
+
+/// One lock in the count of those that a CPU holds; dropping it takes the lock out of the count.
+struct Held {
+    /// The CPU that counted it; `None` before that CPU has a per-CPU block.
+    by: Option<&'static PerCpu>,
+}
+
+impl Held {
+    /// Counts a lock that this CPU has just taken, interrupts masked: the guard stays on this CPU.
+    fn count() -> Self {
+        let by = percpu::try_this_cpu();
+        if let Some(cpu) = by {
+            cpu.own.locks.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { by }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(cpu) = self.by {
+            cpu.own.locks.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -204,6 +204,33 @@ mod tests {
         assert_eq!(geometry(Granule::K64, VaBits::V48).size(Level::L2), 512 << 20);
     }
 
+    /// From the Arm ARM (DDI 0487, D8.7.1, the table of the Contiguous bit): how many entries, and how much memory they map
+    /// together. Painter, tests and abstract machine all read `contiguous`, so that a wrong number agrees with itself
+    /// everywhere but here.
+    #[test]
+    fn contiguous_groups_are_those_of_the_arm_arm() {
+        for (granule, level, group) in [
+            (Granule::K4, Level::L2, Some((16, 32 << 20))),
+            (Granule::K4, Level::L3, Some((16, 64 << 10))),
+            (Granule::K16, Level::L2, Some((32, 1 << 30))),
+            (Granule::K16, Level::L3, Some((128, 2 << 20))),
+            (Granule::K64, Level::L2, Some((32, 16 << 30))),
+            (Granule::K64, Level::L3, Some((32, 2 << 20))),
+            (Granule::K4, Level::L0, None),
+            (Granule::K4, Level::L1, None),
+            (Granule::K16, Level::L0, None),
+            (Granule::K16, Level::L1, None),
+            (Granule::K64, Level::L0, None),
+            (Granule::K64, Level::L1, None),
+        ] {
+            for va_bits in [VaBits::V39, VaBits::V48] {
+                let shape = geometry(granule, va_bits);
+                let found = shape.contiguous(level).map(|entries| (entries, entries as u64 * shape.size(level)));
+                assert_eq!(found, group, "{shape:?}, {level:?}");
+            }
+        }
+    }
+
     #[test]
     fn roots_have_the_entries_that_the_address_size_leaves() {
         for (granule, va_bits, level, entries) in [

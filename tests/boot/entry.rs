@@ -27,6 +27,25 @@ fn the_image_runs_from_any_page() {
     }
 }
 
+/// The header, field by field, from Linux's arm64 booting document (section "Call the kernel image") and not from the
+/// sources. QEMU looks at the magic and at text_offset; other loaders place the image by the rest.
+#[test]
+fn the_image_header_says_what_the_boot_protocol_asks_for() {
+    let file = fs::read(image()).expect("the image under test");
+    let field = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().expect("eight bytes"));
+    // code0 is B, 0b000101 in bits 31 to 26: executed if the loader jumps to the first byte. No code1.
+    assert_eq!((field(0) as u32 >> 26, field(0) >> 32), (0b00_0101, 0), "code0 and code1");
+    assert_eq!(field(8), 0, "text_offset");
+    assert_eq!(field(16), symbol("cleave_image_end").offset, "image_size");
+    assert!(field(16) >= file.len() as u64, "image_size does not cover the file");
+    // Bit 0: 0 for little endian. Bits 2:1: 1 for 4 KiB pages. Bit 3: 1 for anywhere in memory. The others are 0.
+    assert_eq!(field(24), 0b1010, "flags");
+    assert_eq!([field(32), field(40), field(48)], [0; 3], "res2 to res4");
+    assert_eq!(&file[56..60], b"ARM\x64", "magic");
+    // No PE header: nothing here is an EFI application.
+    assert_eq!(&file[60..64], [0; 4], "res5");
+}
+
 /// Starts at the image's first instruction with this in x0, after `poke`; the CPU must park with `expected`.
 #[track_caller]
 fn parks(x0: u64, el: u64, expected: [u8; 4], poke: impl FnOnce(&mut Machine)) {

@@ -69,6 +69,9 @@ pub(crate) const PARKED: &str = ": parked in the rendezvous";
 /// In the panic's line of a stack overflow.
 pub(crate) const STACK_OVERFLOW: &str = "stack overflow";
 
+/// Behind it: which stack it was.
+pub(crate) const THREAD_GUARD: &str = "guard page of its thread stack";
+
 /// In the panic's line of a branch to nowhere; the address stands behind it.
 pub(crate) const WILD_BRANCH: &str = "instruction abort";
 

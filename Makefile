@@ -2,6 +2,20 @@
 # GNU make 3.81 and a POSIX shell are enough. The variables of a run are not read here:
 # make hands them to scripts/qemu through the environment.
 
+# Variables that have a meaning here, as make help lists them; those of a run, and the others.
+RUN   := MACHINE CPU SMP MEM GIC EL FIRMWARE DTB ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
+OTHER := GDB GDB_PORT SECONDS WRITE
+
+# A name on the command line that has none is a slip. What comes from the environment, or from a make above, is not
+# judged. Cargo's and rustup's own settings may stand on the command line too, and make's choice of a shell.
+GIVEN   := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+UNKNOWN := $(filter-out $(RUN) $(OTHER) V SHELL PATH CARGO_% RUST% CLEAVE_%,$(GIVEN))
+ifeq ($(MAKELEVEL),0)
+ifneq ($(UNKNOWN),)
+$(error $(shell scripts/unknown-variable $(UNKNOWN) -- $(RUN) $(OTHER)))
+endif
+endif
+
 TARGET  := aarch64-unknown-none-softfloat
 BUILT   := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 ELF     := $(BUILT)/$(TARGET)/release/cleave
@@ -9,18 +23,22 @@ IMAGE   := $(BUILT)/image
 GDB_PORT ?= 1234
 SECONDS  ?= 600
 
-export MACHINE CPU SMP MEM GIC EL FIRMWARE DTB ACCEL BOOTARGS ICOUNT TIMEOUT REPORT QEMU QEMU_ARGS
-export GDB GDB_PORT
+export $(RUN) GDB GDB_PORT
 
 NOT_BUILT := mutants litmus bench
 
-.PHONY: help setup build image rpi4 run figures debug monitor test check soak watch doc clean $(NOT_BUILT)
+.PHONY: help setup checked build image rpi4 run figures debug monitor test check soak watch doc clean $(NOT_BUILT)
 
 help:
 	@cat scripts/help.txt
 
 setup:
 	@scripts/setup all
+
+# A value that cannot be is told before the build.
+checked:
+	@scripts/qemu --check $(if $(filter debug,$(MAKECMDGOALS)),--gdb "$(GDB_PORT)")
+	@$(if $(and $(filter debug,$(MAKECMDGOALS)),$(filter-out none,$(GDB))),scripts/gdb-path >/dev/null)
 
 # The runner needs QEMU, building does not.
 build:
@@ -34,7 +52,7 @@ rpi4: build
 	@$(if $(filter tfa,$(FIRMWARE)),scripts/setup rpi4)
 	@scripts/card "$(ELF)" "$(BUILT)/rpi4"
 
-run: build
+run: checked build
 	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)
 	@scripts/qemu "$(ELF)"
 
@@ -44,11 +62,11 @@ figures: build
 	@scripts/figures $(if $(WRITE),--write) "$(ELF)"
 
 # Boots into the monitor, whose keyboard this terminal is. `off` ends it; so does Ctrl-A X.
-monitor: build
+monitor: checked build
 	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)
 	@scripts/qemu --monitor "$(ELF)"
 
-debug: build
+debug: checked build
 	@scripts/setup $(if $(filter none,$(GDB)),run,debug)
 	@scripts/debug "$(ELF)"
 

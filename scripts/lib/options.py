@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import shlex
 from dataclasses import dataclass
 
 import board
 import tools
+from values import (DEFAULT_TIMEOUT, OptionError, check_accel, check_report, choice, cpu_count, memory, port, seconds,
+                    size, size_text, text_offset, words)
 
 RAM_BASE = 0x4000_0000  # of QEMU's virt machine
-PAGE = 4096
 VIRT_CPUS_MAX = 512
 GICV2_CPUS_MAX = 8
 # Above this many CPUs threads fight for the host: one thread and virtual time are faster.
 THREADS_MAX = 32
-DEFAULT_TIMEOUT = 60
 
 VARIABLES = {
     "MACHINE": "virt or raspi4b (virt)",
@@ -42,15 +40,11 @@ VARIABLES = {
 }
 
 
-class OptionError(Exception):
-    """A request that cannot be met; the text is the message."""
-
-
 @dataclass
 class Options:
     """A checked request."""
 
-    image: str
+    image: str | None
     machine: str
     cpu: str
     smp: str
@@ -74,6 +68,7 @@ class Options:
     stdin: bool
     monitor: bool
     dry_run: bool
+    check: bool
 
     @property
     def semihosting(self) -> bool:
@@ -157,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
         prog="scripts/qemu", description="Boots a kernel image in QEMU and returns its verdict.",
         epilog="Exit status: 0 the kernel said pass, 1 it said fail, 2 no verdict (the last line"
                " says why), 3 panic. Every upper-case name is an environment variable as well.")
-    made.add_argument("image", help="an ELF file or a flat image")
+    made.add_argument("image", nargs="?", help="an ELF file or a flat image")
     for name, text in VARIABLES.items():
         made.add_argument("--" + name.lower().replace("_", "-"), metavar=name, help=text)
     place = made.add_mutually_exclusive_group()
@@ -168,14 +163,22 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--stdin", action="store_true", help="standard input goes to the kernel's console")
     made.add_argument("--monitor", action="store_true", help="into the monitor: --stdin, no timeout but a given one")
     made.add_argument("--dry-run", action="store_true", help="print the command, run nothing")
+    made.add_argument("--check", action="store_true", help="look whether the request can be met, and end: needs no image")
     made.add_argument("--raw-args", nargs=argparse.REMAINDER, default=[], metavar="ARG",
                       help="everything after it goes to QEMU as it is")
     return made
 
 
+def without_variables(environment) -> dict[str, str]:
+    """The environment without the variables of a run, for a program that gives flags. Another QEMU is let through."""
+    return {name: value for name, value in environment.items() if name == "QEMU" or name not in VARIABLES}
+
+
 def parse(arguments: list[str], environment: dict[str, str]) -> Options:
     """Checks a request. Raises OptionError."""
     given = parser().parse_args(arguments)
+    if given.image is None and not given.check:
+        raise OptionError("no image: name an ELF file or a flat image")
 
     def value(name: str) -> str | None:
         flag = getattr(given, name.lower())
@@ -198,6 +201,8 @@ def parse(arguments: list[str], environment: dict[str, str]) -> Options:
     cpu = value("CPU") or ("cortex-a72" if accel == "tcg" else "host")
     if (cpu.split(",")[0] == "host") != (accel != "tcg"):
         raise OptionError(f"ACCEL={accel} and CPU={cpu}: the host's CPU goes with kvm and hvf, and they with it")
+    if cpu.split(",")[0] in ("help", "?"):
+        raise OptionError(f"CPU={cpu}: for the list: qemu-system-aarch64 -machine virt -cpu help")
     smp = value("SMP") or "4"
     cpus = cpu_count(smp)
     gic = int(choice("GIC", value("GIC") or ("2" if is_board else "3"), ("2", "3")))
@@ -215,19 +220,23 @@ def parse(arguments: list[str], environment: dict[str, str]) -> Options:
         raise OptionError(f"ACCEL={accel}: EL=2 and ICOUNT=1 need ACCEL=tcg")
     single = icount == "1" or (icount is None and accel == "tcg" and cpus > THREADS_MAX)
     qemu = value("QEMU") or tools.find_qemu()
-    if not qemu:
+    # Set-up, which comes after the check, may bring one.
+    if not qemu and not given.check:
         raise OptionError(f"no qemu-system-aarch64 of version {tools.QEMU_MIN} or later: run scripts/setup")
-    gdb = None if given.gdb is None else number("--gdb", given.gdb)
+    gdb = None if given.gdb is None else port(given.gdb)
+    check_accel(accel)
+    check_report(value("REPORT"))
     return Options(
         image=given.image, machine=machine, cpu=cpu, smp=smp, cpus=cpus,
-        mem=size("MEM", value("MEM") or "1G"), gic=gic, el=el,
+        mem=memory(value("MEM") or "1G"), gic=gic, el=el,
         firmware=value("FIRMWARE") or "", dtb=dtb, accel=accel, icount=single,
         cntfrq=icount == "1", bootargs=value("BOOTARGS") or "",
         timeout=None if gdb is not None or (given.monitor and not value("TIMEOUT")) else seconds(value("TIMEOUT")),
-        report=value("REPORT"), qemu=qemu,
-        qemu_args=shlex.split(value("QEMU_ARGS") or "") + given.raw_args,
+        report=value("REPORT"), qemu=qemu or "",
+        qemu_args=words("QEMU_ARGS", value("QEMU_ARGS") or "") + given.raw_args,
         text_offset=text_offset(given.text_offset, given.load_addr, 0 if is_board else RAM_BASE),
-        gdb=gdb, qmp=given.qmp, stdin=given.stdin or given.monitor, monitor=given.monitor, dry_run=given.dry_run)
+        gdb=gdb, qmp=given.qmp, stdin=given.stdin or given.monitor, monitor=given.monitor, dry_run=given.dry_run,
+        check=given.check)
 
 
 def check_raspi4b(value) -> None:
@@ -244,76 +253,3 @@ def check_raspi4b(value) -> None:
     asked = value("SMP")
     if asked is not None and not asked.isdigit():
         raise OptionError(f"MACHINE=raspi4b: SMP={asked}: a plain number of CPUs, 1 to {board.CPUS}")
-
-
-def choice(name: str, text: str, allowed: tuple[str, ...]) -> str:
-    """`text` if it is one of the allowed words."""
-    if text not in allowed:
-        raise OptionError(f"{name}={text}: must be {' or '.join(allowed)}")
-    return text
-
-
-def number(name: str, text: str) -> int:
-    """A decimal or 0x number."""
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise OptionError(f"{name} {text}: not a number") from None
-
-
-def seconds(text: str | None) -> float:
-    """TIMEOUT: a run always has one."""
-    try:
-        found = float(text) if text else float(DEFAULT_TIMEOUT)
-    except ValueError:
-        found = 0.0
-    if not 0 < found < 1e9:
-        raise OptionError(f"TIMEOUT={text}: not a number of seconds above 0")
-    return found
-
-
-def size(name: str, text: str) -> int:
-    """A size as QEMU's -m takes it: MiB unless a letter says otherwise."""
-    found = re.fullmatch(r"(\d+)([KMGT]?)(i?B)?", text.strip(), re.I)
-    if not found or int(found.group(1)) == 0:
-        raise OptionError(f"{name}={text}: not a size (such as 512M, 1G, 1T)")
-    return int(found.group(1)) << {"K": 10, "M": 20, "G": 30, "T": 40}[found.group(2).upper() or "M"]
-
-
-def size_text(found: int) -> str:
-    """A size in the largest unit that says it exactly."""
-    for shift, unit in ((40, "T"), (30, "G"), (20, "M"), (10, "K")):
-        if found % (1 << shift) == 0:
-            return f"{found >> shift}{unit}"
-    return f"{found}B"
-
-
-def cpu_count(text: str) -> int:
-    """How many CPUs start, from QEMU's -smp."""
-    counts = {}
-    for index, word in enumerate(text.split(",")):
-        key, equals, number_text = word.partition("=")
-        if not equals:
-            key, number_text = ("cpus" if index == 0 else ""), word
-        if not key or not number_text.isdigit():
-            raise OptionError(f"SMP={text}: not a number of CPUs, nor QEMU's longer form")
-        counts[key] = int(number_text)
-    if "cpus" in counts:
-        return counts["cpus"]
-    if "maxcpus" in counts:
-        return counts["maxcpus"]
-    product = 1
-    for count in counts.values():
-        product *= count
-    return product
-
-
-def text_offset(offset: str | None, address: str | None, ram: int) -> int | None:
-    """Where the image asks to be loaded, relative to the start of memory at `ram`."""
-    if offset is None and address is None:
-        return None
-    found = number("--text-offset", offset) if offset else number("--load-addr", address) - ram
-    # QEMU puts its own first instructions into the first page.
-    if found < PAGE or found % PAGE:
-        raise OptionError(f"the image needs a page-aligned place above {ram + PAGE:#x}")
-    return found

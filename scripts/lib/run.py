@@ -42,11 +42,13 @@ class Console:
         self._annotate = annotate  # a whole line: what is shown instead
         self._line = bytearray()  # the current line, from its first byte
         self._shown = 0           # how much of it was written
+        self.silent = True        # nothing has come at all
         self.verdicts: list[bytes] = []
         self.reports: list[bytes] = []
 
     def feed(self, data: bytes) -> None:
         """Takes bytes as they come and writes at once all that is no report."""
+        self.silent = False
         for piece in split_lines(data):
             self._line += piece
             if not REPORT_MARK.startswith(bytes(self._line[:len(REPORT_MARK)])):
@@ -156,10 +158,10 @@ def run(command: list[str], options) -> tuple[Verdict, str]:
     except OSError as error:
         return Verdict.NONE, f"cannot start {command[0]}: {error.strerror}"
     console = Console(write_out, symbols.Backtraces(options.image).annotate)
-    error = b""
+    error = Errors()
     reason = ""
     try:
-        reason, error = pump(child, console, options.timeout)
+        reason = pump(child, console, error, options.timeout)
     except Interrupted as what:
         reason = f"interrupted by {what}"
     except BrokenPipeError:
@@ -168,39 +170,69 @@ def run(command: list[str], options) -> tuple[Verdict, str]:
     finally:
         status = finish(child, bool(reason), options.stdin)
     console.end_line()
-    lines = error.decode("utf-8", "replace").strip().splitlines()
-    verdict, why = judge(console, status, options.semihosting, lines[-1] if lines else "")
+    verdict, why = judge(console, status, options.semihosting, error.last())
     if reason and verdict != Verdict.PANIC:
         verdict, why = Verdict.NONE, reason
     if options.report:
         wrong = write_report(console, options.report)
         if wrong and verdict in (Verdict.PASS, Verdict.FAIL):
             verdict, why = Verdict.NONE, wrong
+    # The last line of all says it, so it need not stand there twice.
+    error.show(but_last=error.last() != "" and error.last() in why)
     return verdict, why
 
 
-def pump(child, console: Console, timeout: float | None) -> tuple[str, bytes]:
-    """Moves output until QEMU closes it. Returns (reason to stop early, end of its stderr)."""
+class Errors:
+    """QEMU's standard error, passed through but for its last line, which may be the reason of the end."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes as they come."""
+        lines = (self._held + data).splitlines(keepends=True)
+        self._write(b"".join(lines[:-1]))
+        # A line without an end can only grow so long.
+        self._held = lines[-1][-4096:]
+
+    def last(self) -> str:
+        """The last line."""
+        return self._held.decode("utf-8", "replace").strip()
+
+    def show(self, but_last: bool = False) -> None:
+        """Writes what was held back."""
+        if not but_last:
+            self._write(self._held)
+        self._held = b""
+
+    @staticmethod
+    def _write(data: bytes) -> None:
+        sys.stderr.buffer.write(data)
+        sys.stderr.flush()
+
+
+def pump(child, console: Console, error: Errors, timeout: float | None) -> str:
+    """Moves output until QEMU closes it; returns the reason to stop early, if there is one."""
     deadline = None if timeout is None else time.monotonic() + timeout
     out, err = child.stdout.fileno(), child.stderr.fileno()
     open_files = {out, err}
-    error = b""
     while open_files:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            return f"timeout after {timeout:g} s", error
+            silent = ", and the kernel has printed nothing: a 32-bit CPU, or more MEM than it can address?"
+            return f"timeout after {timeout:g} s" + (silent if console.silent else "")
         ready, _, _ = select.select(list(open_files), [], [], left)
         for file in ready:
             data = os.read(file, 65536)
             if not data:
                 open_files.discard(file)
             elif file == out:
+                # What QEMU has warned of comes before what the kernel says.
+                error.show()
                 console.feed(data)
             else:
-                error = (error + data)[-4096:]
-                sys.stderr.buffer.write(data)
-                sys.stderr.flush()
-    return "", error
+                error.feed(data)
+    return ""
 
 
 def finish(child, kill: bool, same_session: bool) -> int:

@@ -1,8 +1,11 @@
 """Claims about requests: what they become, and which are refused before QEMU starts."""
+import contextlib
 import unittest
+from unittest import mock
 
 import support
 import options
+import values
 
 
 def parse(*arguments, **environment):
@@ -13,6 +16,13 @@ def parse(*arguments, **environment):
 def line(*arguments, **environment):
     """The command line of a request, as one string."""
     return " ".join(parse(*arguments, **environment).command("flat.img"))
+
+
+@contextlib.contextmanager
+def host(machine, system="linux"):
+    """Another host."""
+    with mock.patch.object(values.platform, "machine", lambda: machine), mock.patch.object(values.sys, "platform", system):
+        yield
 
 
 class Defaults(unittest.TestCase):
@@ -69,7 +79,7 @@ class Meaning(unittest.TestCase):
         self.assertIn("size=64T,share=on,reserve=off", line(MEM="64T"))
 
     def test_sizes_are_mebibytes_unless_a_letter_says_otherwise(self):
-        for text, found in (("512", "512M"), ("2048m", "2G"), ("1T", "1T"), ("3G", "3G"), ("1024K", "1M")):
+        for text, found in (("512", "512M"), ("2048m", "2G"), ("1T", "1T"), ("3G", "3G"), ("8192K", "8M")):
             self.assertIn(f"-m {found} ", line(MEM=text))
 
     def test_the_bootargs_come_before_what_the_runner_adds(self):
@@ -77,10 +87,13 @@ class Meaning(unittest.TestCase):
                          "selftest load=on exit=semihosting report=json")
 
     def test_hardware_virtualisation_has_no_semihosting(self):
-        found = line(ACCEL="kvm", CPU="host")
-        self.assertNotIn("semihosting", found)
-        self.assertIn("-accel kvm -cpu host", found)
-        self.assertEqual(line(ACCEL="kvm"), found)
+        with host("aarch64"):
+            found = line(ACCEL="kvm", CPU="host")
+            self.assertNotIn("semihosting", found)
+            self.assertIn("-accel kvm -cpu host", found)
+            self.assertEqual(line(ACCEL="kvm"), found)
+        with host("arm64", "darwin"):
+            self.assertIn("-accel hvf -cpu host", line(ACCEL="hvf"))
 
     def test_cpu_properties_pass(self):
         self.assertIn("-cpu cortex-a72,midr=0x410fd823 ", line(CPU="cortex-a72,midr=0x410fd823"))
@@ -136,6 +149,36 @@ class Refused(unittest.TestCase):
         self.refuse("ACCEL=kvm", ACCEL="kvm", CPU="cortex-a72")
         self.refuse("ACCEL=tcg", CPU="host")
         self.refuse("EL=2", ACCEL="hvf", EL="2")
+
+    def test_the_hosts_cpu_must_be_the_kernels(self):
+        with host("x86_64"):
+            self.refuse("must be AArch64: this one is x86_64", ACCEL="kvm")
+        with host("aarch64"):
+            self.refuse("macOS only", ACCEL="hvf")
+        with host("arm64", "darwin"):
+            self.refuse("Linux only", ACCEL="kvm")
+
+    def test_requests_that_qemu_would_answer_otherwise(self):
+        self.refuse("-cpu help", CPU="help")
+        self.refuse("MEM=4M: must be 8M or more", MEM="4M")
+        self.refuse("QEMU_ARGS=.*No closing quotation", QEMU_ARGS="'unbalanced")
+
+    def test_a_port_is_one(self):
+        for text in ("0", "65536", "99999", "-1", "http"):
+            self.refuse("GDB_PORT=.*1 to 65535", f"--gdb={text}")
+
+    def test_a_report_goes_to_a_file_that_can_be(self):
+        self.refuse("REPORT=-", REPORT="-")
+        self.refuse("no directory /no/such/place", REPORT="/no/such/place/r.json")
+        self.refuse("is a directory", REPORT=support.SCRIPTS)
+
+    def test_only_a_check_needs_no_image_and_no_qemu(self):
+        with self.assertRaisesRegex(options.OptionError, "no image"):
+            options.parse([], {"QEMU": "qemu"})
+        with mock.patch.object(options.tools, "find_qemu", lambda: None):
+            self.assertTrue(options.parse(["--check"], {}).check)
+            with self.assertRaisesRegex(options.OptionError, "9 or later"):
+                options.parse(["kernel.img"], {})
 
     def test_load_addresses_that_cannot_be(self):
         self.refuse("page-aligned", "--load-addr", "0x40080800")

@@ -32,8 +32,8 @@ mod boot_story {
     use crate::kernel::power::{self, Verdict};
     use crate::kernel::repaint::{self, Ending};
     use crate::kernel::{
-        audit, console, early, errata, exceptions, faults, gic, heap, interrupts as kernel_interrupts, last_resort,
-        load, logger, memory, monitor, probe, serial, smp, stop, story,
+        audit, console, counter, early, errata, exceptions, faults, gic, heap, interrupts as kernel_interrupts,
+        last_resort, load, logger, memory, monitor, probe, serial, smp, stop, story,
     };
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
@@ -52,9 +52,11 @@ mod boot_story {
             console::close(Some(format_args!("cleave: PANIC {error}\n")));
             boot::park(Parked::TreeMalformed)
         });
+        counter::choose_frequency(&tree);
         open_console(&tree);
         let args = read_arguments(&tree);
         banner(&tree, entry_el);
+        counter::require_frequency();
         let conduit = find_firmware(&tree);
         power::configure(args.exit, conduit);
 

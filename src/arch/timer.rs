@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "the ordered read is inline assembly")]
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -29,11 +30,32 @@ pub fn count_unordered() -> u64 {
     CNTVCT_EL0.get()
 }
 
-/// Ticks of the counter in a second, as firmware says.
+/// What [`set_frequency`] was given; 0 before.
+static FREQUENCY: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the frequency of the counter in Hz: one number on every CPU, or what firmware says on this CPU while
+/// [`set_frequency`] has not been called.
 #[inline]
 #[must_use]
 pub fn frequency() -> u64 {
-    CNTFRQ_EL0.get()
+    match FREQUENCY.load(Ordering::Relaxed) {
+        0 => firmware_frequency(),
+        hertz => hertz,
+    }
+}
+
+/// Sets what [`frequency`] returns, on every CPU.
+pub fn set_frequency(hertz: u64) {
+    FREQUENCY.store(hertz, Ordering::Relaxed);
+}
+
+/// Returns CNTFRQ_EL0 in Hz. It is a note that firmware leaves on each CPU, and does not change the counter; firmware may
+/// leave it at 0, or different on some CPU (DDI 0487, CNTFRQ_EL0).
+#[inline]
+#[must_use]
+pub fn firmware_frequency() -> u64 {
+    // Bits 63:32 are RES0.
+    CNTFRQ_EL0.get() & 0xffff_ffff
 }
 
 /// Makes the virtual timer's interrupt pending from the moment the counter reaches `deadline`.

@@ -5,6 +5,7 @@
 pub(crate) mod audit;
 pub(crate) mod boot;
 pub(crate) mod console;
+pub(crate) mod counter;
 pub(crate) mod dump;
 pub(crate) mod early;
 pub(crate) mod errata;

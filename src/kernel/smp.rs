@@ -83,6 +83,11 @@ impl Cpu {
         Some(CpuFacts { midr: self.midr()?, bbm: own.bbm.load(Ordering::Relaxed), entry })
     }
 
+    /// Its CNTFRQ_EL0, in Hz, once it has checked in.
+    pub(crate) fn counter_frequency(&self) -> Option<u64> {
+        self.online().map(|block| block.own.counter_frequency.load(Ordering::Relaxed))
+    }
+
     /// What it may be relied on for, once it has checked in.
     pub(crate) fn level(&self) -> Option<(BbmLevel, EntryLevel)> {
         let facts = self.facts()?;

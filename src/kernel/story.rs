@@ -22,7 +22,7 @@ use crate::kernel::lock::IrqLock;
 use crate::kernel::percpu;
 use crate::kernel::repaint::{Account, Ending};
 use crate::kernel::report::{self, Panic, Report};
-use crate::kernel::{audit, console, faults, gic, load, memory, smp};
+use crate::kernel::{audit, console, counter, faults, gic, load, memory, smp};
 
 static REPORT: IrqLock<Option<Report>> = IrqLock::new("report", None);
 
@@ -121,6 +121,7 @@ pub(crate) fn tell_cpus() {
         }
     }
     tell(|report| report.cpus = cpus);
+    counter::differences().for_each(error);
     tell_coherency();
 }
 

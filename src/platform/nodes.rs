@@ -130,6 +130,11 @@ impl<'a> Tree<'a> {
         descend(&Place { node: self.fdt.root(), parent: None }, &mut visit).break_value()
     }
 
+    /// Returns a child of the root as a place.
+    pub(super) fn below_root<R>(&self, node: FdtNode<'a>, look: impl FnOnce(&Place<'_, 'a>) -> R) -> R {
+        look(&Place { node, parent: Some(&Place { node: self.fdt.root(), parent: None }) })
+    }
+
     /// Calls `found` with the node of an absolute path, if there is one.
     pub(super) fn at_path<R>(&self, path: &str, found: impl FnOnce(&Place<'_, 'a>) -> R) -> Option<R> {
         let path = path.strip_prefix('/')?;
@@ -144,6 +149,7 @@ pub(super) struct Named<'a> {
     pub(super) chosen: Option<FdtNode<'a>>,
     pub(super) cpus: Option<FdtNode<'a>>,
     pub(super) reserved_memory: Option<FdtNode<'a>>,
+    pub(super) timer: Option<FdtNode<'a>>,
 }
 
 impl<'a> Named<'a> {
@@ -156,6 +162,7 @@ impl<'a> Named<'a> {
                 "chosen" => &mut named.chosen,
                 "cpus" => &mut named.cpus,
                 "reserved-memory" => &mut named.reserved_memory,
+                "timer" => &mut named.timer,
                 _ => continue,
             };
             place.get_or_insert(node);

@@ -1,4 +1,4 @@
-//! The generic timer: which interrupt its virtual timer raises.
+//! The generic timer: which interrupt its virtual timer raises, and the counter's frequency where the tree states it.
 
 use core::fmt;
 use core::ops::ControlFlow;
@@ -12,8 +12,6 @@ pub struct Timer {
     /// The virtual timer's private peripheral interrupt, 0 to 15. The GIC's number for it is 16 more
     /// ([`interrupt_id`](Self::interrupt_id)).
     pub virtual_ppi: u32,
-    /// Ticks per second, for firmware that left CNTFRQ_EL0 wrong. Rarely there.
-    pub frequency: Option<u64>,
 }
 
 impl Timer {
@@ -66,15 +64,33 @@ impl<'a> Tree<'a> {
     /// # Errors
     /// When there is none, and when its virtual timer's interrupt cannot be read.
     pub fn timer(&self) -> Result<Timer, TimerError<'a>> {
-        let found = self.walk(|place, sight| {
-            let is_timer = sight.is_compatible(&["arm,armv8-timer"]);
-            if is_timer && place.is_available() {
-                ControlFlow::Break(self.read(place))
+        self.at_timer(|place| self.read(place)).unwrap_or(Err(TimerError::Missing))
+    }
+
+    /// Returns the counter's frequency in Hz, if the tree states one. It does so where firmware leaves CNTFRQ_EL0 wrong, and
+    /// then the tree's number is the one to use (the binding of `arm,armv8-timer`: `clock-frequency`).
+    ///
+    /// # Errors
+    /// When the property is no number.
+    pub fn counter_frequency(&self) -> Result<Option<u64>, BadProperty<'a>> {
+        let stated = self.at_timer(|place| place.number("clock-frequency")).unwrap_or(Ok(None))?;
+        Ok(stated.filter(|&hertz| hertz != 0))
+    }
+
+    /// Looks at the node of the timer; `None` when there is none that is switched on. It is `/timer` in nearly every tree; only
+    /// without that, all nodes are searched.
+    fn at_timer<T>(&self, look: impl Fn(&Place<'_, 'a>) -> T) -> Option<T> {
+        let usual = self.named.timer.filter(|node| nodes::is_compatible(node, &["arm,armv8-timer"]));
+        if let Some(node) = usual.filter(nodes::is_available) {
+            return Some(self.below_root(node, look));
+        }
+        self.walk(|place, sight| {
+            if sight.is_compatible(&["arm,armv8-timer"]) && place.is_available() {
+                ControlFlow::Break(look(place))
             } else {
                 ControlFlow::Continue(())
             }
-        });
-        found.unwrap_or(Err(TimerError::Missing))
+        })
     }
 
     /// Reads the node of the timer.
@@ -90,7 +106,7 @@ impl<'a> Tree<'a> {
         if kind != 1 || number > 15 {
             return Err(TimerError::NotPrivate { kind, number });
         }
-        Ok(Timer { virtual_ppi: number, frequency: place.number("clock-frequency")? })
+        Ok(Timer { virtual_ppi: number })
     }
 
     /// The first two cells of the node's interrupt `index` (Devicetree Specification v0.4, section 2.4.1).

@@ -11,10 +11,10 @@ use crate::{
 use std::{fs, path::PathBuf};
 
 /// QEMU's virt machine: where memory starts, and where its loader puts the tree of a machine with 128M or more.
-const RAM: u64 = 0x4000_0000;
-const TREE: u64 = 0x4800_0000;
+pub(crate) const RAM: u64 = 0x4000_0000;
+pub(crate) const TREE: u64 = 0x4800_0000;
 /// Offset of the loads that are poked at.
-const OFFSET: u64 = 0x20_0000;
+pub(crate) const OFFSET: u64 = 0x20_0000;
 
 /// The image runs from any page. An absolute address in the early code, or a load at a 2 MiB boundary taken for
 /// granted, fails this.
@@ -121,7 +121,7 @@ fn a_cpu_whose_e2h_is_stuck_at_1_boots() {
         assert_eq!(machine.register(22), e2h, "{cpu}: what the probe found");
         machine.run_to_code(base, "cleave_init_el1", MSR_CNTKCTL_EL1_X0, 0);
         assert_eq!(machine.register(0), 1 << 2 | 11 << 4, "{cpu}: CNTKCTL_EL1");
-        machine.runs_to_line(PASS_LINE);
+        machine.runs_until_it_says(PASS_LINE);
     }
 }
 

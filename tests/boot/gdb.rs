@@ -115,13 +115,13 @@ impl Machine {
         self.set_register(0, said | 0xf << 28);
     }
 
-    /// Lets the machine run until the console has this line; fails the test if it never does.
+    /// Lets the machine run until the console has this text; fails the test if it never does.
     #[track_caller]
-    pub(crate) fn runs_to_line(&mut self, line: &str) {
+    pub(crate) fn runs_until_it_says(&mut self, text: &str) {
         self.send("c");
         let begin = Instant::now();
-        while !self.console().lines().any(|found| found == line) {
-            assert!(begin.elapsed() < PATIENCE, "no {line:?} in\n{}", self.console());
+        while !self.console().contains(text) {
+            assert!(begin.elapsed() < PATIENCE, "no {text:?} in\n{}", self.console());
             sleep(Duration::from_millis(50));
         }
     }

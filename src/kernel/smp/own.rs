@@ -3,7 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use cleave::arch::{barrier, cpu, hint};
+use cleave::arch::{barrier, cpu, hint, timer};
 use cleave::paging::PhysAddr;
 use cleave::rendezvous::Slot as Timeline;
 use spin::Once;
@@ -35,6 +35,8 @@ pub(crate) struct Own {
     /// ID_AA64MMFR2_EL1.BBM.
     pub(super) bbm: AtomicU8,
     pub(super) entry_level: AtomicU8,
+    /// Its CNTFRQ_EL0, in Hz.
+    pub(super) counter_frequency: AtomicU64,
     /// Whether it takes part in hardware coherency, as a [`Coherency`].
     pub(super) coherency: AtomicU8,
     /// Where its redistributor is (GICv3); written before it is started.
@@ -65,6 +67,7 @@ impl Own {
             midr: AtomicU32::new(0),
             bbm: AtomicU8::new(0),
             entry_level: AtomicU8::new(0),
+            counter_frequency: AtomicU64::new(0),
             coherency: AtomicU8::new(Coherency::Unknown as u8),
             redistributor: AtomicU64::new(0),
             slot: Timeline::new(),
@@ -100,6 +103,7 @@ impl Own {
         self.midr.store(cpu::midr().0, Ordering::Relaxed);
         self.bbm.store(cpu::features().bbm, Ordering::Relaxed);
         self.entry_level.store(entry_level as u8, Ordering::Relaxed);
+        self.counter_frequency.store(timer::firmware_frequency(), Ordering::Relaxed);
         // A hypervisor would trap the register.
         let smpen = if entry_level == 2 { cpu::takes_part_in_coherency() } else { None };
         let coherency = match smpen {

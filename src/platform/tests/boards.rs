@@ -12,7 +12,7 @@ fn a_raspberry_pi_4_is_understood_from_its_tree_alone() {
     assert_eq!(tree.model(), Some("Raspberry Pi 4 Model B Rev 1.4"));
     assert_eq!(tree.compatible().last(), Some("brcm,bcm2711"));
     assert_eq!(tree.psci(), Ok(None));
-    assert_eq!(tree.timer(), Ok(Timer { virtual_ppi: 11, frequency: None }));
+    assert_eq!(tree.timer(), Ok(Timer { virtual_ppi: 11 }));
     assert_eq!(tree.timer().map(|timer| timer.interrupt_id()), Ok(27));
     assert_eq!(
         tree.interrupt_controller(),

@@ -153,12 +153,33 @@ fn the_virtual_timer_is_the_third_interrupt_or_the_one_so_named() {
     let plain = dtb(root().cells("interrupt-parent", &[1]).with(gic()).with(timer().cells("interrupts", &order)));
     assert_eq!(open(&plain).timer().map(|timer| timer.virtual_ppi), Ok(11));
     let names = ["sec-phys", "virt", "phys", "hyp-phys"];
-    let named =
-        timer().text("interrupt-names", &names).cells("interrupts", &order).cells("clock-frequency", &[54_000_000]);
+    let named = timer().text("interrupt-names", &names).cells("interrupts", &order);
     let named = dtb(root().cells("interrupt-parent", &[1]).with(named).with(gic()));
-    assert_eq!(open(&named).timer(), Ok(Timer { virtual_ppi: 14, frequency: Some(54_000_000) }));
+    assert_eq!(open(&named).timer(), Ok(Timer { virtual_ppi: 14 }));
     let extended = timer().cells("interrupts-extended", &[1, 1, 13, 4, 1, 1, 14, 4, 1, 1, 12, 4]);
     assert_eq!(open(&dtb(root().with(gic()).with(extended))).timer().map(|timer| timer.interrupt_id()), Ok(28));
+}
+
+/// Whatever else is wrong with the node: a tree that states the frequency does so because CNTFRQ_EL0 is of no use.
+#[test]
+fn the_counters_frequency_is_stated_by_the_timer_or_not_at_all() {
+    let timer = || node("timer").text("compatible", &["arm,armv8-timer"]);
+    let frequency = |timer: N| {
+        let dtb = dtb(root().with(timer));
+        open(&dtb).counter_frequency().map_err(|error| error.to_string())
+    };
+    assert_eq!(frequency(timer().cells("clock-frequency", &[54_000_000])), Ok(Some(54_000_000)));
+    assert_eq!(frequency(timer()), Ok(None));
+    assert_eq!(frequency(timer().cells("clock-frequency", &[0])), Ok(None));
+    assert_eq!(frequency(node("clock").cells("clock-frequency", &[24_000_000])), Ok(None));
+    let below = node("soc")
+        .with(node("timer").cells("clock-frequency", &[24_000_000]))
+        .with(timer().cells("clock-frequency", &[7]));
+    assert_eq!(frequency(below), Ok(Some(7)), "on a bus, beside a timer of another kind");
+    let switched_off = timer().text("status", &["disabled"]).cells("clock-frequency", &[54_000_000]);
+    assert_eq!(frequency(switched_off), Ok(None));
+    let error = frequency(timer().cells("clock-frequency", &[1, 2, 3])).unwrap_err();
+    assert!(error.starts_with("clock-frequency of timer"), "{error}");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! - [`rendezvous`]: bring every CPU to a stop, let one of them act, let all go; or call it off.
 //! - [`platform`]: what the device tree says.
 //! - [`paging`]: translation tables as data, and the seam to the machine.
+//! - [`deadline`]: a wait with an end, for a counter that may be read wrongly once.
 //! - [`arch`]: one function for each instruction, on the device; what the hardware encodes, everywhere.
 //!
 //! And beside them `machine`, with the feature of that name: the abstract machine that runs the rooms above unchanged and says
@@ -107,6 +108,7 @@
 #![cfg_attr(not(any(test, loom, feature = "machine")), no_std)]
 
 pub mod arch;
+pub mod deadline;
 pub mod linear_map;
 #[cfg(all(not(loom), any(test, feature = "machine")))]
 pub mod machine;

@@ -10,20 +10,28 @@ use tock_registers::interfaces::{Readable, Writeable};
 
 use super::registers::{self, CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0};
 
-/// CNTVCT_EL0, read no earlier than everything before it has executed.
+/// Returns CNTVCT_EL0, read no earlier than everything before it has executed.
 ///
 /// The ISB is what holds the read back (reads of the counter may otherwise be speculated: CNTVCT_EL0); the compiler keeps memory
 /// accesses on their side.
+///
+/// Read twice: on a Cortex-A73 a read while the lower word rolls over can be wrong by 2^32 (erratum 858921). If bit 32 of
+/// the two differs, the roll-over lies between them and the first is the right one; otherwise the second is. Done on
+/// every core, since a look at MIDR_EL1 costs as much as the three instructions it would save.
 #[inline(always)]
 #[must_use]
 pub fn count() -> u64 {
-    let value;
+    let (first, second): (u64, u64);
     // SAFETY: reading the counter has no side effect.
-    unsafe { asm!("isb", "mrs {}, cntvct_el0", out(reg) value, options(nostack, preserves_flags)) }
-    value
+    unsafe {
+        asm!("isb", "mrs {first}, cntvct_el0", "mrs {second}, cntvct_el0", first = out(reg) first,
+            second = out(reg) second, options(nostack, preserves_flags));
+    }
+    if (first ^ second) >> 32 & 1 != 0 { first } else { second }
 }
 
-/// CNTVCT_EL0, whenever the CPU happens to read it: for what needs neither order nor exactness.
+/// Returns CNTVCT_EL0, whenever the CPU happens to read it: for what needs neither order nor exactness, and no protection
+/// from erratum 858921.
 #[inline(always)]
 #[must_use]
 pub fn count_unordered() -> u64 {

@@ -22,6 +22,7 @@ mod device {
 
     use arm_pl011_uart::{DataBits, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer};
     use cleave::arch::{hint, interrupts, timer};
+    use cleave::deadline::Deadline;
     use cleave::paging::VirtAddr;
 
     use super::ring::{LineEnds, Ring};
@@ -169,12 +170,11 @@ mod device {
     pub(crate) fn deadline(milliseconds: u64) -> impl FnMut() -> bool {
         /// More than a read of a device register every 10 ns over the longest wait here.
         const ROUNDS: u64 = 100_000_000;
-        let start = timer::count();
-        let ticks = timer::frequency() / 1000 * milliseconds;
+        let mut deadline = Deadline::new(timer::count(), timer::frequency() / 1000 * milliseconds);
         let mut rounds = 0;
         move || {
             rounds += 1;
-            timer::count().wrapping_sub(start) > ticks || rounds > ROUNDS
+            deadline.has_passed(timer::count()) || rounds > ROUNDS
         }
     }
 

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use cleave::arch::{hint, timer};
+use cleave::deadline::Deadline;
 use cleave::paging::{FRAME_SIZE, FrameSource, PhysAddr};
 use cleave::platform::bootargs::Fault;
 
@@ -283,9 +284,8 @@ pub(crate) fn let_run(lines: u64) {
         let lines = cpu.own.load.lines();
         if PHASE.load(Ordering::Relaxed) == BEFORE { lines.before } else { lines.after }
     };
-    let patience = repaint::patience(smp::online_count().into());
-    let start = timer::count();
-    while smp::online().any(|cpu| counted(cpu) < lines) && timer::count().wrapping_sub(start) < patience {
+    let mut deadline = Deadline::new(timer::count(), repaint::patience(smp::online_count().into()));
+    while smp::online().any(|cpu| counted(cpu) < lines) && !deadline.has_passed(timer::count()) {
         step(this_cpu());
         hint::wait_for_event();
     }

@@ -9,6 +9,7 @@
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use cleave::arch::{barrier, hint, timer};
+use cleave::deadline::Deadline;
 use cleave::paging::{Cpu, PhysAddr, TlbiRepeat, VirtAddr, invalidate_everywhere};
 
 use crate::kernel::exceptions::faulting_load;
@@ -113,8 +114,8 @@ pub(crate) fn poll() -> bool {
 fn await_stage(stage: u8) {
     // Bounded: a probe that never answers must not hang the machine; its result then stays unknown, and the self-test
     // fails.
-    let start = timer::count();
-    while STAGE.load(Ordering::Acquire) != stage && timer::count().wrapping_sub(start) < timer::frequency() {
+    let mut deadline = Deadline::new(timer::count(), timer::frequency());
+    while STAGE.load(Ordering::Acquire) != stage && !deadline.has_passed(timer::count()) {
         hint::wait_for_event();
     }
 }

@@ -8,6 +8,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use cleave::arch::{barrier, cache, hint, timer};
+use cleave::deadline::Deadline;
 use cleave::paging::{PhysRange, VirtAddr};
 use cleave::platform::{Clock, Console, Mailbox, Pins, Tree};
 
@@ -131,10 +132,9 @@ fn ask(mailbox: &Mailbox) -> Option<u32> {
 
 /// Waits until `done`; `None` if that takes too long.
 fn wait(done: impl Fn() -> bool) -> Option<()> {
-    let start = timer::count();
-    let ticks = timer::frequency() / 1000 * PATIENCE;
+    let mut deadline = Deadline::new(timer::count(), timer::frequency() / 1000 * PATIENCE);
     while !done() {
-        if timer::count().wrapping_sub(start) > ticks {
+        if deadline.has_passed(timer::count()) {
             return None;
         }
         hint::yield_now();

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use cleave::arch::registers::ELR_EL1;
 use cleave::arch::{barrier, hint, timer};
+use cleave::deadline::Deadline;
 use tock_registers::interfaces::Readable;
 
 use crate::kernel::gic::{self, encoding::Sgi};
@@ -58,10 +59,8 @@ impl fmt::Display for Others {
         let me = percpu::try_this_cpu().map(|cpu| cpu.id);
         let others = || smp::online().filter(|cpu| Some(cpu.id) != me);
         let stopped = |cpu: &percpu::PerCpu| cpu.own.stopped_at.load(Ordering::SeqCst);
-        let (start, patience) = (timer::count(), timer::frequency() / 1000 * PATIENCE);
-        while others().any(|cpu| stopped(cpu) == 0 && !cpu.window.is_inside())
-            && timer::count().wrapping_sub(start) < patience
-        {
+        let mut deadline = Deadline::new(timer::count(), timer::frequency() / 1000 * PATIENCE);
+        while others().any(|cpu| stopped(cpu) == 0 && !cpu.window.is_inside()) && !deadline.has_passed(timer::count()) {
             hint::wait_for_event();
         }
         for cpu in others() {

@@ -21,6 +21,7 @@ use core::sync::atomic::Ordering;
 pub use state::{MAX_CPUS, Phase};
 pub use timeline::{Slot, Times};
 
+use crate::deadline::Deadline;
 use crate::sync::{AtomicU32, AtomicU64};
 use state::State;
 
@@ -263,12 +264,13 @@ impl Rendezvous {
         kicked: u64,
         deadline: u64,
     ) -> Result<(), Refused> {
+        let mut deadline = Deadline::new(kicked, deadline);
         loop {
             let state = State::unpack(self.state.load(Ordering::Acquire));
             if state.phase == Phase::Run {
                 return Ok(());
             }
-            if host.ticks().wrapping_sub(kicked) >= deadline {
+            if deadline.has_passed(host.ticks()) {
                 // The swap fails when somebody arrived in this very moment; then look again.
                 if self.swap(state, State::idle(generation.wrapping_add(1))).is_ok() {
                     return Err(Refused::Deadline { arrived: state.arrived, expected: cpus, generation });

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use cleave::arch::{hint, timer};
+use cleave::deadline::Deadline;
 use cleave::linear_map::{Fill, ShadowMap, Share, Skeleton};
 
 use super::{MANY, deadline, roots};
@@ -31,8 +32,8 @@ pub(super) fn note_leader_filled(tables: u64) {
 
 /// Waits for the others, no longer than for a rendezvous; the load goes on meanwhile.
 pub(super) fn wait_until(done: impl Fn() -> bool) {
-    let (start, patience) = (timer::count(), deadline());
-    while !done() && timer::count().wrapping_sub(start) <= patience {
+    let mut deadline = Deadline::new(timer::count(), deadline());
+    while !done() && !deadline.has_passed(timer::count()) {
         load::step(this_cpu());
         hint::wait_for_event();
     }

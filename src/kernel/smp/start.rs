@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use cleave::arch::{cache, cpu, hint, timer};
+use cleave::deadline::Deadline;
 use cleave::paging::{PhysAddr, VirtAddr};
 use cleave::platform::{Affinity, Conduit, CpuStatus, EnableMethod};
 
@@ -152,8 +153,7 @@ fn physical_of(address: VirtAddr) -> u64 {
 /// Waits for the CPUs that were started and admits each as it checks in.
 fn await_all(list: &mut [Cpu], conduit: Option<Conduit>) {
     let waiting = list.iter().filter(|cpu| cpu.block.is_some()).count() as u64;
-    let patience = repaint::patience(waiting);
-    let start = timer::count();
+    let mut deadline = Deadline::new(timer::count(), repaint::patience(waiting));
     let mut expired = false;
     loop {
         let mut open = false;
@@ -182,7 +182,7 @@ fn await_all(list: &mut [Cpu], conduit: Option<Conduit>) {
         if !open {
             return;
         }
-        expired = timer::count().wrapping_sub(start) > patience;
+        expired = deadline.has_passed(timer::count());
         hint::wait_for_event();
     }
 }

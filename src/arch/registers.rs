@@ -21,9 +21,7 @@ pub mod fields {
         /// CTR_EL0, Cache Type Register (DDI 0487, CTR_EL0).
         pub CTR_EL0 [
             /// Log2 of the words in the smallest line of all data caches.
-            DminLine OFFSET(16) NUMBITS(4) [],
-            /// Log2 of the words in the smallest line of all instruction caches.
-            IminLine OFFSET(0) NUMBITS(4) []
+            DminLine OFFSET(16) NUMBITS(4) []
         ],
         /// CPUECTLR_EL1 of the Cortex-A53, A57 and A72, CPU Extended Control Register (their TRMs, 4.3).
         pub CPUECTLR_EL1 [

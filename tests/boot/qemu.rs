@@ -59,6 +59,8 @@ pub(crate) struct Boot {
     pub(crate) unusable: Option<u64>,
     /// Bytes at the end of memory that the boot CPU does not reach.
     out_of_reach: u64,
+    /// Bytes in the middle of memory that may not be mapped, or for which there is no room.
+    unmapped: u64,
     /// `QEMU_ARGS`.
     qemu_args: String,
 }
@@ -77,6 +79,7 @@ impl Boot {
             flags: Vec::new(),
             unusable: None,
             out_of_reach: 0,
+            unmapped: 0,
             qemu_args: String::new(),
         }
     }
@@ -145,6 +148,11 @@ impl Boot {
         Self { out_of_reach, ..self }
     }
 
+    /// The tree keeps so many bytes in the middle of memory from being mapped.
+    pub(crate) fn unmapped(self, unmapped: u64) -> Self {
+        Self { unmapped, ..self }
+    }
+
     /// `QEMU_ARGS`: further arguments to QEMU.
     pub(crate) fn qemu(self, arguments: &str) -> Self {
         Self { qemu_args: arguments.into(), ..self }
@@ -176,9 +184,9 @@ impl Boot {
         self.size() - kept - self.out_of_reach
     }
 
-    /// Bytes of memory that may be mapped: all of it but what BL31 keeps for itself.
+    /// Bytes of memory that are mapped: all of it but what BL31 keeps for itself, and what a test's tree does.
     pub(crate) fn mapped_bytes(&self) -> u64 {
-        self.bytes() - if self.board == Some(Board::Tfa) { 512 << 10 } else { 0 }
+        self.bytes() - self.unmapped - if self.board == Some(Board::Tfa) { 512 << 10 } else { 0 }
     }
 
     fn size(&self) -> u64 {

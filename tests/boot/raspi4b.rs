@@ -99,21 +99,34 @@ fn a_release_word_that_cannot_be_written_costs_its_cpu_alone() {
     run.claim(online == 2, "two of four CPUs can be started");
 }
 
-/// A disabled CPU waits for its release word like any other, and one that failed is left alone: it is in the report with the
-/// reason, and the one behind it has the next number. Leaving out both, or starting both, fails this.
+/// A disabled CPU waits for its release word like any other; one that failed is left alone, in the report with the reason,
+/// and the one behind it has the next number. Two more holes in memory than a list can hold cost the two smallest gaps
+/// between them, and one piece that is too many; the bytes are named. Leaving out both CPUs, starting both, or a panic over a
+/// full list fails this.
 #[test]
-fn a_disabled_cpu_is_started_and_one_that_failed_is_left_out() {
+fn a_cpu_that_failed_and_memory_in_too_many_pieces_are_left_out_and_named() {
+    let (first, apart, hole, holes) = (0x2000_0000_u64, 0x10_0000_u64, 0x1000_u64, 66);
+    let children = (0..holes).map(|n| {
+        let start = first + n * apart;
+        format!("hole@{start:x} {{ reg = <0 {start:#x} {hole:#x}>; no-map; }};\n")
+    });
+    let nodes: String = children.collect();
+    let reserved = format!("reserved-memory {{ #address-cells = <2>; #size-cells = <1>; ranges;\n{nodes} }};\n");
     let source = fs::read_to_string(Path::new(ROOT).join("scripts/rpi4/minimal.dts")).expect("the minimal tree");
     let source = source
-        .replace("reg = <1>;", "reg = <1>;\n\t\t\tstatus = \"disabled\";")
-        .replace("reg = <2>;", "reg = <2>;\n\t\t\tstatus = \"fail\";");
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cpu-status.dts");
+        .replacen("cpus {", &format!("{reserved}\tcpus {{"), 1)
+        .replace("reg = <1>;", "reg = <1>; status = \"disabled\";")
+        .replace("reg = <2>;", "reg = <2>; status = \"fail\";");
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("left-out.dts");
     fs::write(&path, source).expect("a file for the tree");
-    let run = Boot::on_raspi4b(SpinTable, path.to_str().expect("a path in UTF-8")).unusable(2).run();
+    let boot = Boot::on_raspi4b(SpinTable, path.to_str().expect("a path in UTF-8")).unusable(2);
+    let run = boot.unmapped(holes * hole + 3 * (apart - hole)).run();
     run.survived().split();
     let online: Vec<_> = run.list("/cpus").iter().map(|cpu| cpu["online"] == true).collect();
     run.claim(online == [true, true, false, true], "other CPUs are online");
     run.claim(run.error_says("CPU 2: the device tree gives it the status fail"), "the status is not named");
+    run.claim(run.list("/memory/regions").len() == 64, "not as many pieces as there is room for");
+    run.claim(run.error_says("bytes are not used: it is in more than 64 pieces"), "what is lost is not named");
 }
 
 /// A board has nobody to take a semihosting call: without the runner's word for it the verdict is printed, and the CPUs

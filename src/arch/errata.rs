@@ -9,7 +9,7 @@ use core::fmt;
 
 use super::midr::*;
 use Property::{NoConflictAborts, Smpen};
-use Remedy::{BreakBeforeMake, CleanAndInvalidate, CompilerOption, DataBarriers, LinkerOption, RepeatTlbi};
+use Remedy::{BreakBeforeMake, CleanAndInvalidate, CompilerOption, DataBarriers, LinkerOption, ReadTwice, RepeatTlbi};
 
 /// Revisions of a core, the first and the last, each as `0xNM` for `rNpM`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +46,8 @@ pub enum Remedy {
     BreakBeforeMake,
     /// A barrier stands beside the instruction in question, on every core.
     DataBarriers,
+    /// The register is read twice, on every core.
+    ReadTwice,
     /// Lines are cleaned and invalidated where cleaning would do, on every core.
     CleanAndInvalidate,
     /// The linker avoids the sequence of instructions.
@@ -138,6 +140,7 @@ pub const ERRATA: &[Erratum] = &[
     erratum(C1_PREMIUM, Revisions(0x00, 0x10), "3683289", BreakBeforeMake),
     erratum(CORTEX_A77, Revisions(0x00, 0x10), "1508412", DataBarriers),
     erratum(AMPEREONE_A, ALL, "AC04_CPU_23", DataBarriers),
+    erratum(CORTEX_A73, ALL, "858921", ReadTwice),
     erratum(CORTEX_A53, Revisions(0x00, 0x01), "819472", CleanAndInvalidate),
     erratum(CORTEX_A53, Revisions(0x00, 0x02), "824069, 826319, 827319", CleanAndInvalidate),
     erratum(CORTEX_A53, ALL, "855873", CleanAndInvalidate),

@@ -129,6 +129,7 @@ const OTHERS: &[Row] = &[
     ("Cortex-A53", 0x00, 0x04, "843419"),
     ("Cortex-A53", 0x00, 0x04, "835769"),
     ("Cortex-A57", 0x00, 0x12, "832075"),
+    ("Cortex-A73", 0x00, 0xff, "858921"),
     ("Cortex-A77", 0x00, 0x10, "1508412"),
     ("AmpereOne A", 0x00, 0xff, "AC04_CPU_23"),
     ("Olympus", 0x00, 0xff, "T410-OLY-1027"),

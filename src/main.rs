@@ -101,7 +101,7 @@ mod boot_story {
             // After a repaint that gave up somebody is not coming.
             gathered = account.tally.attempts > 0 || ending == Ending::Aborted;
             if account.tally.attempts > 0 {
-                story::tell_timeline(account.measured.map_or(0, |measured| measured.kicked));
+                story::tell_timeline();
             }
             if args.asks_for(Task::Selftest) {
                 good &= probes_faulted(&ending);
@@ -250,17 +250,14 @@ mod boot_story {
         found
     }
 
-    /// A rendezvous with nothing to do, where there was none: so that its timeline, and what the load counted before,
-    /// during and after it, mean the same in every run.
+    /// Holds a rendezvous with nothing to do, where the repaint held none: so that what the load counted before, during
+    /// and after it means the same in every run. The report has no timeline of it: no repaint has stopped the CPUs.
     fn drill() -> bool {
-        match repaint::drill() {
-            Ok(measured) => story::tell_timeline(measured.kicked),
-            Err(refused) => {
-                story::error(format!("rendezvous without a repaint: {refused}"));
-                return false;
-            }
+        let refused = repaint::drill().err();
+        if let Some(refused) = &refused {
+            story::error(format!("rendezvous without a repaint: {refused}"));
         }
-        true
+        refused.is_none()
     }
 
     fn trust(args: &Bootargs<'_>) -> Trust {

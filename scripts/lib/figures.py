@@ -84,6 +84,7 @@ def timeline(rows: list[dict], window: int | None, across: float, show, fill: st
     found = stamps(rows)
     if not found or max(found) == min(found):
         return NONE
+    absent = [f"CPU {row.get('cpu')}" for row in rows if row.get("masked") is None]
     rows, first = stood_still(rows), min(found)
     room = WIDTH - LABEL - 20
 
@@ -121,4 +122,6 @@ def timeline(rows: list[dict], window: int | None, across: float, show, fill: st
                            "window", f"window: {show(window)}"))
     content.append(label(LABEL, bottom + 16, "0", kind="soft"))
     content.append(label(WIDTH - 20, bottom + 16, show(round(across)), "end", "soft"))
+    if absent:
+        content.append(label(LABEL + 100, bottom + 16, f"did not come: {', '.join(absent)}"))
     return svg(bottom + 24, content, "timeline of the last rendezvous")

@@ -116,6 +116,12 @@ class Page(unittest.TestCase):
         alone, = self.widths(page.render([("a.json", counted)]), words)
         self.assertEqual(self.widths(page.render([("a.json", counted), ("b.json", sample.report(3))]), words)[0], alone)
 
+    def test_a_cpu_that_did_not_come_is_named(self):
+        made = sample.report(3)
+        made["timeline"][1].update(arrived=None, masked=None, released=None)
+        self.assertIn("did not come: CPU 1<", page.render([("r.json", made)]))
+        self.assertNotIn("did not come", page.render([("r.json", sample.report(3))]))
+
     def test_what_was_not_counted_is_not_drawn_as_zero(self):
         made = sample.report()
         made["leaves"]["after"] = dict.fromkeys(made["leaves"]["after"])

@@ -213,15 +213,21 @@ pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
     });
 }
 
-/// The timeline of the last rendezvous, which called at `kicked`.
-pub(crate) fn tell_timeline(kicked: u64) {
-    let known = |ticks: u64| (ticks != 0).then_some(ticks);
+/// Tells the timeline of the repaint's last rendezvous, begun by this CPU: done, or called off on its deadline. A moment
+/// before its kick is of an earlier attempt.
+pub(crate) fn tell_timeline() {
+    let kicked = percpu::this_cpu().own.slot.times().kicked;
+    if kicked == 0 {
+        // It was refused before it called anybody.
+        return;
+    }
+    let known = |ticks: u64| (ticks >= kicked).then_some(ticks);
     let timeline = smp::online()
         .map(|cpu| {
             let times = cpu.own.slot.times();
             report::Moments {
                 cpu: cpu.id as u32,
-                kicked: known(kicked),
+                kicked: Some(kicked),
                 arrived: known(times.arrived),
                 masked: known(times.masked),
                 released: known(times.released),

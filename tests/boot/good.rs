@@ -36,6 +36,12 @@ impl Run {
         }
         self.painted_all_memory();
         self.load_was_undisturbed();
+        // The rendezvous without a repaint, which is for the load's sake, is no repaint's.
+        let called = self.number("/decision/attempts") > 0;
+        self.claim(
+            called != self.list("/timeline").is_empty(),
+            "a timeline without a repaint's rendezvous, or none of one",
+        );
         self
     }
 

@@ -73,6 +73,14 @@ fn a_cpu_that_never_comes_in_time_leaves_the_blocks() {
     run.claim(run.value("/decision/outcome") == "aborted", "the outcome is not aborted");
     run.claim(run.number("/decision/attempts") == 3, "not one attempt and two retries");
     run.claim(run.error_says(&format!("{CPU}2")), "the late CPU is not named");
+    // The timeline is the last attempt's: called, and CPU 2 was not there.
+    let late_cpu = run.value("/timeline/2");
+    run.claim(
+        late_cpu["kicked"].is_u64() && late_cpu["arrived"].is_null(),
+        "the timeline does not say who was missing",
+    );
+    let survived = "result      pass (with 4 errors survived; linear=require makes it a failure)";
+    run.claim(run.line(survived).is_some(), format_args!("the console does not say {survived:?}"));
 
     let run = late().word("linear=require").run();
     run.failed().unchanged();

@@ -203,20 +203,41 @@ fn the_console_gets_one_line_with_the_prefix() {
 fn the_text_names_the_decision_its_reason_the_errors_and_the_verdict() {
     let text = text_of(&good());
     for part in [
-        "split under the rendezvous: done (BBM level 0, attempts 1)",
+        "split under the rendezvous: done\n            BBM level 0, attempts 1\n",
         "CPU 0 has no FEAT_BBM",
         "515",
         "262,144",
         "Cortex-A72 r0p3",
-        "errata      Cortex-A55 r2p0           2441007                   worked around on every CPU",
-        "Cortex-A77 r1p0           1508412                   worked around on this core",
+        "errata      Cortex-A55 r2p0       2441007             worked around on every CPU",
+        "Cortex-A77 r1p0       1508412             worked around on this core",
         "errors      CPU 3 did not start",
         "362.2", // 22,643 ticks of 62.5 MHz in microseconds
         "11,680.0",
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
-    assert!(text.ends_with("result      pass\n"), "{text}");
+    assert!(text.ends_with("result      pass (with 1 error survived)\n"), "{text}");
+}
+
+/// A pass in spite of errors says so, and names `linear=require` where that word would have changed the verdict: only
+/// where the split was needed and was not done.
+#[test]
+fn a_pass_says_what_it_has_survived() {
+    let mut report = good();
+    let mut ends = |outcome, errors: &[&'static str], result, line: &str| {
+        report.decision.outcome = Some(outcome);
+        report.errors = errors.iter().map(|&error| error.into()).collect();
+        report.result = result;
+        let text = text_of(&report);
+        assert!(text.ends_with(&format!("\nresult      {line}\n")), "{text}");
+    };
+    ends(Outcome::Done, &[], Verdict::Pass, "pass");
+    ends(Outcome::Done, &["a", "b"], Verdict::Pass, "pass (with 2 errors survived)");
+    ends(Outcome::None, &["a"], Verdict::Pass, "pass (with 1 error survived)");
+    let required = "; linear=require makes it a failure)";
+    ends(Outcome::OutOfMemory, &["a"], Verdict::Pass, &format!("pass (with 1 error survived{required}"));
+    ends(Outcome::Aborted, &["a", "b"], Verdict::Pass, &format!("pass (with 2 errors survived{required}"));
+    ends(Outcome::Aborted, &["a"], Verdict::Fail, "fail");
 }
 
 /// Microseconds printed in spite of a counted clock fail this, and so does the word left out of the JSON.
@@ -301,6 +322,7 @@ prop_compose! {
         ranges in list(any_range(), 0..4),
         present in list(any::<bool>(), 8),
         number in option::of(0..1_u64 << 40),
+        outcome in prop::sample::select(vec![Outcome::Done, Outcome::None, Outcome::OutOfMemory, Outcome::Aborted]),
     ) -> Report {
         let mut report = good();
         let text = |index: usize| present[index].then(|| strings[index].clone());
@@ -309,6 +331,7 @@ prop_compose! {
         report.machine.model = text(1);
         report.machine.compatible = words.clone();
         report.decision.reason = text(3);
+        report.decision.outcome = Some(outcome);
         report.cpus[1].error = text(4);
         report.kernel.commit = text(5);
         report.errors = words;
@@ -345,7 +368,7 @@ proptest! {
         let text = text_of(&report);
         for line in text.lines() {
             let columns = line.chars().count();
-            prop_assert!(columns <= 100, "{} columns: {}", columns, line);
+            prop_assert!(columns <= 80, "{} columns: {}", columns, line);
             prop_assert!(!line.contains(char::is_control), "control character: {:?}", line);
         }
         let trailing = text.lines().find(|line| line.trim_end() != *line);

@@ -1,4 +1,4 @@
-//! The report as tables for people: at most 100 columns, labels at the left edge, the verdict last.
+//! The report as tables for people: at most 80 columns, labels at the left edge, the verdict last.
 //!
 //! Of many CPUs the first are shown and, further down, only those that have something to say.
 
@@ -35,11 +35,22 @@ impl Report {
         for (index, error) in self.errors.iter().enumerate() {
             wrapped(out, if index == 0 { "errors" } else { "" }, error)?;
         }
-        let result = match self.result {
-            Verdict::Pass => "pass",
-            Verdict::Fail => "fail",
-        };
-        writeln!(out, "{:<INDENT$}{result}", "result")
+        self.write_result(out)
+    }
+
+    /// Writes the verdict; of a pass also how many errors it has survived, and whether `linear=require` would have made it
+    /// a failure: a repaint that is needed and not done is survived without it.
+    fn write_result(&self, out: Out) -> fmt::Result {
+        write!(out, "{:<INDENT$}", "result")?;
+        match (self.result, self.errors.len()) {
+            (Verdict::Fail, _) => writeln!(out, "fail"),
+            (Verdict::Pass, 0) => writeln!(out, "pass"),
+            (Verdict::Pass, errors) => {
+                write!(out, "pass (with {errors} error{} survived", if errors == 1 { "" } else { "s" })?;
+                let not_done = matches!(self.decision.outcome, Some(Outcome::OutOfMemory | Outcome::Aborted));
+                writeln!(out, "{})", if not_done { "; linear=require makes it a failure" } else { "" })
+            }
+        }
     }
 
     fn write_system(&self, out: Out) -> fmt::Result {
@@ -91,8 +102,9 @@ impl Report {
             Some(Outcome::Aborted) => ": aborted, nothing changed",
             None => "",
         };
-        write!(out, "{:<INDENT$}{action}{outcome}", "decision")?;
-        writeln!(out, " (BBM level {}, attempts {})", Maybe(decision.level), Maybe(decision.attempts))?;
+        writeln!(out, "{:<INDENT$}{action}{outcome}", "decision")?;
+        let [level, attempts] = [decision.level.map(u32::from), decision.attempts].map(Maybe);
+        writeln!(out, "{:INDENT$}BBM level {level}, attempts {attempts}", "")?;
         if let Some(reason) = &decision.reason {
             wrapped(out, "", reason)?;
         }
@@ -143,8 +155,8 @@ impl Report {
         }
         let Some(audit) = self.audit else { return writeln!(out, "{:<INDENT$}not made", "audit") };
         write!(out, "{:<INDENT$}writable and executable {}, ", "audit", Grouped(audit.wx))?;
-        write!(out, "by two aliases {}, ", Grouped(audit.aliases))?;
-        write!(out, "translations wrong {}, ", Grouped(audit.translation_mismatches))?;
+        writeln!(out, "by two aliases {},", Grouped(audit.aliases))?;
+        write!(out, "{:INDENT$}translations wrong {}, ", "", Grouped(audit.translation_mismatches))?;
         writeln!(out, "census wrong {}", Grouped(audit.census_mismatches))
     }
 }
@@ -198,7 +210,7 @@ fn write_errata(out: Out, errata: &[Erratum]) -> fmt::Result {
             Scope::System => "on every CPU",
         };
         let label = if index == 0 { "errata" } else { "" };
-        writeln!(out, "{label:<INDENT$}{:<26}{:<26}worked around {on}", erratum.core, erratum.number)?;
+        writeln!(out, "{label:<INDENT$}{:<22}{:<20}worked around {on}", erratum.core, erratum.number)?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! Text for a console 100 columns wide: wrapped words, grouped digits, durations. Nothing here allocates.
+//! Text for a console 80 columns wide: wrapped words, grouped digits, durations. Nothing here allocates.
 
 use super::Clock;
 use core::fmt::{self, Write};
 
 /// Columns a line may have.
-pub(super) const COLUMNS: usize = 100;
+pub(super) const COLUMNS: usize = 80;
 
 /// Columns before the text: the label's.
 pub(super) const INDENT: usize = 12;

@@ -127,8 +127,8 @@ pub(crate) use calls::*;
 mod calls {
     use cleave::paging::PhysAddr;
     use cleave::platform::{Affinity, Conduit};
+    use smccc::Call;
     use smccc::psci::{self, AffinityState, LowestAffinityLevel};
-    use smccc::{Hvc, Smc};
 
     use super::{Power, PsciError, Version};
 
@@ -137,6 +137,64 @@ mod calls {
     pub(crate) struct Firmware {
         conduit: Conduit,
     }
+
+    /// Calls by HVC, in place of the crate's type of that name: see [`hvc`].
+    struct Hvc;
+
+    /// Calls by SMC, in place of the crate's type of that name: see [`smc`].
+    struct Smc;
+
+    /// Executes HVC, of which the first result is returned: no function of PSCI has another.
+    ///
+    /// Which registers a call may change depends on the firmware's version of the calling convention. From SMCCC 1.1 on
+    /// the callee preserves x4 to x17, as far as they hold no results; before that it may change all of them (DEN 0028,
+    /// "Register use in AArch64 SMC and HVC calls"). The version is not known before the first call, PSCI_VERSION, so the
+    /// old rule holds for every call:
+    ///
+    /// - The crate's 64-bit form declares x0 to x17 as changed, its 32-bit form x0 to x7 alone. A 32-bit function may be
+    ///   called by the 64-bit form: its number says which one it is, and it reads the low halves of its arguments.
+    /// - A function of its own, with the ABI in which x0 to x17 belong to the callee (AAPCS64, 6.1.1), and nothing but a
+    ///   return behind the instruction. So no caller has a value in them, and tests/boot/instructions.rs can see that.
+    #[inline(never)]
+    extern "C" fn hvc(function: u32, first: u64, second: u64, third: u64) -> u64 {
+        smccc::hvc64(function, arguments(first, second, third))[0]
+    }
+
+    /// Executes SMC; all else as with [`hvc`].
+    #[inline(never)]
+    extern "C" fn smc(function: u32, first: u64, second: u64, third: u64) -> u64 {
+        smccc::smc64(function, arguments(first, second, third))[0]
+    }
+
+    const fn arguments(first: u64, second: u64, third: u64) -> [u64; 17] {
+        [first, second, third, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    }
+
+    /// Implements the crate's trait for the type `$call` by the function `$instruction`.
+    macro_rules! call_by {
+        ($call:ident, $instruction:ident) => {
+            impl Call for $call {
+                #[inline(always)]
+                fn call32(function: u32, [first, second, third, rest @ ..]: [u32; 7]) -> [u32; 8] {
+                    assert!(rest.iter().all(|&argument| argument == 0), "PSCI has three arguments at most");
+                    let result = $instruction(function, first.into(), second.into(), third.into());
+                    // W0 is the result; the upper half of X0 is not defined.
+                    [result as u32, 0, 0, 0, 0, 0, 0, 0]
+                }
+
+                #[inline(always)]
+                fn call64(function: u32, [first, second, third, rest @ ..]: [u64; 17]) -> [u64; 18] {
+                    assert!(rest.iter().all(|&argument| argument == 0), "PSCI has three arguments at most");
+                    let mut results = [0; 18];
+                    results[0] = $instruction(function, first, second, third);
+                    results
+                }
+            }
+        };
+    }
+
+    call_by!(Hvc, hvc);
+    call_by!(Smc, smc);
 
     /// Makes one call through whichever instruction `$firmware` listens to: the crate chooses it by type.
     macro_rules! call {

@@ -20,6 +20,7 @@ mod gdb;
 mod good;
 mod image;
 mod inspect;
+mod instructions;
 mod keep;
 mod monitor;
 mod panics;

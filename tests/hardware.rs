@@ -303,8 +303,8 @@ fn the_firmwares_mailbox_sees_the_message_and_we_its_answer() {
         &[
             "word.store",
             "cache::clean(",
-            "write.write(",
-            "read.read()",
+            "registers.write(WRITE,",
+            "registers.read(READ) ==",
             "barrier::dsb_sy()",
             "cache::clean(",
             "answer(",

@@ -14,13 +14,15 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SKIPPED: [&str; 4] = ["target", ".cache", ".git", "__pycache__"];
 
 /// Crates the kernel is built on, by their names in paths.
-const CRATES: [&str; 5] = ["aarch64_cpu", "tock_registers", "spin", "linked_list_allocator", "smccc"];
+const CRATES: [&str; 6] = ["aarch64_cpu", "tock_registers", "spin", "linked_list_allocator", "safe_mmio", "smccc"];
 
 /// Code that may stand in these places only (a file, or a folder with a slash at its end).
 ///
-/// The last three say that descriptors are stored by the table writer alone: by code that the abstract machine runs, through
-/// the views. Who does not name the trait cannot call its stores, and who has no pointer cannot go around it.
-const CONFINED: [(&str, &[&str]); 5] = [
+/// `TableMemory` and below say that descriptors are stored by the table writer alone: by code that the abstract machine runs,
+/// through the views. Code that does not name the trait cannot call its stores, and code without a pointer cannot go around
+/// it. Volatile accesses are to memory: for a device the compiler might choose an instruction that a hypervisor cannot
+/// emulate, so devices are reached through `src/kernel/mmio.rs`.
+const CONFINED: [(&str, &[&str]); 6] = [
     ("global_asm!", &["src/arch/", "src/kernel/boot.rs", "src/kernel/exceptions/", "src/kernel/exceptions.rs"]),
     ("asm!", &["src/arch/", "src/kernel/"]),
     (
@@ -35,16 +37,10 @@ const CONFINED: [(&str, &[&str]); 5] = [
         ],
     ),
     ("write_run", &["src/arch/", "src/kernel/views.rs"]),
+    ("write_volatile", &["src/arch/", "src/kernel/views.rs", "src/kernel/spin_table.rs", "src/kernel/load.rs"]),
     (
-        "write_volatile",
-        &[
-            "src/arch/",
-            "src/kernel/views.rs",
-            "src/kernel/spin_table.rs",
-            "src/kernel/load.rs",
-            "src/kernel/serial.rs",
-            "src/kernel/monitor/touch.rs",
-        ],
+        "read_volatile",
+        &["src/kernel/views.rs", "src/kernel/load.rs", "src/kernel/faults.rs", "src/kernel/exceptions/backtrace.rs"],
     ),
 ];
 
@@ -300,6 +296,8 @@ fn a_descriptor_stored_outside_the_table_writer_is_found() {
     };
     assert!(misplaced("src/kernel/audit.rs", stray));
     assert!(misplaced("src/kernel/audit.rs", "unsafe { pointer.write_volatile(7) }"));
+    assert!(misplaced("src/kernel/serial.rs", "unsafe { (base as *mut u32).read_volatile() }"));
+    assert!(misplaced("src/kernel/console.rs", "unsafe { core::ptr::write_volatile(register, 0) }"));
     assert!(!misplaced("src/linear_map/commit.rs", stray));
     assert!(!misplaced("src/kernel/audit.rs", "View::LINEAR.load(slot)"));
 }

@@ -20,14 +20,16 @@ mod device {
     use core::ptr::NonNull;
     use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-    use arm_pl011_uart::{DataBits, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer};
+    use arm_pl011_uart::{DataBits, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart};
     use cleave::arch::{hint, interrupts, timer};
     use cleave::deadline::Deadline;
     use cleave::paging::VirtAddr;
+    use safe_mmio::UniqueMmioPointer;
 
     use super::ring::{LineEnds, Ring};
     use crate::kernel::guard::{self, Ban};
     use crate::kernel::lock::{IrqGuard, IrqLock};
+    use crate::kernel::mmio::Registers;
 
     /// What the early buffer holds.
     const EARLY_BYTES: usize = 4096;
@@ -185,7 +187,7 @@ mod device {
     #[expect(unsafe_code, reason = "a device is named by its address")]
     pub(crate) unsafe fn is_on(base: VirtAddr) -> bool {
         // SAFETY: UARTCR is a 32-bit register of the block the caller promised; reading it changes nothing.
-        unsafe { ((base.0 as usize + UARTCR) as *const u32).read_volatile() & UARTEN != 0 }
+        unsafe { Registers::new(base) }.read(UARTCR) & UARTEN != 0
     }
 
     /// Makes the device at `base` the console and writes out what was said before.
@@ -204,16 +206,15 @@ mod device {
         let mut console = CONSOLE.lock();
         // SAFETY: the caller's promise; the lock makes this the only `Line` but for the emergency path's.
         let mut line = unsafe { Line::new(pointer) };
-        // SAFETY: UARTCR is a 32-bit register of the block the caller promised; reading it changes nothing.
-        let mut control = unsafe { UniqueMmioPointer::new(pointer.byte_add(UARTCR).cast::<u32>()) };
-        // SAFETY: as above.
-        let found = unsafe { control.read_unsafe() };
+        // SAFETY: the same; UARTCR is all that is used of it. Reading that changes nothing, and switching the transmitter
+        // and the receiver on touches no memory.
+        let registers = unsafe { Registers::new(base) };
+        let found = registers.read(UARTCR);
         if found & UARTEN == 0 {
             let format = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
             let enabled = clock.is_some_and(|clock| line.uart.enable(format, BAUD, clock).is_ok());
             if !enabled {
-                // SAFETY: as above; switching the transmitter and the receiver on touches no memory.
-                unsafe { control.write_unsafe(found | UARTEN | TXE | RXE) };
+                registers.write(UARTCR, found | UARTEN | TXE | RXE);
             }
         }
         // The console is polled: an interrupt that firmware left enabled would have no handler.

@@ -12,8 +12,6 @@
 
 pub(crate) mod encoding;
 #[cfg(target_os = "none")]
-mod registers;
-#[cfg(target_os = "none")]
 mod v2;
 #[cfg(target_os = "none")]
 mod v3;

@@ -5,15 +5,16 @@
 #![allow(unsafe_code, reason = "a device is named by its address")]
 
 use cleave::arch::cpu;
-use cleave::paging::{PhysAddr, PhysRange, VirtAddr};
+use cleave::paging::{PhysAddr, PhysRange};
 
 use crate::kernel::exceptions::faulting_load;
+use crate::kernel::mmio::Registers;
 use crate::kernel::{console, memory};
 
 /// UART0 of the BCM2711 in its low peripheral map (BCM2711 ARM Peripherals, 1.2 and chapter 11).
 const UART: PhysRange = PhysRange::new(PhysAddr(0xfe20_1000), PhysAddr(0xfe20_2000));
 /// The PL011's identification registers that do not depend on its revision, by offset (DDI 0183G, 3.3.15 to 3.3.18).
-const IDENTIFICATION: [(u64, u32); 6] =
+const IDENTIFICATION: [(usize, u32); 6] =
     [(0xfe0, 0x11), (0xfe4, 0x10), (0xff0, 0x0d), (0xff4, 0xf0), (0xff8, 0x05), (0xffc, 0xb1)];
 
 /// Makes the Raspberry Pi 4's UART the console, if this can be that board and a PL011 is there.
@@ -23,14 +24,12 @@ pub(crate) fn open(entry_level: u64) {
     }
     let Ok(address) = memory::map_device(UART) else { return };
     // Whether anything answers at all; a 64-bit load of 32-bit registers says no more than that.
-    if faulting_load(address.offset(IDENTIFICATION[0].0)).is_none() {
+    if faulting_load(address.offset(IDENTIFICATION[0].0 as u64)).is_none() {
         return;
     }
-    let read = |at: VirtAddr| {
-        // SAFETY: mapped above, it answers, and 32 bits is the width of every register a UART has.
-        unsafe { (at.0 as *const u32).read_volatile() }
-    };
-    if IDENTIFICATION.iter().all(|&(offset, value)| read(address.offset(offset)) & 0xff == value) {
+    // SAFETY: mapped above, it answers, and 32 bits is the width of every register a UART has.
+    let registers = unsafe { Registers::new(address) };
+    if IDENTIFICATION.iter().all(|&(offset, value)| registers.read(offset) & 0xff == value) {
         // SAFETY: a PL011, by its identification; mapped as device memory, for good.
         unsafe { console::init(address, None) };
     }

@@ -24,6 +24,7 @@ pub(crate) mod load;
 pub(crate) mod lock;
 pub(crate) mod logger;
 pub(crate) mod memory;
+pub(crate) mod mmio;
 pub(crate) mod monitor;
 pub(crate) mod percpu;
 pub(crate) mod place;

@@ -12,6 +12,7 @@ use cleave::deadline::Deadline;
 use cleave::paging::{PhysRange, VirtAddr};
 use cleave::platform::{Clock, Console, Mailbox, Pins, Tree};
 
+use crate::kernel::mmio::Registers;
 use crate::kernel::{image, memory};
 
 /// Sets up the pins of `console` and returns the rate of its clock in Hz, if either is known.
@@ -36,39 +37,19 @@ pub(crate) fn prepare(tree: &Tree<'static>, console: &Console<'static>) -> Optio
     }
 }
 
-/// A 32-bit register of a device.
-#[derive(Clone, Copy)]
-struct Register(*mut u32);
-
-impl Register {
-    /// # Safety
-    /// There is a register at this address, mapped as device memory, whose reads and writes endanger no memory.
-    unsafe fn at(base: VirtAddr, offset: u64) -> Self {
-        Self((base.0 + offset) as *mut u32)
-    }
-
-    fn read(self) -> u32 {
-        // SAFETY: promised to `at`.
-        unsafe { self.0.read_volatile() }
-    }
-
-    fn write(self, value: u32) {
-        // SAFETY: promised to `at`.
-        unsafe { self.0.write_volatile(value) }
-    }
-}
-
 /// Gives pins their functions. GPFSELn: ten pins of three bits each (BCM2711 ARM Peripherals, 5.2).
 fn select(pins: &Pins) {
     let Ok(base) = memory::map_device(pins.registers) else { return };
+    // SAFETY: the pin controller the tree names, mapped just now; GPFSEL0 to 5, as the platform lets no GPIO above 57
+    // through.
+    let registers = unsafe { Registers::new(base) };
     for pin in pins.pins.iter().flatten() {
-        // SAFETY: GPFSEL0 to 5 of the pin controller the tree names; the platform lets no GPIO above 57 through.
-        let register = unsafe { Register::at(base, u64::from(pin.gpio / 10 * 4)) };
+        let register = (pin.gpio / 10 * 4) as usize;
         let shift = pin.gpio % 10 * 3;
-        let found = register.read();
+        let found = registers.read(register);
         // An input is what reset makes of a pin.
         if found >> shift & 0b111 == 0 {
-            register.write(found | pin.function << shift);
+            registers.write(register, found | pin.function << shift);
         }
     }
 }
@@ -86,10 +67,10 @@ const ANSWERED: u32 = 0x8000_0000;
 /// Channel of the property interface, in the low four bits of what is written.
 const PROPERTY: u32 = 8;
 /// Registers of the mailbox: what the firmware sends, the state of that, what it is sent, the state of that.
-const READ: u64 = 0x00;
-const READ_STATUS: u64 = 0x18;
-const WRITE: u64 = 0x20;
-const WRITE_STATUS: u64 = 0x38;
+const READ: usize = 0x00;
+const READ_STATUS: usize = 0x18;
+const WRITE: usize = 0x20;
+const WRITE_STATUS: usize = 0x38;
 const EMPTY: u32 = 1 << 30;
 const FULL: u32 = 1 << 31;
 /// How long the firmware may take, in milliseconds.
@@ -111,14 +92,13 @@ fn ask(mailbox: &Mailbox) -> Option<u32> {
     // answer. The DSB that ends it orders the message before the doorbell.
     cache::clean(buffer.clone());
     // SAFETY: four registers of the mailbox that the tree names, mapped just now.
-    let [read, read_status, write, write_status] =
-        unsafe { [READ, READ_STATUS, WRITE, WRITE_STATUS].map(|offset| Register::at(base, offset)) };
-    wait(|| write_status.read() & FULL == 0)?;
-    write.write(bus | PROPERTY);
+    let registers = unsafe { Registers::new(base) };
+    wait(|| registers.read(WRITE_STATUS) & FULL == 0)?;
+    registers.write(WRITE, bus | PROPERTY);
     loop {
-        wait(|| read_status.read() & EMPTY == 0)?;
+        wait(|| registers.read(READ_STATUS) & EMPTY == 0)?;
         // An answer on another channel is not ours.
-        if read.read() == bus | PROPERTY {
+        if registers.read(READ) == bus | PROPERTY {
             break;
         }
     }

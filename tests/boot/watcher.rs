@@ -113,6 +113,9 @@ impl Watched {
     pub(crate) fn clean(&self) -> &Self {
         self.run.passed();
         self.judged("ok");
+        self.claim(self.number("/device_stores") > 0, "no access to a device was seen");
+        let without = self.seen["devices_without_syndrome"].as_array().is_none_or(|found| !found.is_empty());
+        self.claim(!without, "a device was accessed by an instruction that a hypervisor cannot emulate");
         let cpus = self.seen["cpus"].as_array().map_or(0, Vec::len) as u64;
         self.claim(cpus == self.run.boot.smp, "another number of CPUs was seen");
         for cpu in 0..cpus {

@@ -20,8 +20,8 @@ use cleave::arch::barrier;
 use cleave::paging::VirtAddr;
 
 use super::controller::{CpuInterface, GicError, Interrupt};
-use super::registers::Registers;
 use super::{PRIORITY, encoding};
+use crate::kernel::mmio::Registers;
 
 /// A byte for each of four interrupts.
 const FOUR_PRIORITIES: u32 = u32::from_le_bytes([PRIORITY; 4]);

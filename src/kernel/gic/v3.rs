@@ -8,14 +8,15 @@ use core::mem::offset_of;
 
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, Gicr, GicrSgi, GicrTyper, Sgi};
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
-use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+use arm_gic::{IntId, InterruptGroup};
 use cleave::arch::{barrier, cpu};
 use cleave::paging::VirtAddr;
 use cleave::platform::Affinity;
+use safe_mmio::UniqueMmioPointer;
 
 use super::controller::{CpuInterface, GicError, Interrupt};
 use super::encoding;
-use super::registers::Registers;
+use crate::kernel::mmio::Registers;
 
 /// Where the SGI and private interrupts of a redistributor are: in its second frame.
 const SGI_FRAME: usize = offset_of!(GicrSgi, sgi);

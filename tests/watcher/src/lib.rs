@@ -8,6 +8,7 @@
 //! What is derived from instructions, and what cannot be seen from outside, is in `docs/watcher.md`.
 
 mod defect;
+mod device;
 mod judge;
 mod judgement;
 #[cfg(not(test))]

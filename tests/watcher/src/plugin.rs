@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cleave::machine::instruction::{self, Instruction, decode, operand_register};
 use cleave::paging::PhysAddr;
 
+use crate::device::has_syndrome;
 use crate::qemu::{self, Register, Registers};
 use crate::record::Record;
 use crate::recorder::{Recorder, Syndrome};
@@ -177,6 +178,11 @@ extern "C" fn on_access(_cpu: c_uint, access: qemu::Access, address: u64, site: 
         let site = site as u32;
         let place = || qemu::place(access, address).map(PhysAddr);
         let (is_store, bytes, value) = qemu::value(access);
+        // Of loads, only those are of interest that a device must not be read by.
+        let word = recorder.record.sites[site as usize].word;
+        if (is_store || !has_syndrome(word)) && qemu::is_device(access, address) {
+            recorder.reached_device(site, is_store);
+        }
         if !is_store {
             return recorder.loaded(site, address, place, value[0]);
         }

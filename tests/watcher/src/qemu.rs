@@ -208,6 +208,15 @@ pub(crate) fn place(access: Access, address: u64) -> Option<u64> {
     }
 }
 
+/// Whether an access to `address` went to a device. In the callback of that access only.
+pub(crate) fn is_device(access: Access, address: u64) -> bool {
+    // SAFETY: as in `place`.
+    unsafe {
+        let place = qemu_plugin_get_hwaddr(access, address);
+        !place.is_null() && qemu_plugin_hwaddr_is_io(place)
+    }
+}
+
 /// Whether an access was a store, its size in bytes, and its value. In the callback of that access only.
 pub(crate) fn value(access: Access) -> (bool, usize, [u64; 2]) {
     // SAFETY: QEMU's own number of the access, in its callback.

@@ -4,6 +4,8 @@ use cleave::machine::Access;
 use cleave::machine::instruction::{Instruction, decode};
 use cleave::paging::{PhysAddr, VirtAddr};
 
+use crate::device::Devices;
+
 /// An instruction of the image, where it was translated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Site {
@@ -74,6 +76,8 @@ pub(crate) struct Record {
     pub(crate) midr: Option<u32>,
     /// How many CPUs executed something.
     pub(crate) cpus: usize,
+    /// Accesses to devices.
+    pub(crate) devices: Devices,
     /// Why the record cannot be trusted, if it cannot.
     pub(crate) trouble: Option<&'static str>,
 }

@@ -12,6 +12,7 @@ use cleave::machine::Access;
 use cleave::machine::instruction::{Instruction, Register, decode};
 use cleave::paging::{PhysAddr, VirtAddr};
 
+use crate::device::has_syndrome;
 use crate::record::{Entry, Event, Exception, Record, Site};
 use crate::who::{Answer, Cpu, Mark, Who};
 
@@ -153,6 +154,15 @@ impl Recorder {
         if matches!(ordered, Some(Instruction::Ordered(_))) {
             // What is accessed from here on is not part of what this conveys.
             self.forget_mine();
+        }
+    }
+
+    /// A device was accessed.
+    pub(crate) fn reached_device(&mut self, site: u32, is_store: bool) {
+        let Site { address, word } = self.record.sites[site as usize];
+        self.record.devices.stores += u64::from(is_store);
+        if !has_syndrome(word) {
+            self.record.devices.without_syndrome.insert(address);
         }
     }
 

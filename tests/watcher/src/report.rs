@@ -1,5 +1,6 @@
 //! The plugin's arguments, and what it writes when QEMU ends: one JSON object.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -93,6 +94,8 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
         ("tables_before", found.tables_before.to_string()),
         ("tables_after", found.tables_after.to_string()),
         ("tables_new", found.tables_new.to_string()),
+        ("device_stores", record.devices.stores.to_string()),
+        ("devices_without_syndrome", list(&record.devices.without_syndrome)),
         ("cpus", format!("[{}]", cpus.join(","))),
         ("defects", object(&defects)),
     ])
@@ -101,6 +104,12 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
 fn object<T: AsRef<str>>(members: &[(T, String)]) -> String {
     let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{}\":{value}", name.as_ref())).collect();
     format!("{{{}}}", members.join(","))
+}
+
+/// A JSON array of addresses, as strings.
+fn list(addresses: &BTreeSet<u64>) -> String {
+    let addresses: Vec<String> = addresses.iter().map(|address| format!("\"{address:#x}\"")).collect();
+    format!("[{}]", addresses.join(","))
 }
 
 /// A JSON string.

@@ -252,3 +252,16 @@ fn an_access_that_faults_is_judged_by_the_address_in_far() {
     program.recorder.excepts(site, Syndrome { syndrome: 0x25 << 26, address: BASE + 0x3000 });
     assert_eq!(program.rule(), Some(Rule::M9));
 }
+
+/// Both stores are counted, and the one that writes back is listed.
+#[test]
+fn a_store_to_a_device_that_writes_back_is_listed() {
+    const STR_POST_INDEX: u32 = 0xb800_4528;
+    let mut recorder = Recorder::default();
+    for (address, word) in [(0x4100_0000, STR), (0x4100_0004, STR_POST_INDEX)] {
+        let site = recorder.site(address, word);
+        recorder.reached_device(site, true);
+    }
+    assert_eq!(recorder.record.devices.stores, 2);
+    assert!(recorder.record.devices.without_syndrome.iter().eq(&[0x4100_0004]));
+}

@@ -20,7 +20,11 @@ _start:
     .quad   0                       // text_offset: the start of memory will do
     .quad   cleave_image_size       // .bss, tables and stacks included
     .quad   {HEADER_FLAGS}          // little endian, 4 KiB granule, anywhere in memory
-    .quad   0, 0, 0                 // reserved
+    .global cleave_board_mark
+cleave_board_mark:
+    .word   0                       // reserved, but for {BOARD_MARK}, which says where the image runs (last_resort.S)
+    .word   0
+    .quad   0, 0                    // reserved
     .ascii  "ARM\x64"               // magic
     .word   0                       // reserved: no PE header
     .size _start, . - _start

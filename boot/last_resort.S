@@ -1,8 +1,10 @@
 // The last-resort console: what a person at a Raspberry Pi 4 sees when there is no device tree to take a console from.
 //
-// The one place that knows an address of a board. It speaks only where a CPU that can be the board's, a Cortex-A72 not
-// entered at EL1, finds a PL011's identification at that address; anywhere else the reason is in x0 alone, as ever. It reads
-// before it writes, since the address can be memory elsewhere, and a fault of that read is no news (park.S).
+// The one place that knows an address of a board. It speaks only where the image's header says that the image was made for
+// that board (`make rpi4`), and a CPU that can be the board's, a Cortex-A72 not entered at EL1, finds a PL011's identification
+// at that address; anywhere else the reason is in x0 alone, as ever. The CPU alone is no evidence: other chips with Cortex-A72
+// have memory there, or a window to PCIe, and a read of a bus that is powered down never ends. It reads before it writes, and a
+// fault of that read is no news (park.S).
 // Runs with the MMU off, at any level, and anywhere: off a page boundary too.
 
     .equ    LAST_RESORT_UART, 0xfe201000    // BCM2711 ARM Peripherals, 1.2 and chapter 11: UART0 in the low peripheral map
@@ -22,6 +24,12 @@
     .type cleave_park_saying, %function
 cleave_park_saying:
     mov     x28, x0
+    adr     x1, cleave_board_mark   // 4-byte aligned wherever the image is
+    ldr     w1, [x1]
+    movz    w2, #(({BOARD_MARK} >> 16) & 0xffff), lsl #16
+    movk    w2, #({BOARD_MARK} & 0xffff)
+    cmp     w1, w2
+    b.ne    9f
     // Not the other three CPUs of a board that lets go all at once.
     mrs     x1, mpidr_el1
     tst     x1, #0xffffff

@@ -13,6 +13,9 @@ PT_LOAD = 1
 # The 64-byte image header: text_offset, image_size, and the magic that names it.
 TEXT_OFFSET_AT = 8
 IMAGE_SIZE_AT = 16
+# The first reserved word: which board the image was made for, if for one in particular (boot/last_resort.S).
+BOARD_MARK_AT = 32
+RASPBERRY_PI_4 = b"RPI4"
 MAGIC_AT = 56
 MAGIC = b"ARM\x64"
 
@@ -72,6 +75,13 @@ def with_text_offset(image: bytes, offset: int) -> bytes:
     """The image, asking its loader for another place relative to the start of memory."""
     patched = bytearray(image)
     struct.pack_into("<Q", patched, TEXT_OFFSET_AT, offset)
+    return bytes(patched)
+
+
+def with_board_mark(image: bytes, mark: bytes) -> bytes:
+    """The image, made for one board: what its last-resort console knows of that board is true."""
+    patched = bytearray(image)
+    patched[BOARD_MARK_AT:BOARD_MARK_AT + 4] = mark
     return bytes(patched)
 
 

@@ -8,6 +8,7 @@ import tempfile
 import unittest
 
 import support
+import elf
 
 CARD = os.path.join(support.SCRIPTS, "card")
 
@@ -36,6 +37,9 @@ class Card(unittest.TestCase):
         for name in ("kernel8.img", "config.txt", "cmdline.txt", "cleave.elf", "FIRMWARE.txt"):
             self.assertTrue(os.path.exists(os.path.join(self.dir, name)), name)
         self.assertEqual(self.text("cmdline.txt"), "selftest fill=window\n")
+        # Without the mark the board would say nothing where its firmware gives no device tree.
+        with open(os.path.join(self.dir, "kernel8.img"), "rb") as file:
+            self.assertEqual(file.read()[32:36], b"RPI4")
         for name in ("start4.elf", "fixup4.dat", "bcm2711-rpi-4-b.dtb", "overlays/disable-bt.dtbo"):
             self.assertIn(name, self.text("FIRMWARE.txt"))
             self.assertIn(name, output)
@@ -71,7 +75,7 @@ class Card(unittest.TestCase):
         self.assertEqual(record[510:], b"\x55\xaa")
         kind, start, sectors = struct.unpack_from("<4xB3xII", record, 446)
         self.assertEqual((kind, (start + sectors) * 512), (0x0C, os.path.getsize(path)))
-        for name, content in (("kernel8.img", support.header()), ("overlays/disable-bt.dtbo", b"overlay")):
+        for name, content in (("kernel8.img", elf.with_board_mark(support.header(), elf.RASPBERRY_PI_4)), ("overlays/disable-bt.dtbo", b"overlay")):
             done = subprocess.run(["mtype", "-i", f"{path}@@{start * 512}", f"::{name}"], stdout=subprocess.PIPE)
             self.assertEqual(done.stdout, content, name)
 

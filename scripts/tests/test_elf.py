@@ -54,6 +54,11 @@ class Header(unittest.TestCase):
     def test_the_text_offset_changes_and_nothing_else(self):
         self.assertEqual(elf.with_text_offset(support.header(0), 0x83000), support.header(0x83000))
 
+    def test_the_board_mark_changes_and_nothing_else(self):
+        marked = elf.with_board_mark(support.header(), elf.RASPBERRY_PI_4)
+        self.assertEqual(marked[32:36], b"RPI4")
+        self.assertEqual(marked[:32] + bytes(4) + marked[36:], support.header())
+
 
 class Store(unittest.TestCase):
     def test_equal_content_has_one_name_and_different_content_two(self):

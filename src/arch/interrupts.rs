@@ -67,6 +67,16 @@ pub fn are_masked() -> bool {
     daif() & DAIF_IF == DAIF_IF
 }
 
+/// Returns whether an SError is pending, masked or not: ISR_EL1.A (DDI 0487, ISR_EL1).
+#[inline(always)]
+#[must_use]
+pub fn error_is_pending() -> bool {
+    let pending: u64;
+    // SAFETY: reading ISR_EL1 has no side effect. Not `nomem`: it is read behind what may have made the SError pending.
+    unsafe { asm!("mrs {}, isr_el1", out(reg) pending, options(nostack, preserves_flags)) }
+    pending & 1 << 8 != 0
+}
+
 /// Unmasks SError, IRQ and FIQ: for a CPU whose vectors, stacks and interrupt controller are ready. FIQs are not used;
 /// one that arrives is better reported than lost.
 #[inline(always)]

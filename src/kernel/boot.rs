@@ -99,6 +99,13 @@ unsafe extern "C" {
     fn cleave_secondary_entry();
     fn cleave_spin_table_entry();
     fn cleave_park(reason: u64) -> !;
+    static cleave_board_mark: u32;
+}
+
+/// Whether the image was made for a Raspberry Pi 4.
+pub(crate) fn is_marked() -> bool {
+    // SAFETY: a word of the image's header (boot/head.S), mapped and never written.
+    unsafe { cleave_board_mark == BOARD_MARK }
 }
 
 /// The physical entry point for PSCI CPU_ON.
@@ -121,6 +128,10 @@ pub(crate) fn park(why: Parked) -> ! {
 
 // The image header's flags: bit 0 little endian (0), bits 2:1 page size 4 KiB (1), bit 3 anywhere in memory.
 const HEADER_FLAGS: u64 = 1 << 1 | 1 << 3;
+
+/// In the image header's first reserved word: the image was made for a Raspberry Pi 4, and the last-resort console may be
+/// looked for at that board's address. `scripts/lib/elf.py` writes it.
+pub(crate) const BOARD_MARK: u32 = u32::from_le_bytes(*b"RPI4");
 
 // SCTLR_EL1 with the MMU off. RES1 on cores without the feature that gives the bit a meaning: LSMAOE 29,
 // nTLSMD 28, SPAN 23, EIS 22, TSCXT 20, EOS 11, SED 8, ITD 7. SA 3 and SA0 4: SP alignment is checked. EE = 0.
@@ -184,6 +195,7 @@ global_asm!(
     include_str!("../../boot/tables.S"),
     PROBING = const PROBING,
     HEADER_FLAGS = const HEADER_FLAGS,
+    BOARD_MARK = const BOARD_MARK,
     IMAGE_BASE = const layout::IMAGE_BASE,
     IMAGE_L3_TABLES = const layout::IMAGE_L3_TABLES,
     IMAGE_L1_INDEX = const layout::IMAGE_L1_INDEX,

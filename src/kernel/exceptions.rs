@@ -23,7 +23,7 @@ use crate::kernel::layout::{EMERGENCY_TOP, LINEAR_BASE, LINEAR_BYTES};
 use crate::kernel::percpu::{self, PerCpu};
 
 pub(crate) use backtrace::{Backtrace, backtrace_here};
-pub(crate) use expected::faulting_load;
+pub(crate) use expected::{faulting_load, faulting_read};
 
 /// The interrupted state, as the vectors store it. An interrupt's frame holds only what a function call may change:
 /// x19 to x28, SP, ESR and FAR in it are leftovers.

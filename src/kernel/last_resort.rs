@@ -7,9 +7,9 @@
 use cleave::arch::cpu;
 use cleave::paging::{PhysAddr, PhysRange};
 
-use crate::kernel::exceptions::faulting_load;
+use crate::kernel::exceptions::faulting_read;
 use crate::kernel::mmio::Registers;
-use crate::kernel::{console, memory};
+use crate::kernel::{boot, console, memory};
 
 /// UART0 of the BCM2711 in its low peripheral map (BCM2711 ARM Peripherals, 1.2 and chapter 11).
 const UART: PhysRange = PhysRange::new(PhysAddr(0xfe20_1000), PhysAddr(0xfe20_2000));
@@ -19,12 +19,12 @@ const IDENTIFICATION: [(usize, u32); 6] =
 
 /// Makes the Raspberry Pi 4's UART the console, if this can be that board and a PL011 is there.
 pub(crate) fn open(entry_level: u64) {
-    if entry_level != 2 || !cpu::midr().is_cortex_a72() {
+    if !boot::is_marked() || entry_level != 2 || !cpu::midr().is_cortex_a72() {
         return;
     }
     let Ok(address) = memory::map_device(UART) else { return };
-    // Whether anything answers at all; a 64-bit load of 32-bit registers says no more than that.
-    if faulting_load(address.offset(IDENTIFICATION[0].0 as u64)).is_none() {
+    // Whether anything answers at all.
+    if faulting_read(address.offset(IDENTIFICATION[0].0 as u64)).is_none() {
         return;
     }
     // SAFETY: mapped above, it answers, and 32 bits is the width of every register a UART has.

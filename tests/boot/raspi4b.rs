@@ -18,6 +18,9 @@ use std::{
 const LAST_RESORT: &str = "cleave: PANIC before there was a console: ";
 /// Where QEMU loads the image.
 const IMAGE: u64 = 0x20_0000;
+/// Where the image's header says which board it was made for, and what it says (boot/head.S).
+const MARK_AT: u64 = 32;
+const MARK: &[u8; 4] = b"RPI4";
 
 /// Both trees, both fills, both images' places. A release word that is not written, cleaned or mapped, a record that is
 /// not found by its MPIDR, or a GIC that is driven as secure fails these; so does a tree with `ranges` left out.
@@ -177,7 +180,9 @@ fn a_core_without_4_kib_pages_and_an_image_off_a_page_are_named_on_the_board() {
     assert!(granule.contains(&format!("{LAST_RESORT}GRAN")), "{granule}");
     let base = 0x100_0804;
     let loader = format!("-device loader,file={},addr={base:#x},force-raw=on", image().display());
-    let align = last_words_at(&Boot::on_raspi4b(SpinTable, "none").qemu(&loader), base, 0x100, |_| ());
+    // The runner marks what it loads itself.
+    let marked = |machine: &mut Machine| machine.write(base + MARK_AT, MARK);
+    let align = last_words_at(&Boot::on_raspi4b(SpinTable, "none").qemu(&loader), base, 0x100, marked);
     assert!(align.contains(&format!("{LAST_RESORT}ALGN")), "{align}");
 }
 
@@ -192,9 +197,27 @@ fn without_a_device_tree_the_board_says_so() {
     assert!(nothing.contains("DTB0, no device tree came") && !nothing.contains("ATAG"), "{nothing}");
 }
 
+/// Another chip with a Cortex-A72 may have memory, or a bus that never answers, where this board has its UART. An image that
+/// was not made for the board reads nothing there, before the MMU is on and after: one that does says something here.
+#[test]
+fn an_image_that_is_not_made_for_the_board_does_not_look_for_its_console() {
+    let unmarked = |machine: &mut Machine| machine.write(IMAGE + MARK_AT, &[0; MARK.len()]);
+    let early = last_words(0x100, unmarked);
+    let late = last_words(0x800_0000, |machine| {
+        unmarked(machine);
+        machine.write(0x800_0000, MALFORMED);
+    });
+    for said in [early, late] {
+        assert!(!said.contains("cleave: PANIC"), "{said}");
+    }
+}
+
+/// The magic and the size of a tree.
+const MALFORMED: &[u8; 8] = b"\xd0\x0d\xfe\xed\0\0\0\x28";
+
 /// A tree that has the magic and nothing behind it: the MMU is on by the time it is found out.
 #[test]
 fn a_malformed_device_tree_is_named_on_the_board() {
-    let said = last_words(0x800_0000, |machine| machine.write(0x800_0000, b"\xd0\x0d\xfe\xed\0\0\0\x28"));
+    let said = last_words(0x800_0000, |machine| machine.write(0x800_0000, MALFORMED));
     assert!(said.contains("cleave: PANIC the device tree is not usable"), "{said}");
 }

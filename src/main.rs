@@ -26,6 +26,7 @@ mod boot_story {
     use cleave::platform::{Affinity, Conduit, InterruptController, MemoryMap, Tree};
 
     use crate::kernel::boot::{self, Parked};
+    use crate::kernel::exceptions::errors;
     use crate::kernel::firmware::Firmware;
     use crate::kernel::image::Section;
     use crate::kernel::layout::LINEAR_BYTES;
@@ -44,7 +45,7 @@ mod boot_story {
         let entered = timer::count();
         logger::init(logger::DEFAULT_LEVEL, entered);
         exceptions::set_irq_handler(kernel_interrupts::handle_irq);
-        interrupts::unmask_errors();
+        let left = errors::left_by_firmware();
 
         let (tree, tree_memory) = early::device_tree(PhysAddr(tree)).unwrap_or_else(|error| {
             // No console is known without it, but the one of last resort; the early ring has the text, for a debugger.
@@ -54,6 +55,8 @@ mod boot_story {
         });
         counter::choose_frequency(&tree);
         open_console(&tree);
+        errors::unmask(left);
+        errors::for_each(|said| log::warn!("{said}"));
         let args = read_arguments(&tree);
         banner(&tree, entry_el);
         counter::require_frequency();
@@ -132,6 +135,7 @@ mod boot_story {
         log::info!("heap: {}", heap::statistics());
         faults::tell_calls();
         faults::at_the_end();
+        errors::for_each(|said| story::error(format!("{said}")));
         let mut verdict = if good { Verdict::Pass } else { Verdict::Fail };
         story::publish(verdict.into());
         if args.asks_for(Task::Monitor) {

@@ -4,6 +4,11 @@
 use core::arch::asm;
 use core::marker::PhantomData;
 
+use tock_registers::interfaces::Readable;
+
+use super::registers::ID_AA64PFR0_EL1;
+use super::syndrome::Syndrome;
+
 /// DAIF's bits as MSR and MRS have them: D 9, A 8, I 7, F 6.
 const DAIF_IF: u64 = 0b11 << 6;
 
@@ -75,6 +80,24 @@ pub fn error_is_pending() -> bool {
     // SAFETY: reading ISR_EL1 has no side effect. Not `nomem`: it is read behind what may have made the SError pending.
     unsafe { asm!("mrs {}, isr_el1", out(reg) pending, options(nostack, preserves_flags)) }
     pending & 1 << 8 != 0
+}
+
+/// Waits for the errors of everything before it, where the CPU has FEAT_RAS, and takes what it was given of one that is pending
+/// and masked: DISR_EL1 (DDI 0487, "Error Synchronization Barrier"). That SError is pending no longer.
+#[must_use]
+pub fn take_deferred_error() -> Option<Syndrome> {
+    let disr: u64;
+    // SAFETY: ESB (HINT #16, a NOP without FEAT_RAS) changes DISR_EL1 alone.
+    unsafe { asm!("hint #16", options(nostack, preserves_flags)) };
+    // ID_AA64PFR0_EL1.RAS, bits 31:28: without it there is no such register.
+    if ID_AA64PFR0_EL1.get() >> 28 & 0xf == 0 {
+        return None;
+    }
+    // SAFETY: reads and clears DISR_EL1, which exists.
+    unsafe {
+        asm!("mrs {0}, S3_0_C12_C1_1", "msr S3_0_C12_C1_1, xzr", out(reg) disr, options(nostack, preserves_flags));
+    }
+    Syndrome::from_deferred(disr)
 }
 
 /// Unmasks SError, IRQ and FIQ: for a CPU whose vectors, stacks and interrupt controller are ready. FIQs are not used;

@@ -36,7 +36,7 @@ pub enum Class {
     /// A load or store through an SP that is not a multiple of 16.
     SpAlignment,
     /// SError.
-    SError,
+    SError(ErrorState),
     /// A breakpoint or watchpoint register, or a single step.
     Debug,
     /// BRK.
@@ -56,6 +56,52 @@ pub struct Abort {
     pub from_below: bool,
     /// FAR_EL1 holds the address (FnV is 0, or this is not a synchronous external abort).
     pub address_is_valid: bool,
+}
+
+/// What an SError says of the state of the CPU that takes it: ESR_EL1.IDS, DFSC and AET (DDI 0487, ESR_EL1, "ISS encoding for
+/// an SError exception"). A CPU without FEAT_RAS gives [`Uncategorized`](Self::Uncategorized) or
+/// [`ImplementationDefined`](Self::ImplementationDefined).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorState {
+    /// CE: the error was corrected.
+    Corrected,
+    /// UEO: the error was not corrected, and the interrupted program can go on; it has not used what is wrong.
+    Restartable,
+    /// UER: the program can go on once software has repaired what is wrong.
+    Recoverable,
+    /// UEU: the state of the CPU is not recoverable.
+    Unrecoverable,
+    /// UC: the error may have spread.
+    Uncontainable,
+    /// DFSC 0: nothing is known of the error.
+    Uncategorized,
+    /// IDS: the syndrome is the core's own.
+    ImplementationDefined,
+    /// An encoding that the Arm ARM reserves.
+    Reserved,
+}
+
+impl ErrorState {
+    /// Returns whether the interrupted program may go on with nothing repaired.
+    #[must_use]
+    pub const fn is_survivable(self) -> bool {
+        matches!(self, Self::Corrected | Self::Restartable)
+    }
+
+    const fn of(iss: u32) -> Self {
+        if iss & 1 << 24 != 0 {
+            return Self::ImplementationDefined;
+        }
+        match (iss & 0x3f, iss >> 10 & 0b111) {
+            (0, _) => Self::Uncategorized,
+            (0b01_0001, 0b000) => Self::Uncontainable,
+            (0b01_0001, 0b001) => Self::Unrecoverable,
+            (0b01_0001, 0b010) => Self::Restartable,
+            (0b01_0001, 0b011) => Self::Recoverable,
+            (0b01_0001, 0b110) => Self::Corrected,
+            _ => Self::Reserved,
+        }
+    }
 }
 
 /// What an aborted access was.
@@ -177,7 +223,7 @@ impl Syndrome {
             0x24 => Class::DataAbort(self.abort(self.data_access(), true)),
             0x25 => Class::DataAbort(self.abort(self.data_access(), false)),
             0x26 => Class::SpAlignment,
-            0x2f => Class::SError,
+            0x2f => Class::SError(ErrorState::of(self.iss())),
             0x30..=0x35 => Class::Debug,
             0x3c => Class::Brk((self.iss() & 0xffff) as u16),
             code => Class::Other(code),
@@ -191,6 +237,22 @@ impl Syndrome {
             Class::InstructionAbort(abort) | Class::DataAbort(abort) => Some(abort),
             _ => None,
         }
+    }
+
+    /// What an SError says of the CPU's state, when it is one.
+    #[must_use]
+    pub const fn as_error(self) -> Option<ErrorState> {
+        match self.class() {
+            Class::SError(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Makes a syndrome of DISR_EL1, where ESB puts that of an SError which it defers: the fields of ESR_EL1 without its
+    /// class. `None` if no SError was deferred (DDI 0487, DISR_EL1, A).
+    #[must_use]
+    pub const fn from_deferred(disr: u64) -> Option<Self> {
+        if disr & 1 << 31 == 0 { None } else { Some(Self(0x2f << 26 | 1 << 25 | disr & 0x1ff_ffff)) }
     }
 
     /// True when FAR_EL1 was written by this exception with an address worth reading.
@@ -224,6 +286,21 @@ impl Syndrome {
     }
 }
 
+impl fmt::Display for ErrorState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Corrected => "corrected",
+            Self::Restartable => "not corrected, restartable",
+            Self::Recoverable => "not corrected, recoverable",
+            Self::Unrecoverable => "unrecoverable",
+            Self::Uncontainable => "uncontainable",
+            Self::Uncategorized => "uncategorized",
+            Self::ImplementationDefined => "implementation defined",
+            Self::Reserved => "of a reserved type",
+        })
+    }
+}
+
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -249,13 +326,13 @@ impl fmt::Display for Class {
             Self::TrappedSystem => "trapped system register or instruction",
             Self::PcAlignment => "PC alignment fault",
             Self::SpAlignment => "SP alignment fault",
-            Self::SError => "SError",
             Self::Debug => "debug exception",
             Self::InstructionAbort(abort) | Self::DataAbort(abort) => {
                 let kind = if matches!(self, Self::DataAbort(_)) { "data abort" } else { "instruction abort" };
                 let from = if abort.from_below { " from EL0" } else { "" };
                 return write!(f, "{kind}{from} ({}): {}", abort.access, abort.status);
             }
+            Self::SError(state) => return write!(f, "SError, {state}"),
             Self::Brk(comment) => return write!(f, "BRK #{comment:#x}"),
             Self::Other(code) => return write!(f, "exception class {code:#04x}"),
         };

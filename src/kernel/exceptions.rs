@@ -1,5 +1,5 @@
-//! What happens when an exception is taken: interrupts go to the handler that was set, TLB conflicts are survived, and
-//! everything else is reported and ends the run.
+//! What happens when an exception is taken: interrupts go to the handler that was set, TLB conflicts and errors that leave the
+//! state whole are survived, and everything else is reported and ends the run.
 //!
 //! Nothing here takes a lock, allocates or touches the linear map: a fault may come from the middle of any of them, and
 //! from inside the rendezvous window. `boot/vectors.S` says on which stack each exception arrives.
@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "the vectors are part of this module")]
 
 mod backtrace;
+pub(crate) mod errors;
 mod expected;
 mod fault;
 mod mapping;
@@ -99,7 +100,12 @@ extern "C" fn handle_irq() {
 
 /// Any other exception of a thread. Returns to retry the instruction.
 extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
-    if vector == 0 && (survives_tlb_conflict(frame) || expected::skips(frame)) {
+    let goes_on = match vector {
+        0 => survives_tlb_conflict(frame) || expected::skips(frame),
+        3 => errors::survives(frame),
+        _ => false,
+    };
+    if goes_on {
         return;
     }
     fault::report(frame, fault::Origin::Thread(vector));
@@ -108,7 +114,12 @@ extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
 /// An exception of a handler, on the emergency stack. Returns to retry the instruction.
 extern "C" fn handle_nested(frame: &mut Frame, vector: u64) {
     // A handler may touch the linear map too, and meet a conflict there as any thread may.
-    if vector == 4 && (survives_tlb_conflict(frame) || expected::skips(frame)) {
+    let goes_on = match vector {
+        4 => survives_tlb_conflict(frame) || expected::skips(frame),
+        7 => errors::survives(frame),
+        _ => false,
+    };
+    if goes_on {
         return;
     }
     fault::report(frame, fault::Origin::Handler(vector));

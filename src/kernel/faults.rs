@@ -9,12 +9,14 @@ use alloc::boxed::Box;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
+use cleave::arch::syndrome::Syndrome;
 use cleave::arch::{hint, timer};
 use cleave::paging::{Cpu, PhysAddr, VirtAddr};
 use cleave::platform::bootargs::{Banned, Bootargs, Fault};
 use cleave::rendezvous::Host;
 use spin::Once;
 
+use crate::kernel::exceptions::errors;
 use crate::kernel::interrupts::{self, RENDEZVOUS};
 use crate::kernel::lock::IrqLock;
 use crate::kernel::percpu::this_cpu;
@@ -244,13 +246,18 @@ pub(crate) fn touch_linear_map() {
     unsafe { (somewhere as *const u64).read_volatile() };
 }
 
-/// The faults that end the run: after boot, since before there is nothing they would show.
+/// The faults that end the run, and an error that does not: after boot, since before there is nothing they would show.
 ///
 /// # Panics
 /// That is what it is for.
 pub(crate) fn at_the_end() {
     for fault in args().faults() {
         match fault {
+            Fault::SErrorCorrected => {
+                // ESR_EL1 of an SError (DDI 0487, ESR_EL1): AET 0b110, DFSC 0b010001.
+                let corrected = Syndrome(0x2f << 26 | 1 << 25 | 0b110 << 10 | 0b01_0001);
+                assert!(errors::count_survivable(corrected), "a corrected error ends the run");
+            }
             Fault::Panic => panic!("injected by fault=panic"),
             Fault::WildBranch => wild_branch(),
             Fault::StackOverflow => overflow_stack(),

@@ -21,6 +21,7 @@ use cleave::paging::{PhysAddr, TlbiRepeat, VirtAddr};
 use cleave::platform::{Affinity, CpuError};
 use spin::Once;
 
+use crate::kernel::exceptions::errors;
 use crate::kernel::interrupts::idle_unless;
 use crate::kernel::percpu::{PerCpu, this_cpu};
 use crate::kernel::{faults, gic, load, memory, repaint};
@@ -171,6 +172,7 @@ fn reach_memory(id: usize) -> Result<(), Unusable> {
 
 /// Where a secondary enters Rust: MMU and caches on, the holding root, interrupts masked.
 extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
+    let left = errors::left_by_firmware();
     let cpu = this_cpu();
     if faults::args().fault_cpu_absent(cpu.id) {
         crate::kernel::power::halt();
@@ -189,6 +191,7 @@ extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
     // admitted before the decision, while the map is as it was painted.
     unsafe { mmu::switch_ttbr1(memory::root()) };
     cpu.own.set_state(State::Online);
+    errors::unmask(left);
     interrupts::unmask();
     work(cpu)
 }

@@ -210,6 +210,32 @@ fn an_initrd_is_reserved_mapped_and_never_written() {
     assert!(kept.len() == text.len() && first.is_none(), "the initrd was written to, first at its byte {first:?}");
 }
 
+/// An SError that was pending when the kernel was entered is firmware's: named, and survived, by an ESB where there is FEAT_RAS
+/// and as an exception where there is not. A kernel that unmasks SError before its console is silent here; one that takes the
+/// error for its own panics.
+///
+/// The error is a virtual SError: as the kernel leaves EL2, HCR_EL2 gets VSE (bit 8), and AMO (bit 5) without which that is none.
+#[test]
+fn an_error_that_firmware_left_pending_is_named_and_survived() {
+    const MSR_HCR_EL2: u32 = 0xd51c_1100;
+    for cpu in ["cortex-a72", "max"] {
+        let boot = Boot::on(cpu).smp(1).mem("128M").el(2).text_offset(OFFSET);
+        let mut machine = Machine::halted(&boot);
+        let base = RAM + OFFSET;
+        let leaves = symbol("cleave_drop_to_el1");
+        let code = machine.read(base + leaves.offset, leaves.size as usize);
+        let words = code.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes")));
+        let mut writes = words.enumerate().filter(|(_, word)| word & !31 == MSR_HCR_EL2);
+        let (at, word) = writes.next().expect("HCR_EL2 is not written");
+        machine.run_to(base + leaves.offset + 4 * at as u64);
+        let register = word & 31;
+        let value = machine.register(register);
+        machine.set_register(register, value | 1 << 8 | 1 << 5);
+        let (status, console) = machine.finish();
+        assert!(status == Some(0) && console.contains("left by firmware: 1 SError(s) pending"), "{cpu}\n{console}");
+    }
+}
+
 /// A loader that leaves the CPU at EL3 has not done its part. A kernel that ran on would do so with the secure state's
 /// registers unset; it parks with the reason.
 #[test]

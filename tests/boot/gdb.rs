@@ -163,6 +163,20 @@ impl Machine {
         self.register(PC)
     }
 
+    /// Lets the machine run to its end. The runner's exit status, and the console.
+    pub(crate) fn finish(mut self) -> (Option<i32>, String) {
+        self.send("c");
+        let begin = Instant::now();
+        // More than a boot takes: the host may be busy.
+        while begin.elapsed() < 3 * PATIENCE {
+            if let Ok(Some(end)) = self.runner.try_wait() {
+                return (end.code(), self.console());
+            }
+            sleep(Duration::from_millis(20));
+        }
+        (None, self.console())
+    }
+
     fn ask(&mut self, request: &str) -> String {
         self.send(request);
         self.receive()

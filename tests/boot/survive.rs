@@ -33,6 +33,15 @@ fn a_call_at_every_lock_finds_no_lock_held() {
     }
 }
 
+/// An SError that says of itself that it was corrected is counted and named. A kernel that takes every SError for the end fails
+/// this. The syndrome is made up: QEMU has no such error.
+#[test]
+fn a_corrected_error_is_named_and_survived() {
+    let run = Boot::on("cortex-a72").smp(1).mem("128M").fault(fault::CORRECTED).run();
+    run.survived().split();
+    run.claim(run.error_says("1 SError(s) survived") && run.error_says("SError, corrected"), "the error is not named");
+}
+
 /// Who requires the split is told that it failed. Ignoring the reservation's error fails this.
 #[test]
 fn without_frames_a_required_split_fails() {

@@ -48,6 +48,8 @@ pub(crate) mod fault {
     pub(crate) const STACK_OVERFLOW: &str = "stack.overflow";
     /// A branch to where nothing is.
     pub(crate) const WILD_BRANCH: &str = "wild.branch";
+    /// An SError that was corrected.
+    pub(crate) const CORRECTED: &str = "serror.corrected";
     /// A plain panic.
     pub(crate) const PANIC: &str = "panic";
     /// The window's TLBI is left out.

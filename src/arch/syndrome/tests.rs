@@ -74,12 +74,50 @@ fn classes_are_called_by_their_names() {
         (0x18, "trapped system register or instruction"),
         (0x22, "PC alignment fault"),
         (0x26, "SP alignment fault"),
-        (0x2f, "SError"),
+        (0x2f, "SError, uncategorized"),
         (0x3b, "exception class 0x3b"),
     ] {
         assert_eq!(syndrome(class, 0).to_string(), name);
     }
     assert_eq!(syndrome(0x3c, 0xcafe).to_string(), "BRK #0xcafe");
+}
+
+/// The rows of "ISS encoding for an SError exception" (DDI 0487, ESR_EL1). An error that lets the kernel go on where it must not
+/// fails this, as does one that ends a run without need.
+#[test]
+fn corrected_and_restartable_errors_alone_are_survivable() {
+    use ErrorState::*;
+    const ASYNCHRONOUS: u64 = 0b01_0001;
+    let aet = |value: u64| value << 10 | ASYNCHRONOUS;
+    for (iss, state) in [
+        (aet(0b000), Uncontainable),
+        (aet(0b001), Unrecoverable),
+        (aet(0b010), Restartable),
+        (aet(0b011), Recoverable),
+        (aet(0b100), Reserved),
+        (aet(0b101), Reserved),
+        (aet(0b110), Corrected),
+        (aet(0b111), Reserved),
+        // AET counts with the asynchronous DFSC alone, and nothing does with IDS. IESB and EA change nothing.
+        (0b110 << 10, Uncategorized),
+        (0b110 << 10 | 0b01_0010, Reserved),
+        (1 << 24 | aet(0b110), ImplementationDefined),
+        (1 << 13 | 1 << 9 | aet(0b110), Corrected),
+    ] {
+        assert_eq!(syndrome(0x2f, iss).as_error(), Some(state), "{iss:#x}");
+        assert_eq!(state.is_survivable(), matches!(state, Corrected | Restartable), "{state:?}");
+    }
+    assert_eq!(syndrome(0x25, aet(0b110)).as_error(), None);
+    assert_eq!(syndrome(0x2f, aet(0b010)).to_string(), "SError, not corrected, restartable");
+}
+
+#[test]
+fn a_deferred_error_is_an_serror_with_the_same_fields() {
+    assert_eq!(Syndrome::from_deferred(0b110 << 10 | 0b01_0001), None);
+    let deferred = Syndrome::from_deferred(1 << 31 | 0b110 << 10 | 0b01_0001).unwrap();
+    assert_eq!(deferred.as_error(), Some(ErrorState::Corrected));
+    // Bits 30:25 are RES0 in DISR_EL1, whatever comes there.
+    assert_eq!(Syndrome::from_deferred(0xffff_ffff).unwrap().class_code(), 0x2f);
 }
 
 #[test]

@@ -84,12 +84,14 @@ pub enum Fault {
     Wx,
     /// `audit.flip`: a leaf is changed before the audit.
     AuditFlip,
+    /// `serror.corrected`: an SError that says of itself that it was corrected.
+    SErrorCorrected,
     /// `panic`.
     Panic,
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 11] = [
+const PLAIN: [(&str, Fault); 12] = [
     ("load.flip", Fault::LoadFlip),
     ("lock.call", Fault::LockCall),
     ("rendezvous.second", Fault::RendezvousSecond),
@@ -100,6 +102,7 @@ const PLAIN: [(&str, Fault); 11] = [
     ("probe.notlbi", Fault::ProbeNoTlbi),
     ("wx", Fault::Wx),
     ("audit.flip", Fault::AuditFlip),
+    ("serror.corrected", Fault::SErrorCorrected),
     ("panic", Fault::Panic),
 ];
 

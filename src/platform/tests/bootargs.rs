@@ -63,7 +63,8 @@ fn a_level_is_for_its_cpu_alone() {
 fn every_fault_is_known() {
     let args = Bootargs::parse(
         "fault=reserve:17,cpu2.absent,cpu3.late:1500,cpu2.stall:80,cpu1.psci:-2,load.flip,rendezvous.second,window.touch,ban.alloc,\
-         ban.free,ban.lock,ban.log,ban.linear,cpu2.ban.free,cpu7.ban.linear,wild.branch,stack.overflow,wx,audit.flip,panic",
+         ban.free,ban.lock,ban.log,ban.linear,cpu2.ban.free,cpu7.ban.linear,wild.branch,stack.overflow,wx,audit.flip,\
+         serror.corrected,panic",
     );
     let all = [
         Fault::Reserve { frame: 17 },
@@ -85,6 +86,7 @@ fn every_fault_is_known() {
         Fault::StackOverflow,
         Fault::Wx,
         Fault::AuditFlip,
+        Fault::SErrorCorrected,
         Fault::Panic,
     ];
     assert!(args.faults().eq(all));

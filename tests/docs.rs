@@ -3,6 +3,9 @@
 //! Links, files, make targets and variables, boot arguments and faults, tests. Each scanner is tried on text that
 //! breaks its rule, in the last tests here.
 
+#[path = "docs/symptoms.rs"]
+mod symptoms;
+
 use std::{
     collections::BTreeSet,
     fs,

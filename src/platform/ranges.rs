@@ -186,6 +186,9 @@ impl<const N: usize> RangeSet<N> {
     ///
     /// Returns how many bytes that were.
     pub fn subtract_all<const M: usize>(&mut self, other: &RangeSet<M>) -> u64 {
+        if self.subtract(other).is_ok() {
+            return 0;
+        }
         let mut rest = Self::new();
         let mut left_out = 0;
         for own in self.iter() {

@@ -242,7 +242,10 @@ mod boot_story {
                     let address = map(region);
                     // SAFETY: as above.
                     let frames = unsafe { gic::redistributors(address, region.bytes(), redistributors.stride()) };
-                    found.extend(frames.map(|frame| (frame.affinity, frame.base)));
+                    for frame in frames {
+                        tell_lpis(&frame);
+                        found.push((frame.affinity, frame.base));
+                    }
                 }
                 found.sort_unstable_by_key(|entry| entry.0);
                 // SAFETY: as above.
@@ -252,6 +255,19 @@ mod boot_story {
         controller.init_distributor().unwrap_or_else(|error| panic!("interrupt controller: {error}"));
         gic::install(controller);
         found
+    }
+
+    /// Switches off LPIs that firmware left on, and says so.
+    fn tell_lpis(frame: &gic::Redistributor) {
+        let cpu = frame.affinity;
+        match frame.disable_lpis() {
+            Ok(gic::Lpis::Off) => {}
+            Ok(gic::Lpis::SwitchedOff) => log::warn!("left by firmware: LPIs of CPU {cpu} were on, and are off now"),
+            Err(tables) => story::error(format!(
+                "left by firmware: LPIs of CPU {cpu} are on and cannot be switched off; the GIC uses memory that is not \
+                 reserved: {tables}"
+            )),
+        }
     }
 
     /// Holds a rendezvous with nothing to do, where the repaint held none: so that what the load counted before, during

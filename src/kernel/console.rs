@@ -21,8 +21,7 @@ mod device {
     use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
     use arm_pl011_uart::{DataBits, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart};
-    use cleave::arch::{hint, interrupts, timer};
-    use cleave::deadline::Deadline;
+    use cleave::arch::interrupts;
     use cleave::paging::VirtAddr;
     use safe_mmio::UniqueMmioPointer;
 
@@ -30,6 +29,7 @@ mod device {
     use crate::kernel::guard::{self, Ban};
     use crate::kernel::lock::{IrqGuard, IrqLock};
     use crate::kernel::mmio::Registers;
+    use crate::kernel::wait::{deadline, wait};
 
     /// What the early buffer holds.
     const EARLY_BYTES: usize = 4096;
@@ -150,33 +150,6 @@ mod device {
                 self.ends = ends;
             }
             Ok(())
-        }
-    }
-
-    /// Waits until `done` or for `milliseconds`; says whether it was done.
-    fn wait(milliseconds: u64, mut done: impl FnMut() -> bool) -> bool {
-        let mut late = deadline(milliseconds);
-        loop {
-            if done() {
-                return true;
-            }
-            if late() {
-                return false;
-            }
-            hint::yield_now();
-        }
-    }
-
-    /// Something that says whether `milliseconds` have passed since now. Also ends where the counter stands still, as
-    /// it does on boards whose firmware left it off.
-    pub(crate) fn deadline(milliseconds: u64) -> impl FnMut() -> bool {
-        /// More than a read of a device register every 10 ns over the longest wait here.
-        const ROUNDS: u64 = 100_000_000;
-        let mut deadline = Deadline::new(timer::count(), timer::frequency() / 1000 * milliseconds);
-        let mut rounds = 0;
-        move || {
-            rounds += 1;
-            deadline.has_passed(timer::count()) || rounds > ROUNDS
         }
     }
 

@@ -12,6 +12,8 @@
 
 pub(crate) mod encoding;
 #[cfg(target_os = "none")]
+mod redistributor;
+#[cfg(target_os = "none")]
 mod v2;
 #[cfg(target_os = "none")]
 mod v3;
@@ -19,12 +21,29 @@ mod v3;
 #[cfg(target_os = "none")]
 pub(crate) use controller::*;
 #[cfg(target_os = "none")]
-pub(crate) use v3::redistributors;
+pub(crate) use redistributor::{Lpis, Redistributor, redistributors};
 
 /// The priority of every interrupt here: in the middle of what the non-secure state has. The kernel's interrupts do
 /// not preempt each other, so one is enough.
 #[cfg(target_os = "none")]
 const PRIORITY: u8 = 0xa0;
+/// A byte for each of four interrupts.
+#[cfg(target_os = "none")]
+const FOUR_PRIORITIES: u32 = u32::from_le_bytes([PRIORITY; 4]);
+
+/// Each CPU has 32 interrupts of its own: a word of one bit each, two of two bits, eight of one byte. The low half are SGIs.
+#[cfg(target_os = "none")]
+const PRIVATE_WORDS: usize = 1;
+#[cfg(target_os = "none")]
+const PRIVATE_PAIR_WORDS: usize = 2;
+#[cfg(target_os = "none")]
+const PRIVATE_BYTE_WORDS: usize = 8;
+#[cfg(target_os = "none")]
+const SGIS: u32 = 0x0000_ffff;
+
+/// How long the controller may take for anything, in milliseconds. It takes microseconds.
+#[cfg(target_os = "none")]
+const PATIENCE: u64 = 1000;
 
 #[cfg(target_os = "none")]
 mod controller {
@@ -62,6 +81,16 @@ mod controller {
             /// The CPU.
             cpu: Affinity,
         },
+        /// The CPU's redistributor stays asleep: GICR_WAKER.ChildrenAsleep. It has no power, say.
+        Asleep {
+            /// The CPU.
+            cpu: Affinity,
+        },
+        /// A write is never in effect: the register's RWP stays set.
+        PendingWrite {
+            /// The register.
+            register: &'static str,
+        },
         /// The redistributor that was given belongs to another CPU.
         WrongRedistributor {
             /// The CPU it was given for.
@@ -85,6 +114,12 @@ mod controller {
                 Self::NoAffinityRouting => write!(f, "the GICv3 has no affinity routing in this security state"),
                 Self::NoSystemRegisters => write!(f, "the GICv3's system registers are not available at EL1"),
                 Self::NoRedistributor { cpu } => write!(f, "no GICv3 redistributor for CPU {cpu}"),
+                Self::Asleep { cpu } => {
+                    write!(f, "the GICv3 redistributor of CPU {cpu} does not wake up (GICR_WAKER.ChildrenAsleep)")
+                }
+                Self::PendingWrite { register } => {
+                    write!(f, "the GICv3 does not finish a write ({register}.RWP stays set)")
+                }
                 Self::WrongRedistributor { cpu, owner } => {
                     write!(f, "the GICv3 redistributor given for CPU {cpu} belongs to {owner}")
                 }

@@ -53,6 +53,13 @@ impl Registers {
         unsafe { self.at(offset).read_unsafe() }
     }
 
+    /// Reads the 64-bit register at `offset`.
+    #[inline]
+    pub(crate) fn read_wide(self, offset: usize) -> u64 {
+        // SAFETY: as in `read`.
+        unsafe { self.at(offset).read_unsafe() }
+    }
+
     /// Writes the 32-bit register at `offset`.
     #[inline]
     pub(crate) fn write(self, offset: usize, value: u32) {

@@ -38,3 +38,4 @@ pub(crate) mod spin_table;
 pub(crate) mod stop;
 pub(crate) mod story;
 pub(crate) mod views;
+pub(crate) mod wait;

@@ -7,13 +7,12 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use cleave::arch::{barrier, cache, hint, timer};
-use cleave::deadline::Deadline;
+use cleave::arch::{barrier, cache};
 use cleave::paging::{PhysRange, VirtAddr};
 use cleave::platform::{Clock, Console, Mailbox, Pins, Tree};
 
 use crate::kernel::mmio::Registers;
-use crate::kernel::{image, memory};
+use crate::kernel::{image, memory, wait};
 
 /// Sets up the pins of `console` and returns the rate of its clock in Hz, if either is known.
 pub(crate) fn prepare(tree: &Tree<'static>, console: &Console<'static>) -> Option<u32> {
@@ -112,12 +111,5 @@ fn ask(mailbox: &Mailbox) -> Option<u32> {
 
 /// Waits until `done`; `None` if that takes too long.
 fn wait(done: impl Fn() -> bool) -> Option<()> {
-    let mut deadline = Deadline::new(timer::count(), timer::frequency() / 1000 * PATIENCE);
-    while !done() {
-        if deadline.has_passed(timer::count()) {
-            return None;
-        }
-        hint::yield_now();
-    }
-    Some(())
+    wait::wait(PATIENCE, done).then_some(())
 }

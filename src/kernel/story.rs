@@ -22,7 +22,7 @@ use crate::kernel::lock::IrqLock;
 use crate::kernel::percpu;
 use crate::kernel::repaint::{Account, Ending};
 use crate::kernel::report::{self, Panic, Report};
-use crate::kernel::{audit, console, counter, faults, gic, load, memory, smp};
+use crate::kernel::{audit, console, counter, faults, gic, load, memory, smp, wait};
 
 static REPORT: IrqLock<Option<Report>> = IrqLock::new("report", None);
 
@@ -318,7 +318,7 @@ pub(crate) fn publish_after_panic() {
     }
     // The CPU that panics may hold the lock itself, and its report may be half changed; or another one that panics too
     // has stopped with it. Then there is a report without what was known, which still has the panic.
-    let mut held = REPORT.emergency_lock(console::deadline(REPORT_WAIT));
+    let mut held = REPORT.emergency_lock(wait::deadline(REPORT_WAIT));
     match held.as_deref_mut() {
         Some(report) => print_after_panic(report.get_or_insert_with(Report::default)),
         None => print_after_panic(&mut Report::default()),

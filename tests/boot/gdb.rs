@@ -88,6 +88,23 @@ impl Machine {
         (0..answer.len()).step_by(2).map(byte).collect()
     }
 
+    /// Stores 32 bits to a device, MMU off: gdb's own writes reach memory alone. The CPU that is halted does it, by an
+    /// instruction that replaces its next one for this.
+    pub(crate) fn store_device(&mut self, address: u64, value: u32) {
+        const STR_W1_X0: u32 = 0xb900_0001;
+        let at = self.register(PC);
+        let [x0, x1] = [0, 1].map(|number| self.register(number));
+        let code = self.read(at, 4);
+        self.write(at, &STR_W1_X0.to_le_bytes());
+        self.set_register(0, address);
+        self.set_register(1, value.into());
+        self.run_to(at + 4);
+        self.write(at, &code);
+        for (number, kept) in [(0, x0), (1, x1), (PC, at)] {
+            self.set_register(number, kept);
+        }
+    }
+
     /// Lets the machine run until it is about to execute the instruction at `address`.
     pub(crate) fn run_to(&mut self, address: u64) {
         assert_eq!(self.ask(&format!("Z1,{address:x},4")), "OK", "a breakpoint at {address:#x}");

@@ -17,6 +17,7 @@ mod errata;
 mod faults;
 mod figures;
 mod gdb;
+mod gic;
 mod good;
 mod image;
 mod inspect;

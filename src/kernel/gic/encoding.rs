@@ -64,6 +64,10 @@ pub(crate) mod v2 {
 
 /// GICv3.
 pub(crate) mod v3 {
+    use core::fmt;
+
+    use cleave::paging::{PhysAddr, PhysRange};
+
     use super::{Affinity, Sgi};
 
     const INTID_SHIFT: u32 = 24;
@@ -88,6 +92,57 @@ pub(crate) mod v3 {
     /// The interrupt's number in `raw`, read from ICC_IAR1_EL1.
     pub(crate) const fn acknowledged(raw: u32) -> Option<u32> {
         super::interrupt(raw & 0xff_ffff)
+    }
+
+    /// How many words of one bit each the shared interrupts have, by GICD_TYPER (IHI 0069H): ITLinesNumber, bits 4:0.
+    pub(crate) const fn shared_words(typer: u32) -> usize {
+        (typer & 0x1f) as usize
+    }
+
+    /// The same for the extended range: ESPI, bit 8, and ESPI_range, bits 31:27, one less.
+    pub(crate) const fn extended_words(typer: u32) -> usize {
+        if typer & 1 << 8 == 0 { 0 } else { (typer >> 27) as usize + 1 }
+    }
+
+    /// The same for a CPU's own interrupts, by the low half of its GICR_TYPER: PPInum, bits 31:27, of which 0 to 2 exist.
+    pub(crate) const fn private_words(typer: u32) -> usize {
+        let extended = typer >> 27;
+        if extended > 2 { 1 } else { 1 + extended as usize }
+    }
+
+    /// The memory that a redistributor uses for LPIs.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) struct LpiTables {
+        /// What GICR_PROPBASER names: a byte for each LPI, shared by all redistributors.
+        pub(crate) properties: PhysRange,
+        /// What GICR_PENDBASER names: a bit for each interrupt, of which those of LPIs are used. The GIC writes there.
+        pub(crate) pending: PhysRange,
+    }
+
+    impl LpiTables {
+        /// Reads GICR_PROPBASER and GICR_PENDBASER (IHI 0069H): addresses in bits 51:12 and 51:16; IDbits, bits 4:0 of the
+        /// former, one less than the bits of an interrupt's number. LPIs begin at 8192.
+        pub(crate) const fn new(properties: u64, pending: u64) -> Self {
+            const ADDRESS: u64 = (1 << 52) - 1;
+            let numbers = 1_u64 << ((properties & 0x1f) + 1);
+            let at = PhysAddr(properties & ADDRESS & !0xfff);
+            let bits = PhysAddr(pending & ADDRESS & !0xffff);
+            Self {
+                properties: PhysRange::new(at, PhysAddr(at.0 + numbers.saturating_sub(8192))),
+                pending: PhysRange::new(bits, PhysAddr(bits.0 + numbers / 8)),
+            }
+        }
+    }
+
+    impl fmt::Display for LpiTables {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let Self { properties, pending } = self;
+            write!(
+                f,
+                "it reads {:#x} to {:#x} (GICR_PROPBASER) and writes {:#x} to {:#x} (GICR_PENDBASER)",
+                properties.start.0, properties.end.0, pending.start.0, pending.end.0
+            )
+        }
     }
 }
 
@@ -126,6 +181,26 @@ mod tests {
             assert_eq!(v3::acknowledged(raw), None);
         }
         assert_eq!(v2::acknowledged(1019), Some(1019));
+    }
+
+    #[test]
+    fn the_numbers_of_registers_are_those_of_the_type_registers() {
+        // QEMU's virt: 288 shared interrupts. The most there can be, and the extended range whole.
+        assert_eq!((v3::shared_words(0x037a_0008), v3::extended_words(0x037a_0008)), (8, 0));
+        assert_eq!((v3::shared_words(0xf800_011f), v3::extended_words(0xf800_011f)), (31, 32));
+        assert_eq!(v3::extended_words(0x0000_0100), 1);
+        assert_eq!([0, 1, 2, 3].map(|extended| v3::private_words(extended << 27 | 0x3)), [1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn the_tables_of_lpis_have_the_sizes_of_their_numbers() {
+        use cleave::paging::PhysAddr;
+        // IDbits 15: numbers of 16 bits, 8 KiB of them no LPIs. Cacheability, shareability and PTZ are no address.
+        let tables = v3::LpiTables::new(0x4321_2000 | 7 << 7 | 15, 0x4_8765_0000 | 1 << 62 | 7 << 7);
+        assert_eq!((tables.properties.start, tables.properties.bytes()), (PhysAddr(0x4321_2000), 0xe000));
+        assert_eq!((tables.pending.start, tables.pending.bytes()), (PhysAddr(0x4_8765_0000), 0x2000));
+        let none = v3::LpiTables::new(0, 0);
+        assert_eq!(none.properties.bytes(), 0);
     }
 
     #[test]

@@ -20,16 +20,8 @@ use cleave::arch::barrier;
 use cleave::paging::VirtAddr;
 
 use super::controller::{CpuInterface, GicError, Interrupt};
-use super::{PRIORITY, encoding};
+use super::{FOUR_PRIORITIES, PRIVATE_BYTE_WORDS, PRIVATE_WORDS, SGIS, encoding};
 use crate::kernel::mmio::Registers;
-
-/// A byte for each of four interrupts.
-const FOUR_PRIORITIES: u32 = u32::from_le_bytes([PRIORITY; 4]);
-
-/// Each CPU has 32 interrupts of its own: a word of one bit each, eight words of one byte each. The low half are SGIs.
-const PRIVATE_WORDS: usize = 1;
-const PRIVATE_BYTE_WORDS: usize = 8;
-const SGIS: u32 = 0x0000_ffff;
 
 /// GICD_CTLR and GICC_CTLR: interrupts of our group.
 const ENABLE: u32 = 1 << 0;

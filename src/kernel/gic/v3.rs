@@ -6,23 +6,25 @@
 use core::arch::asm;
 use core::mem::offset_of;
 
-use arm_gic::gicv3::registers::{Gicd, GicdCtlr, Gicr, GicrSgi, GicrTyper, Sgi};
-use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor};
+use arm_gic::gicv3::GicCpuInterface;
+use arm_gic::gicv3::registers::Gicd;
 use arm_gic::{IntId, InterruptGroup};
 use cleave::arch::{barrier, cpu};
 use cleave::paging::VirtAddr;
 use cleave::platform::Affinity;
-use safe_mmio::UniqueMmioPointer;
 
 use super::controller::{CpuInterface, GicError, Interrupt};
-use super::encoding;
+use super::redistributor::{self, Redistributor, revision};
+use super::{FOUR_PRIORITIES, PATIENCE, PRIVATE_BYTE_WORDS, PRIVATE_PAIR_WORDS, PRIVATE_WORDS, encoding};
 use crate::kernel::mmio::Registers;
+use crate::kernel::wait::wait;
 
-/// Where the SGI and private interrupts of a redistributor are: in its second frame.
-const SGI_FRAME: usize = offset_of!(GicrSgi, sgi);
-/// The first 32 interrupts of a redistributor, one bit each, the low half SGIs.
-const PRIVATE_WORDS: usize = 1;
-const SGIS: u32 = 0x0000_ffff;
+/// GICD_CTLR, as we see it: group 0 (group 1 without affinity routing, where there are two security states); group 1; affinity
+/// routing; a write that is not in effect everywhere (IHI 0069H, GICD_CTLR).
+const GROUP_0: u32 = 1 << 0;
+const GROUP_1: u32 = 1 << 1;
+const AFFINITY_ROUTING: u32 = 1 << 4;
+const PENDING_WRITE: u32 = 1 << 31;
 
 /// A GICv3's distributor. Redistributors come as arguments.
 #[derive(Clone, Copy, Debug)]
@@ -46,25 +48,39 @@ impl GicV3 {
         if !matches!(found, 3 | 4) {
             return Err(GicError::WrongVersion { expected: 3, found });
         }
-        #[expect(unsafe_code, reason = "a device is named by its address")]
-        // SAFETY: the maker of `self` promised the mapping; only the boot CPU comes here, once.
-        let mut gicd = GicDistributor::new(unsafe { UniqueMmioPointer::new(self.gicd.pointer::<Gicd>()) });
+        let typer = self.gicd.read(offset_of!(Gicd, typer));
+        let (shared, extended) = (encoding::v3::shared_words(typer), encoding::v3::extended_words(typer));
         // Off before affinity routing goes on: with a group enabled that is unpredictable (IHI 0069H, GICD_CTLR).
-        // EnableGrp1 is bit 0 or 1, ARE bit 4 in our view whatever the security state; the crate names the bits as
-        // the secure state sees them.
-        let groups = GicdCtlr::EnableGrp0 | GicdCtlr::EnableGrp1NS;
-        gicd.modify_control(groups, false);
-        gicd.enable_all_interrupts(false);
-        gicd.wait_for_pending_write();
-        gicd.modify_control(GicdCtlr::ARE_S, true);
-        if self.gicd.read(offset_of!(Gicd, ctlr)) & GicdCtlr::ARE_S.bits() == 0 {
+        self.gicd.write(offset_of!(Gicd, ctlr), self.gicd.read(offset_of!(Gicd, ctlr)) & !(GROUP_0 | GROUP_1));
+        self.gicd.fill(offset_of!(Gicd, icenabler) + 4 * PRIVATE_WORDS, shared, !0);
+        self.gicd.fill(offset_of!(Gicd, icenabler_e), extended, !0);
+        // A disabled group, and interrupts that are disabled, may still be forwarded until then.
+        self.settle()?;
+        self.gicd.write(offset_of!(Gicd, ctlr), self.gicd.read(offset_of!(Gicd, ctlr)) | AFFINITY_ROUTING);
+        self.settle()?;
+        if self.gicd.read(offset_of!(Gicd, ctlr)) & AFFINITY_ROUTING == 0 {
             return Err(GicError::NoAffinityRouting);
         }
-        let shared = gicd.typer().num_spis() as usize / 32;
+        let priorities = offset_of!(Gicd, ipriorityr) + 4 * PRIVATE_BYTE_WORDS;
+        let configuration = offset_of!(Gicd, icfgr) + 4 * PRIVATE_PAIR_WORDS;
         self.gicd.fill(offset_of!(Gicd, icpendr) + 4 * PRIVATE_WORDS, shared, !0);
         self.gicd.fill(offset_of!(Gicd, icactiver) + 4 * PRIVATE_WORDS, shared, !0);
-        gicd.configure_default_settings();
-        Ok(())
+        self.gicd.fill(offset_of!(Gicd, igroupr) + 4 * PRIVATE_WORDS, shared, !0);
+        self.gicd.fill(priorities, 8 * shared, FOUR_PRIORITIES);
+        self.gicd.fill(configuration, 2 * shared, 0);
+        self.gicd.fill(offset_of!(Gicd, icpendr_e), extended, !0);
+        self.gicd.fill(offset_of!(Gicd, icactive_e), extended, !0);
+        self.gicd.fill(offset_of!(Gicd, igroupr_e), extended, !0);
+        self.gicd.fill(offset_of!(Gicd, ipriorityr_e), 8 * extended, FOUR_PRIORITIES);
+        self.gicd.fill(offset_of!(Gicd, icfgr_e), 2 * extended, 0);
+        self.gicd.write(offset_of!(Gicd, ctlr), self.gicd.read(offset_of!(Gicd, ctlr)) | GROUP_1);
+        self.settle()
+    }
+
+    /// Waits until the distributor has done what was written: GICD_CTLR.RWP.
+    fn settle(&self) -> Result<(), GicError> {
+        let done = wait(PATIENCE, || self.gicd.read(offset_of!(Gicd, ctlr)) & PENDING_WRITE == 0);
+        if done { Ok(()) } else { Err(GicError::PendingWrite { register: "GICD_CTLR" }) }
     }
 
     /// # Safety
@@ -72,23 +88,16 @@ impl GicV3 {
     #[expect(unsafe_code, reason = "a device is named by its address")]
     pub(super) unsafe fn init_cpu(&self, redistributor: Option<VirtAddr>) -> Result<CpuInterface, GicError> {
         let affinity = Affinity::from_mpidr(cpu::mpidr());
-        let redistributor = redistributor.ok_or(GicError::NoRedistributor { cpu: affinity })?;
+        let base = redistributor.ok_or(GicError::NoRedistributor { cpu: affinity })?;
         // SAFETY: the caller's promise.
-        let gicr = unsafe { Registers::new(redistributor) };
+        let gicr = unsafe { Registers::new(base) };
         let owner = Redistributor::at(gicr).affinity;
         if owner != affinity {
             return Err(GicError::WrongRedistributor { cpu: affinity, owner });
         }
-        let mut driver = driver(gicr);
-        // An error says only that it is awake.
-        let _ = driver.mark_core_awake();
-        driver.configure_default_settings();
-        gicr.fill(SGI_FRAME + offset_of!(Sgi, icpendr), PRIVATE_WORDS, !0);
-        gicr.fill(SGI_FRAME + offset_of!(Sgi, icactiver), PRIVATE_WORDS, !0);
-        gicr.write(SGI_FRAME + offset_of!(Sgi, isenabler), SGIS);
-        driver.wait_for_pending_write();
+        redistributor::init(gicr, affinity)?;
         init_cpu_interface()?;
-        Ok(CpuInterface::V3 { affinity, redistributor })
+        Ok(CpuInterface::V3 { affinity, redistributor: base })
     }
 
     /// Writes `command` to ICC_SGI1R_EL1.
@@ -119,13 +128,6 @@ impl GicV3 {
         // ISB: the priority is dropped before what follows, a WFI for the next interrupt of the same priority say.
         barrier::isb();
     }
-}
-
-/// The crate's driver of one redistributor.
-#[expect(unsafe_code, reason = "a device is named by its address")]
-fn driver(gicr: Registers) -> GicRedistributor<'static> {
-    // SAFETY: whoever made `gicr` promised the mapping; a redistributor is driven by its own CPU only.
-    GicRedistributor::new(unsafe { UniqueMmioPointer::new(gicr.pointer::<GicrSgi>()) })
 }
 
 /// Sets up this CPU's ICC registers.
@@ -182,72 +184,5 @@ fn reset_control() {
         if bits >= 7 {
             asm!("msr S3_0_C12_C9_2, xzr", "msr S3_0_C12_C9_3, xzr", options(nomem, nostack, preserves_flags));
         }
-    }
-}
-
-/// The architecture's revision in GICD_PIDR2 or GICR_PIDR2.
-const fn revision(pidr2: u32) -> u8 {
-    (pidr2 >> 4 & 0xf) as u8
-}
-
-/// One CPU's redistributor, as the walk finds it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Redistributor {
-    /// The CPU it belongs to.
-    pub(crate) affinity: Affinity,
-    /// Where its registers are.
-    pub(crate) base: VirtAddr,
-}
-
-impl Redistributor {
-    fn at(gicr: Registers) -> Self {
-        Self { affinity: Affinity::from_mpidr(Self::typer(gicr).core_mpidr()), base: gicr.base() }
-    }
-
-    fn typer(gicr: Registers) -> GicrTyper {
-        driver(gicr).typer()
-    }
-}
-
-/// The redistributors in one region, in the order they stand there.
-#[derive(Debug)]
-pub(crate) struct Redistributors {
-    /// The next one, if the last was not the last.
-    next: Option<Registers>,
-    end: VirtAddr,
-    stride: Option<u64>,
-}
-
-/// Walks the redistributors in the `bytes` bytes at `start`: one `reg` entry of the device tree; there may be several.
-/// `stride` is the tree's `redistributor-stride`, if it has one. Do it once, for all CPUs: each step is two reads of a
-/// device.
-///
-/// # Safety
-/// The region is mapped as device memory, on every CPU and for good, and holds GICv3 redistributors.
-#[expect(unsafe_code, reason = "a device is named by its address")]
-pub(crate) unsafe fn redistributors(start: VirtAddr, bytes: u64, stride: Option<u64>) -> Redistributors {
-    // SAFETY: the caller's promise; `next` stays inside the region.
-    Redistributors { next: Some(unsafe { Registers::new(start) }), end: start.offset(bytes), stride }
-}
-
-impl Iterator for Redistributors {
-    type Item = Redistributor;
-
-    fn next(&mut self) -> Option<Redistributor> {
-        let gicr = self.next.take()?;
-        // The frames of one redistributor: RD and SGI, and two more where it has virtual LPIs (IHI 0069H, GICR_TYPER.VLPIS).
-        const FRAMES: u64 = size_of::<GicrSgi>() as u64;
-        if gicr.base().0 + FRAMES > self.end.0 || !matches!(revision(gicr.read(offset_of!(Gicr, pidr2))), 3 | 4) {
-            return None;
-        }
-        let typer = Redistributor::typer(gicr);
-        let frames = if typer.virtual_lpis_supported() { 2 * FRAMES } else { FRAMES };
-        if !typer.last_redistributor() {
-            #[expect(unsafe_code, reason = "a device is named by its address")]
-            // SAFETY: `redistributors` was promised the whole region; the check above keeps the next one inside.
-            let next = unsafe { Registers::new(gicr.base().offset(self.stride.unwrap_or(frames))) };
-            self.next = Some(next);
-        }
-        Some(Redistributor::at(gicr))
     }
 }

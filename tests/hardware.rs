@@ -44,6 +44,14 @@ fn rust_sources() -> Vec<(String, String)> {
     found
 }
 
+/// The lines of a method without comments.
+fn method(file: &str, signature: &str) -> Vec<String> {
+    let text = read(file);
+    let body = text.split(signature).nth(1).unwrap_or_else(|| panic!("{file}: no {signature}"));
+    let body = body.split("\n    }\n").next().unwrap_or(body);
+    body.lines().map(|line| line.split("//").next().unwrap_or_default().trim().to_owned()).collect()
+}
+
 /// Fails unless lines that contain these pieces follow each other in this order, with anything between them.
 #[track_caller]
 fn in_order(lines: &[String], pieces: &[&str]) {
@@ -342,6 +350,34 @@ fn the_counter_is_read_twice_and_a_deadline_looked_at_twice() {
         // A loop that compares two counts by hand would believe one look.
         let by_hand = |line: &&str| line.contains("while ") && line.contains("timer::count().wrapping_sub(");
         assert_eq!(text.lines().find(by_hand), None, "{name}: a deadline that is believed at once");
+    }
+}
+
+/// What is written before an interrupt is sent is there for the CPU that takes it, and that CPU looks at nothing before. No
+/// emulator shows the lack of one of these.
+#[test]
+fn an_interrupt_is_sent_behind_the_stores_and_taken_before_the_loads() {
+    for (file, sends, takes) in [
+        ("src/kernel/gic/v2.rs", "self.gicd.write(offset_of!(Gicd, sgir)", "get_and_acknowledge_interrupt("),
+        ("src/kernel/gic/v3.rs", "msr S3_0_C12_C11_5", "get_and_acknowledge_interrupt("),
+    ] {
+        in_order(&method(file, "fn send_sgi("), &["barrier::dsb_ishst()", sends]);
+        in_order(&method(file, "fn acknowledge("), &[takes, "barrier::dsb_sy()", "Some(Interrupt::new("]);
+    }
+    in_order(&method("src/kernel/gic/v3.rs", "fn send_sgi("), &["msr S3_0_C12_C11_5", "barrier::isb()"]);
+}
+
+/// The driver crate's waits for a GICv3 have no bound; ours end in an error.
+#[test]
+fn no_wait_for_the_interrupt_controller_is_without_a_bound() {
+    for file in ["src/kernel/gic.rs", "src/kernel/gic/v2.rs", "src/kernel/gic/v3.rs", "src/kernel/gic/redistributor.rs"]
+    {
+        let text = read(file);
+        let code: Vec<_> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+        let unbounded = ["wait_for_pending_write", "mark_core_awake", "modify_control", "configure_default_settings"];
+        for call in unbounded.into_iter().chain(["loop {", "while ", "GicDistributor"]) {
+            assert!(!code.iter().any(|line| line.contains(call)), "{file}: {call}");
+        }
     }
 }
 

@@ -56,6 +56,28 @@ pub fn replace_leaf<M: TableMemory, C: Cpu>(memory: &M, cpu: &C, at: PhysAddr, n
     cpu.isb();
 }
 
+/// Changes what the leaf at `at`, which is of no contiguous group and may be in use, lets EL1 and EL0 do. When it returns
+/// no CPU of this VMID uses the old permissions.
+///
+/// Permissions are not among the fields that ask for break-before-make (DDI 0487, D8.16.1): until the invalidation is
+/// complete an access meets the old descriptor or the new one, and both translate alike.
+///
+/// # Panics
+/// When `new` differs from what is there in anything but AP, PXN and UXN.
+pub fn change_permissions<M: TableMemory, C: Cpu>(
+    memory: &M,
+    cpu: &C,
+    at: PhysAddr,
+    new: Descriptor,
+    repeat: TlbiRepeat,
+) {
+    const PERMISSIONS: u64 = 0b11 << 6 | 1 << 53 | 1 << 54;
+    let old = memory.load(at);
+    assert!((old.0 ^ new.0) & !PERMISSIONS == 0, "{old:?} and {new:?} differ in more than permissions");
+    memory.store(at, new);
+    invalidate_everywhere(cpu, repeat);
+}
+
 /// Copies `entries` of the table `from` to the same places of `to`, which no walker reaches.
 pub fn copy_entries<M: TableMemory>(memory: &M, from: PhysAddr, to: PhysAddr, entries: Range<usize>) {
     for entry in entries {

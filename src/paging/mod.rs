@@ -22,7 +22,7 @@ pub use attributes::{Attributes, MemoryType, Permissions, Scope};
 pub use census::{Census, Hint, LeafCounts, Part};
 pub use descriptor::{Descriptor, Kind};
 pub use dump::{Decoded, Run, Size, dump, path};
-pub use edit::{clear_entries, copy_entries, map_blocks, replace_leaf, unlink};
+pub use edit::{change_permissions, clear_entries, copy_entries, map_blocks, replace_leaf, unlink};
 pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS};
 pub use geometry::{Geometry, Granule, Level, VaBits};
 pub use machine::{Cpu, TableMemory, TlbiRepeat, TwoViews, invalidate_everywhere, slot};

@@ -6,7 +6,7 @@ use crate::linear_map::BbmLevel;
 use crate::machine::*;
 use crate::paging::{
     Attributes, Cpu, Descriptor, Geometry, Granule, Level, PhysAddr, PhysRange, TlbiRepeat, VaBits, VirtAddr,
-    map_blocks, map_pages, replace_leaf, slot, unlink,
+    change_permissions, map_blocks, map_pages, replace_leaf, slot, unlink,
 };
 
 const FLAG: usize = 0x300;
@@ -110,6 +110,19 @@ fn one_leaf_is_replaced_by_anything() {
         replace_leaf(&tables(&machine), &machine.cpu(0), slot(L3, 3), page_leaf(9), repeat);
         if good { passes(&machine) } else { breaks(&machine, Rule::M6) }
     }
+}
+
+/// Permissions change without a break, and the other CPU uses the page all the while: without the invalidation it may go
+/// on as before.
+#[test]
+fn permissions_change_under_a_cpu_that_uses_the_page() {
+    let machine = machine(BbmLevel::Zero);
+    machine.cpu(1).access(page(3), Access::Load);
+    let new = read_only(page_leaf(3));
+    change_permissions(&tables(&machine), &machine.cpu(0), slot(L3, 3), new, TlbiRepeat::Once);
+    assert!(machine.is_settled());
+    assert_eq!(machine.cpu(1).access(page(3), Access::Load), Outcome::Memory(output(PAGES).offset(3 * 0x1000)));
+    passes(&machine);
 }
 
 /// What a boot CPU does in assembly, by hand: nothing of it runs here. Each step is needed.

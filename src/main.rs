@@ -32,6 +32,7 @@ mod boot_story {
     use crate::kernel::layout::LINEAR_BYTES;
     use crate::kernel::power::{self, Verdict};
     use crate::kernel::repaint::{self, Ending};
+    use crate::kernel::report::Probe;
     use crate::kernel::{
         audit, console, counter, early, errata, exceptions, faults, gic, heap, interrupts as kernel_interrupts,
         last_resort, load, logger, memory, monitor, probe, serial, smp, stop, story,
@@ -94,7 +95,8 @@ mod boot_story {
         }
         let mut good = arguments_are_good(&args);
         let mut expected = painted.census.leaves;
-        let mut gathered = false;
+        let (mut gathered, mut probed) = (false, false);
+        let selftest = args.asks_for(Task::Selftest);
         if decision.action == Action::Split {
             let (ending, account) = repaint::repaint(&painted.census);
             story::tell_repaint(&ending, &account);
@@ -106,12 +108,16 @@ mod boot_story {
             if account.tally.attempts > 0 {
                 story::tell_timeline();
             }
-            if args.asks_for(Task::Selftest) {
-                good &= probes_faulted(&ending);
-            }
+            probed = selftest && ending == Ending::Done;
         }
-        if loaded && !gathered {
-            good &= drill();
+        if (loaded || selftest) && !gathered {
+            let scratch = if selftest { map_scratch() } else { None };
+            let met = drill(scratch.as_ref());
+            probed = met && scratch.is_some();
+            good &= met;
+        }
+        if selftest {
+            good &= probes_faulted(probed);
         }
         let ready = timer::count().wrapping_sub(entered);
         story::tell(|report| report.ticks.ready = Some(ready));
@@ -272,12 +278,18 @@ mod boot_story {
 
     /// Holds a rendezvous with nothing to do, where the repaint held none: so that what the load counted before, during
     /// and after it means the same in every run. The report has no timeline of it: no repaint has stopped the CPUs.
-    fn drill() -> bool {
-        let refused = repaint::drill().err();
+    /// With the self-test it breaks and probes `scratch`.
+    fn drill(scratch: Option<&probe::Scratch>) -> bool {
+        let refused = repaint::drill(scratch).err();
         if let Some(refused) = &refused {
             story::error(format!("rendezvous without a repaint: {refused}"));
         }
         refused.is_none()
+    }
+
+    /// Maps what the self-test breaks where the linear map stays whole.
+    fn map_scratch() -> Option<probe::Scratch> {
+        probe::Scratch::map().map_err(|error| story::error(format!("self-test: {error}"))).ok()
     }
 
     fn trust(args: &Bootargs<'_>) -> Trust {
@@ -306,15 +318,22 @@ mod boot_story {
         right
     }
 
-    fn probes_faulted(ending: &Ending) -> bool {
+    /// Says what became of the self-test's probes, if there was a rendezvous to make them in; false when one went through.
+    fn probes_faulted(probed: bool) -> bool {
+        if !probed {
+            log::warn!("probe: not run, for no rendezvous took place");
+            story::tell(|report| report.probe = Some(Probe::NotRun));
+            return true;
+        }
         let (leader, follower) = probe::outcomes();
         log::info!("probe on the leader: {leader}");
         if let Some(follower) = follower {
             log::info!("probe on a follower: {follower}");
         }
-        let good = *ending != Ending::Done
-            || (leader == probe::Outcome::Faulted
-                && follower.is_none_or(|follower| follower == probe::Outcome::Faulted));
+        let good =
+            leader == probe::Outcome::Faulted && follower.is_none_or(|follower| follower == probe::Outcome::Faulted);
+        let probe = if good { Probe::Passed } else { Probe::Failed };
+        story::tell(|report| report.probe = Some(probe));
         if !good {
             story::error("self-test: a probe of the broken map went through".into());
         }

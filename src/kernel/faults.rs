@@ -28,11 +28,16 @@ static ARGS: Once<Bootargs<'static>> = Once::new();
 /// Keeps the boot arguments for everyone.
 pub(crate) fn set_args(args: Bootargs<'static>) {
     ARGS.call_once(|| args);
-    CALL_AT_LOCKS.store(args.injects(Fault::LockCall), Ordering::Relaxed);
     for fault in args.faults() {
-        if let Fault::CpuStall { cpu, milliseconds } = fault {
-            STALL.store(milliseconds, Ordering::Relaxed);
-            STALLS.store(cpu + 1, Ordering::Relaxed);
+        match fault {
+            Fault::LockCall => CALL_AT_LOCKS.store(true, Ordering::Relaxed),
+            Fault::FrameLeak => LEAKS.store(true, Ordering::Relaxed),
+            Fault::CpuWxn { .. } => DROPS_WXN.store(true, Ordering::Relaxed),
+            Fault::CpuStall { cpu, milliseconds } => {
+                STALL.store(milliseconds, Ordering::Relaxed);
+                STALLS.store(cpu + 1, Ordering::Relaxed);
+            }
+            _ => {}
         }
     }
 }
@@ -297,6 +302,28 @@ pub(crate) fn overflow_stack() {
 fn overflow(depth: u64) -> u64 {
     let frame = core::hint::black_box([depth; 16]);
     overflow(frame[0] + 1) + frame[1]
+}
+
+/// Whether some CPU is to clear SCTLR_EL1.WXN, and whether a frame is to be lost: looked up once, as [`CALL_AT_LOCKS`].
+static DROPS_WXN: AtomicBool = AtomicBool::new(false);
+static LEAKS: AtomicBool = AtomicBool::new(false);
+
+/// With `fault=cpuN.wxn`: this CPU executes what is writable from here on, if a descriptor lets it.
+pub(crate) fn drop_wxn() {
+    use cleave::arch::registers::SCTLR_EL1;
+    use tock_registers::interfaces::{Readable, Writeable};
+    if DROPS_WXN.load(Ordering::Relaxed) && args().injects(Fault::CpuWxn { cpu: this_cpu().id }) {
+        // No ISB: nothing that is writable is executable by its descriptor, so that it does not matter from when on.
+        SCTLR_EL1.set(SCTLR_EL1.get() & !(1 << 19));
+    }
+}
+
+/// With `fault=frame.leak`: takes a frame that is never given back.
+pub(crate) fn leak_frame() {
+    use cleave::paging::FrameSource;
+    if LEAKS.load(Ordering::Relaxed) {
+        let _ = memory::frames().allocate();
+    }
 }
 
 /// A frame source that fails at its n-th frame.

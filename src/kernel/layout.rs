@@ -35,6 +35,8 @@ pub(crate) const DEVICE_AREA: u64 = 0xffff_8002_0000_0000;
 pub(crate) const TEMPORARY_AREA: u64 = 0xffff_8003_0000_0000;
 /// The heap: outside the linear map, so that a report can be read and written while that is broken.
 pub(crate) const HEAP_AREA: u64 = 0xffff_8004_0000_0000;
+/// What the self-test maps and breaks where the linear map stays whole: a root entry that nothing else uses.
+pub(crate) const SCRATCH: u64 = 0xffff_8080_0000_0000;
 /// Bytes of each of the four areas.
 pub(crate) const AREA_BYTES: u64 = 1 << 32;
 
@@ -70,6 +72,8 @@ pub(crate) const BLOCK_TOP: u64 = BLOCK_BOTTOM + BLOCK_PAGES * PAGE;
 const _: () = assert!(BLOCK_TOP <= SLOT_STRIDE, "a slot outgrew its stride");
 const _: () = assert!((IMAGE_BASE >> 39) & 511 == KERNEL_L0_INDEX as u64);
 const _: () = assert!((HEAP_AREA + AREA_BYTES - 1) >> 39 == KERNEL_BASE >> 39, "the kernel half is one root entry");
+
+const _: () = assert!((SCRATCH >> 39) & 511 == KERNEL_L0_INDEX as u64 + 1, "the self-test's entry is its own");
 
 /// Most CPUs the kernel area has slots for.
 pub(crate) const MAX_SLOTS: u64 = AREA_BYTES / SLOT_STRIDE;

@@ -156,6 +156,9 @@ pub(crate) fn start() {
         // Found by the CPU's own first check, which writes the line anew.
         flip(areas.iter().flatten().find_map(|area| area.frames.first()));
     }
+    if faults::args().injects(Fault::LoadSwap) {
+        exchange(areas.iter().flatten().find_map(|area| area.frames.get(1..3)));
+    }
     // Release: whoever sees them sees them whole.
     AREAS.store(Box::into_raw(Box::new(areas)), Ordering::Release);
     ON.store(true, Ordering::SeqCst);
@@ -167,6 +170,15 @@ fn flip(frame: Option<&PhysAddr>) {
     if let Some(&frame) = frame {
         // SAFETY: a frame of the load, mapped in the linear map.
         unsafe { *pointer(frame) ^= 1 << 17 };
+    }
+}
+
+/// Exchanges the first lines of two frames that no CPU works on at the moment: what is met where a translation leads to the
+/// wrong frame. Each is whole in itself.
+fn exchange(frames: Option<&[PhysAddr]>) {
+    if let Some(&[one, other]) = frames {
+        // SAFETY: two frames of the load, mapped in the linear map.
+        unsafe { core::ptr::swap_nonoverlapping(pointer(one), pointer(other), WORDS) };
     }
 }
 
@@ -326,6 +338,9 @@ pub(crate) fn stop() -> Account {
     let areas = || areas().into_iter().flatten().flatten();
     if faults::args().injects(Fault::LoadFlip) {
         flip(areas().find_map(|area| area.frames.last()));
+    }
+    if faults::args().injects(Fault::LoadSwap) {
+        exchange(areas().find_map(|area| area.frames.get(..2)));
     }
     for area in areas() {
         for &frame in area.frames.iter().chain([&area.interrupt]) {

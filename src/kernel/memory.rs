@@ -209,6 +209,15 @@ pub(crate) fn map_new(address: VirtAddr, bytes: u64) -> Result<(), MapError> {
     Ok(())
 }
 
+/// Maps the RAM in `range` at `address` of the kernel half or beyond it as well, readable and writable.
+///
+/// # Errors
+/// As [`map_pages`].
+pub(crate) fn map_again(address: VirtAddr, range: PhysRange) -> Result<(), MapError> {
+    guard::check(guard::Ban::LinearMap);
+    map_in(&mut frames(), address, range, Attributes::NORMAL)
+}
+
 fn map_in(frames: &mut Frames, address: VirtAddr, range: PhysRange, attributes: Attributes) -> Result<(), MapError> {
     map_pages(
         &View::LINEAR,

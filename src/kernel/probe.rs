@@ -1,5 +1,5 @@
 //! The self-test's probe: inside the window the leader and one follower load an address of the linear map that they
-//! warmed before. The loads must fault.
+//! warmed before. The loads must fault. Where the linear map is not broken, a root entry of the probe's own is.
 //!
 //! An emulator forgives a missing TLB invalidation in everything but this: a translation that is still cached goes on
 //! working, and that shows.
@@ -10,10 +10,18 @@ use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use cleave::arch::{barrier, hint, timer};
 use cleave::deadline::Deadline;
-use cleave::paging::{Cpu, PhysAddr, TlbiRepeat, VirtAddr, invalidate_everywhere};
+use cleave::linear_map::free_tables;
+use cleave::paging::{
+    Cpu, Level, MapError, PhysAddr, PhysRange, TlbiRepeat, VirtAddr, clear_entries, copy_entries,
+    invalidate_everywhere, slot, unlink,
+};
+use cleave::platform::bootargs::Fault;
 
 use crate::kernel::exceptions::faulting_load;
-use crate::kernel::views::ThisCpu;
+use crate::kernel::image::Table;
+use crate::kernel::layout::{PAGE, SCRATCH};
+use crate::kernel::memory::GEOMETRY;
+use crate::kernel::views::{ThisCpu, View};
 use crate::kernel::{faults, memory, percpu, smp};
 
 /// No follower probes.
@@ -70,10 +78,18 @@ pub(crate) fn outcomes() -> (Outcome, Option<Outcome>) {
     (outcome(&LEADER), follower.then(|| outcome(&RESULT)))
 }
 
-/// Chooses address and follower.
+/// The page that is probed: the last one of the first region of memory.
+fn page() -> PhysAddr {
+    PhysAddr(memory::layout().regions()[0].end.0 - PAGE)
+}
+
+/// Chooses a follower, and an address of the linear map.
 pub(crate) fn arm() {
-    let somewhere = memory::layout().regions()[0].end.0 - 4096;
-    ADDRESS.store(memory::linear(PhysAddr(somewhere)).0, Ordering::Relaxed);
+    arm_for(memory::linear(page()));
+}
+
+fn arm_for(address: VirtAddr) {
+    ADDRESS.store(address.0, Ordering::Relaxed);
     let me = percpu::this_cpu().id;
     let follower = smp::online().map(|cpu| cpu.id).find(|&id| id != me).unwrap_or(NOBODY);
     FOLLOWER.store(follower, Ordering::Relaxed);
@@ -134,8 +150,72 @@ pub(crate) enum Plan {
     Probe,
     /// Probes, the invalidation left out (`fault=probe.notlbi`): the self-test must fail.
     ProbeWithoutInvalidation,
+    /// Probes, the invalidation done on this CPU alone (`fault=probe.local`): the follower's load must go through.
+    ProbeWithLocalInvalidation,
     /// Touches the linear map as if by mistake (`fault=window.touch`): the run must end in a fault.
     Touch,
+}
+
+impl Plan {
+    /// Chooses by the faults that are injected.
+    pub(crate) fn chosen() -> Self {
+        let injects = |fault| faults::args().injects(fault);
+        match () {
+            () if injects(Fault::WindowTouch) => Self::Touch,
+            () if injects(Fault::ProbeNoTlbi) => Self::ProbeWithoutInvalidation,
+            () if injects(Fault::ProbeLocal) => Self::ProbeWithLocalInvalidation,
+            () => Self::Probe,
+        }
+    }
+
+    /// Returns true for a fault that leaves stale translations somewhere.
+    const fn leaves_some(self) -> bool {
+        matches!(self, Self::ProbeWithoutInvalidation | Self::ProbeWithLocalInvalidation)
+    }
+}
+
+/// A page mapped below a root entry of its own, to be broken in a rendezvous instead of the linear map. Dropping it gives
+/// its tables back.
+pub(crate) struct Scratch;
+
+impl Scratch {
+    /// Maps it, and chooses a follower.
+    ///
+    /// # Errors
+    /// When there is no frame for a table.
+    pub(crate) fn map() -> Result<Self, MapError> {
+        let (scratch, page) = (Self, page());
+        let mapped = memory::map_again(VirtAddr(SCRATCH), PhysRange::new(page, page.offset(PAGE)));
+        // Remembered for `drop`: the probe empties the entry.
+        copy_entries(&View::image(), Table::Root.phys(), Table::WindowRoot.phys(), Self::entries());
+        mapped?;
+        arm_for(VirtAddr(SCRATCH));
+        Ok(scratch)
+    }
+
+    fn entries() -> core::ops::Range<usize> {
+        let entry = GEOMETRY.index(VirtAddr(SCRATCH), Level::L0);
+        entry..entry + 1
+    }
+
+    /// On the leader, every CPU parked: takes the entry away, as a repaint does with those of the linear map, and probes.
+    pub(crate) fn probe(&self) {
+        Self::unlink(&ProbingCpu::new(Plan::chosen()));
+    }
+
+    fn unlink(cpu: &impl Cpu) {
+        unlink(&View::image(), cpu, slot(Table::Root.phys(), Self::entries().start), smp::tlbi_repeat());
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nobody probed it when the rendezvous was refused.
+        Self::unlink(&ThisCpu);
+        let (roots, spare, entries) = (View::image(), Table::WindowRoot.phys(), Self::entries());
+        free_tables(GEOMETRY, &View::LINEAR, &roots, spare, entries.clone(), &mut *memory::frames());
+        clear_entries(&roots, spare, entries);
+    }
 }
 
 impl ProbingCpu {
@@ -160,7 +240,7 @@ impl ProbingCpu {
             await_stage(DONE);
         }
         STAGE.store(IDLE, Ordering::Release);
-        if self.plan == Plan::ProbeWithoutInvalidation {
+        if self.plan.leaves_some() {
             // The defect has been seen; the commit itself is to stay sound, on a board too.
             invalidate_everywhere(&ThisCpu, TlbiRepeat::Twice);
         }
@@ -191,8 +271,10 @@ impl Cpu for ProbingCpu {
     }
     fn tlbi_vmalle1is(&self) {
         self.invalidated.set(true);
-        if self.plan != Plan::ProbeWithoutInvalidation {
-            ThisCpu.tlbi_vmalle1is();
+        match self.plan {
+            Plan::Probe | Plan::Touch => ThisCpu.tlbi_vmalle1is(),
+            Plan::ProbeWithLocalInvalidation => ThisCpu.tlbi_vmalle1(),
+            Plan::ProbeWithoutInvalidation => {}
         }
     }
     fn tlbi_vmalle1(&self) {

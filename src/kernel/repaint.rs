@@ -23,6 +23,7 @@ use cleave::rendezvous::{Measured, Refused};
 use crate::kernel::image::Table;
 use crate::kernel::interrupts::{RENDEZVOUS, ThisCpu as Host};
 use crate::kernel::percpu::this_cpu;
+use crate::kernel::probe::Scratch;
 use crate::kernel::{faults, load, memory, smp};
 
 pub(crate) use cleave::linear_map::Ending;
@@ -64,6 +65,7 @@ pub(crate) fn repaint(census: &Census) -> (Ending, Account) {
     };
     let mut session = session::Session::new();
     let (ending, tally) = linear_map::repaint(&mut session, &map, form);
+    faults::leak_frame();
     let mut account = session.account;
     if tally.surplus != 0 {
         account.errors.push(format!("{} frames more reserved than used", tally.surplus));
@@ -137,14 +139,20 @@ const fn usual(cpus: u64) -> u64 {
     1000 + 50 * cpus
 }
 
-/// A rendezvous with nothing to do.
+/// A rendezvous with nothing to do but to probe `scratch`, if there is one.
 ///
 /// # Errors
 /// As a rendezvous: when somebody did not come.
-pub(crate) fn drill() -> Result<Measured, Refused> {
+pub(crate) fn drill(scratch: Option<&Scratch>) -> Result<Measured, Refused> {
     let mut attempts = 1;
+    let window = || {
+        begin_window();
+        if let Some(scratch) = scratch {
+            scratch.probe();
+        }
+    };
     loop {
-        match RENDEZVOUS.run(&Host, &this_cpu().own.slot, smp::online_count(), deadline(), |_| begin_window()) {
+        match RENDEZVOUS.run(&Host, &this_cpu().own.slot, smp::online_count(), deadline(), |_| window()) {
             Ok(((), measured)) => return Ok(measured),
             Err(Refused::Deadline { .. }) if attempts < ATTEMPTS => attempts += 1,
             Err(refused) => return Err(refused),

@@ -258,8 +258,11 @@ pub(crate) fn tell_load(account: &load::Account) {
     });
 }
 
-/// The audit.
+/// The audit, and what it found by name.
 pub(crate) fn tell_audit(findings: &audit::Findings) {
+    for text in &findings.named {
+        error(format!("audit: {text}"));
+    }
     tell(|report| {
         report.leaves_after = Some(leaves(&findings.leaves));
         report.audit = Some(report::Audit {

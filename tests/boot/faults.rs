@@ -12,11 +12,39 @@ fn with(fault: &str) -> Run {
 }
 
 /// Changed bytes are found: one by the CPU that works on it, one by the last look at every line. A load that compares
-/// nothing while it runs, or nothing at the end, fails this.
+/// nothing while it runs, or nothing at the end, fails this. And lines of other frames are: two that a CPU works on, two at
+/// the end. A load that holds a line against the address in it, and not against the place it was read from, fails this.
 #[test]
-fn the_load_finds_a_changed_byte() {
-    let run = with(fault::LOAD_FLIP);
-    run.claim(run.number("/load/mismatches") == 2, "somebody did not see a changed byte");
+fn the_load_finds_changed_bytes_and_lines_of_other_frames() {
+    let run = with(&format!("{},{}", fault::LOAD_FLIP, fault::LOAD_SWAP));
+    run.claim(run.number("/load/mismatches") == 2 + 4, "somebody did not see a changed byte, or another frame's line");
+}
+
+/// A frame that is gone fails the run. A check of the frames that says so and does not fail the run, fails this.
+#[test]
+fn a_frame_that_is_not_given_back_fails_the_run() {
+    let run = Boot::on("cortex-a72").smp(1).mem("128M").fault(fault::FRAME_LEAK).run();
+    run.failed().split();
+    run.claim(run.error_says("frames were free"), "the frames are not named");
+    run.claim(run.list("/errors").len() == 1, "another error than that of the frames");
+}
+
+/// Each check of the audit's finds the fault that it alone can find, and names it: a page that cannot be written, a hole that
+/// is mapped, code under a second, writable address, constants that are executable, a stack without its guard page, a count
+/// that is wrong, a CPU without WXN. A check that is left out fails this, by the name that is missing and by the count.
+#[test]
+fn the_audit_finds_and_names_one_fault_for_each_of_its_checks() {
+    let faults = fault::AUDITED.map(|(fault, _)| fault).join(",");
+    let run = Boot::on("cortex-a72").smp(2).mem("128M").fault(&faults).run();
+    run.failed();
+    for (fault, says) in fault::AUDITED {
+        run.claim(run.error_says(says), format_args!("{fault}: no error says {says:?}"));
+    }
+    // The page and the hole; the hole once more, and the count; the code.
+    for (count, expected) in [("translation_mismatches", 2), ("census_mismatches", 2), ("aliases", 1), ("wx", 0)] {
+        run.claim(run.number(&format!("/audit/{count}")) == expected, format_args!("the audit's {count}"));
+    }
+    run.claim(run.error_says("sections wrong 2, registers wrong 1"), "another number of sections or registers");
 }
 
 /// A leaf that points elsewhere is found. An audit that asks the tables instead of the memory map fails this.

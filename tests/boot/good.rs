@@ -18,6 +18,7 @@ impl Run {
     #[track_caller]
     pub(crate) fn passed(&self) -> &Self {
         self.survived();
+        self.claim(self.value("/probe") != "not run", "a self-test that was not run");
         self.claim(self.list("/errors").is_empty(), "errors in a run without a fault");
         self.claim(self.list("/cpus").iter().all(|cpu| cpu["online"] == true), "a CPU is not online");
         self
@@ -34,6 +35,9 @@ impl Run {
         for count in ["wx", "aliases", "translation_mismatches", "census_mismatches"] {
             self.claim(self.number(&format!("/audit/{count}")) == 0, format_args!("the audit's {count}"));
         }
+        let probe = self.value("/probe");
+        let right = if self.boot.has("selftest") { probe == "passed" || probe == "not run" } else { probe.is_null() };
+        self.claim(right, format_args!("the probe is {probe}"));
         self.painted_all_memory();
         self.load_was_undisturbed();
         // The rendezvous without a repaint, which is for the load's sake, is no repaint's.

@@ -26,8 +26,22 @@ pub(crate) mod fault {
     pub(crate) const LOCK_CALL: &str = "lock.call";
     /// A byte of the load's memory changes.
     pub(crate) const LOAD_FLIP: &str = "load.flip";
+    /// Two lines of the load's memory change places.
+    pub(crate) const LOAD_SWAP: &str = "load.swap";
+    /// A frame is taken and never given back.
+    pub(crate) const FRAME_LEAK: &str = "frame.leak";
     /// A leaf changes before the audit.
     pub(crate) const AUDIT_FLIP: &str = "audit.flip";
+    /// What the audit finds in one boot, in each place once, and what the error says of it.
+    pub(crate) const AUDITED: [(&str, &str); 7] = [
+        ("page.readonly", "cannot be written"),
+        ("hole.mapped", "a hole in memory"),
+        ("text.writable", "is a writable alias of code"),
+        ("rodata.execute", "r-x where r-- is right"),
+        ("guard.mapped", "the page below the exception stack of CPU 0"),
+        ("census.count", "single leaves of level 1 and not 1"),
+        ("cpu1.wxn", "CPU 1: SCTLR_EL1.WXN is 0x0, not 0x1"),
+    ];
     /// A page becomes writable and executable.
     pub(crate) const WX: &str = "wx";
     /// A second caller asks for a rendezvous while one runs.
@@ -54,6 +68,8 @@ pub(crate) mod fault {
     pub(crate) const PANIC: &str = "panic";
     /// The window's TLBI is left out.
     pub(crate) const NO_TLBI: &str = "probe.notlbi";
+    /// The window's TLBI is done on the leader alone.
+    pub(crate) const LOCAL_TLBI: &str = "probe.local";
 }
 
 /// Begins a panic's line on the console.
@@ -91,6 +107,9 @@ pub(crate) const PROBE_LEADER: &str = "probe on the leader: faulted";
 
 /// The same on a follower.
 pub(crate) const PROBE_FOLLOWER: &str = "probe on a follower: faulted";
+
+/// On the console when the follower's load went through.
+pub(crate) const PROBE_FOLLOWER_STALE: &str = "probe on a follower: went through";
 
 /// In `errors` when it did not.
 pub(crate) const PROBE_FAILED: &str = "probe";

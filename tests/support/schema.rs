@@ -137,6 +137,7 @@ pub(crate) const REPORT: Form = Object(&[
         ]),
     ),
     ("panic", Maybe(&Object(&[("cpu", Maybe(&Integer)), ("text", Text), ("backtrace", List(&Address))]))),
+    ("probe", Maybe(&Word(&["passed", "failed", "not run"]))),
     ("errors", List(&Text)),
     ("result", Word(&["pass", "fail"])),
 ]);

@@ -90,11 +90,10 @@ pub(super) fn load(session: &mut Session, words: &[&str]) -> Done {
 pub(super) fn audit(session: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
     let found = auditor::audit(&session.expected);
-    writeln!(
-        Screen,
-        "  writable and executable {}, by two aliases {}, translations wrong {}, census wrong {}",
-        found.wx, found.aliases, found.translation_mismatches, found.census_mismatches
-    )?;
+    writeln!(Screen, "  {found}")?;
+    for text in &found.named {
+        writeln!(Screen, "  {text}")?;
+    }
     if !found.is_clean() {
         session.verdict = Verdict::Fail;
     }
@@ -103,7 +102,7 @@ pub(super) fn audit(session: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn rendezvous(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
-    let measured = repaint::drill().map_err(|refused| format!("{refused}"))?;
+    let measured = repaint::drill(None).map_err(|refused| format!("{refused}"))?;
     let (gather, release) = (measured.began.wrapping_sub(measured.kicked), measured.gone.wrapping_sub(measured.ended));
     writeln!(Screen, "  {gather} ticks to gather, {release} to let go")?;
     Ok(())

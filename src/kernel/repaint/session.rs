@@ -104,12 +104,7 @@ impl Kernel for Session {
         let (selftest, touch) = (args.asks_for(Task::Selftest), args.injects(Fault::WindowTouch));
         let measured = if selftest || touch {
             probe::arm();
-            let plan = match () {
-                () if touch => Plan::Touch,
-                () if args.injects(Fault::ProbeNoTlbi) => Plan::ProbeWithoutInvalidation,
-                () => Plan::Probe,
-            };
-            rendezvous(|everyone| self.run(commit, &ProbingCpu::new(plan), everyone))
+            rendezvous(|everyone| self.run(commit, &ProbingCpu::new(Plan::chosen()), everyone))
         } else if faults::any_in_window() {
             faults::before_window();
             let mut second = None;

@@ -4,7 +4,7 @@
 
 use super::{
     Action, Audit, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Lines, Load, Method, Moments, Outcome,
-    Report, Scope, Tables, Ticks, Verdict,
+    Probe, Report, Scope, Tables, Ticks, Verdict,
     json::{Json, Object, Out, object},
 };
 use alloc::vec::Vec;
@@ -68,6 +68,7 @@ json_enum!(Action { Split => "split", Keep => "keep", Page => "page" });
 json_enum!(Outcome { Done => "done", None => "none", OutOfMemory => "out-of-memory", Aborted => "aborted" });
 json_enum!(Clock { Real => "real", Counted => "counted" });
 json_enum!(Scope { Cpu => "cpu", System => "system" });
+json_enum!(Probe { Passed => "passed", Failed => "failed", NotRun => "not run" });
 json_enum!(Verdict { Pass => "pass", Fail => "fail" });
 
 impl Json for Report {
@@ -126,6 +127,7 @@ impl Json for Report {
                 ("load", &Members(self.load.as_ref())),
                 ("audit", &Members(self.audit)),
                 ("panic", &self.panic),
+                ("probe", &self.probe),
                 ("errors", &self.errors),
                 ("result", &self.result),
             ],

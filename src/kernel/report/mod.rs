@@ -56,6 +56,8 @@ pub(crate) struct Report {
     pub(crate) audit: Option<Audit>,
     /// The panic or the fault that ended the run.
     pub(crate) panic: Option<&'static Panic>,
+    /// What became of the self-test's probe; `None` without `selftest`.
+    pub(crate) probe: Option<Probe>,
     /// Everything that went wrong, in order, whether it failed the boot or was survived.
     pub(crate) errors: Vec<Text>,
     /// The verdict.
@@ -342,6 +344,17 @@ pub(crate) struct Audit {
     pub(crate) translation_mismatches: u64,
     /// Counters that a fresh census contradicts.
     pub(crate) census_mismatches: u64,
+}
+
+/// The self-test's probe of a broken mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// Every load of it faulted.
+    Passed,
+    /// One went through.
+    Failed,
+    /// There was no rendezvous to break anything in.
+    NotRun,
 }
 
 /// The kernel's own judgement.

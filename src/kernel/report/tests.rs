@@ -2,7 +2,8 @@
 
 use super::{
     Action, Audit, Clock, Conduit, Cpu, Decision, EntryLevel, Erratum, GicVersion, Kernel, Leaves, Lines, Load,
-    Machine, Memory, Method, Moments, Outcome, Report, Scope, Tables, Text, Ticks, Verdict, members::LINE_PREFIX,
+    Machine, Memory, Method, Moments, Outcome, Probe, Report, Scope, Tables, Text, Ticks, Verdict,
+    members::LINE_PREFIX,
 };
 use alloc::{
     format,
@@ -111,6 +112,7 @@ fn good() -> Report {
         }),
         audit: Some(Audit::default()),
         panic: None,
+        probe: Some(Probe::Passed),
         errors: vec!["CPU 3 did not start: CPU_ON answered -2, INVALID_PARAMETERS".into()],
         result: Verdict::Pass,
     }
@@ -169,6 +171,10 @@ fn every_word_of_the_schema_is_written_as_it_stands_there() {
     for (action, word) in [(Action::Split, "split"), (Action::Keep, "keep"), (Action::Page, "page")] {
         report.decision.action = Some(action);
         assert_eq!(json_of(&report)["decision"]["action"], word);
+    }
+    for (probe, word) in [(Probe::Passed, "passed"), (Probe::Failed, "failed"), (Probe::NotRun, "not run")] {
+        report.probe = Some(probe);
+        assert_eq!(json_of(&report)["probe"], word);
     }
     report.cpus[0].method = Some(Method::SpinTable);
     report.machine.entry_el = Some(EntryLevel::El2);

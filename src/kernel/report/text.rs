@@ -3,8 +3,8 @@
 //! Of many CPUs the first are shown and, further down, only those that have something to say.
 
 use super::{
-    Action, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Load, Memory, Method, Outcome, Report, Scope,
-    Ticks, Verdict,
+    Action, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Load, Memory, Method, Outcome, Probe, Report,
+    Scope, Ticks, Verdict,
     wrap::{Elapsed, Grouped, INDENT, Maybe, wrapped},
 };
 use cleave::platform::bootargs::{Bootargs, FillMode};
@@ -32,6 +32,7 @@ impl Report {
         self.ticks.write(out, self.clock)?;
         self.write_timeline(out)?;
         self.write_checks(out)?;
+        self.write_probe(out)?;
         for (index, error) in self.errors.iter().enumerate() {
             wrapped(out, if index == 0 { "errors" } else { "" }, error)?;
         }
@@ -158,6 +159,16 @@ impl Report {
         writeln!(out, "by two aliases {},", Grouped(audit.aliases))?;
         write!(out, "{:INDENT$}translations wrong {}, ", "", Grouped(audit.translation_mismatches))?;
         writeln!(out, "census wrong {}", Grouped(audit.census_mismatches))
+    }
+
+    fn write_probe(&self, out: Out) -> fmt::Result {
+        let Some(probe) = self.probe else { return Ok(()) };
+        let text = match probe {
+            Probe::Passed => "a broken mapping faulted",
+            Probe::Failed => "a broken mapping did not fault",
+            Probe::NotRun => "not run: no rendezvous took place",
+        };
+        writeln!(out, "{:<INDENT$}{text}", "probe")
     }
 }
 

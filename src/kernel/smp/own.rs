@@ -8,8 +8,9 @@ use cleave::paging::PhysAddr;
 use cleave::rendezvous::Slot as Timeline;
 use spin::Once;
 
+use crate::kernel::audit::Registers;
 use crate::kernel::interrupts::Once as Flag;
-use crate::kernel::{gic, load};
+use crate::kernel::{faults, gic, load};
 
 /// Where a CPU stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Own {
     pub(super) counter_frequency: AtomicU64,
     /// Whether it takes part in hardware coherency, as a [`Coherency`].
     pub(super) coherency: AtomicU8,
+    /// What its translation and timer registers held: [`Registers`]' fields, in their order.
+    registers: [AtomicU64; 4],
     /// Where its redistributor is (GICv3); written before it is started.
     pub(crate) redistributor: AtomicU64,
     /// Its part of the rendezvous' timeline.
@@ -69,6 +72,7 @@ impl Own {
             entry_level: AtomicU8::new(0),
             counter_frequency: AtomicU64::new(0),
             coherency: AtomicU8::new(Coherency::Unknown as u8),
+            registers: [const { AtomicU64::new(0) }; 4],
             redistributor: AtomicU64::new(0),
             slot: Timeline::new(),
             load: load::Counters::new(),
@@ -99,7 +103,18 @@ impl Own {
         hint::send_event();
     }
 
+    /// Returns what the CPU's registers held when it checked in.
+    pub(crate) fn registers(&self) -> Registers {
+        let [sctlr, tcr, mair, cntkctl] = [0, 1, 2, 3].map(|at: usize| self.registers[at].load(Ordering::Relaxed));
+        Registers { sctlr, tcr, mair, cntkctl }
+    }
+
     pub(super) fn write_facts(&self, entry_level: u64) {
+        faults::drop_wxn();
+        let Registers { sctlr, tcr, mair, cntkctl } = Registers::read();
+        for (to, value) in self.registers.iter().zip([sctlr, tcr, mair, cntkctl]) {
+            to.store(value, Ordering::Relaxed);
+        }
         self.midr.store(cpu::midr().0, Ordering::Relaxed);
         self.bbm.store(cpu::features().bbm, Ordering::Relaxed);
         self.entry_level.store(entry_level as u8, Ordering::Relaxed);

@@ -52,8 +52,17 @@ pub enum Fault {
         /// The code, negative for an error.
         code: i32,
     },
+    /// `cpuN.wxn`: the CPU clears SCTLR_EL1.WXN before it says what its registers hold.
+    CpuWxn {
+        /// The CPU.
+        cpu: usize,
+    },
     /// `load.flip`: a bit of the load's memory is changed.
     LoadFlip,
+    /// `load.swap`: two lines of the load change places.
+    LoadSwap,
+    /// `frame.leak`: a frame is taken during the repaint and never given back.
+    FrameLeak,
     /// `lock.call`: a CPU that takes a lock is called to the rendezvous, at every lock.
     LockCall,
     /// `rendezvous.second`: a second caller while a rendezvous runs.
@@ -80,19 +89,35 @@ pub enum Fault {
     StackOverflow,
     /// `probe.notlbi`: the TLB invalidation is left out of the window, with `selftest`.
     ProbeNoTlbi,
+    /// `probe.local`: the invalidation of the window is this CPU's alone, with `selftest`.
+    ProbeLocal,
     /// `wx`: a leaf of the linear map becomes writable and executable, before the audit.
     Wx,
     /// `audit.flip`: a leaf is changed before the audit.
     AuditFlip,
     /// `serror.corrected`: an SError that says of itself that it was corrected.
     SErrorCorrected,
+    /// `page.readonly`: a page of the linear map becomes read-only, before the audit.
+    PageReadonly,
+    /// `hole.mapped`: the page behind a region of memory is mapped, before the audit.
+    HoleMapped,
+    /// `text.writable`: code is mapped a second time, writable, before the audit.
+    TextWritable,
+    /// `rodata.execute`: a page of the kernel's constants becomes executable, before the audit.
+    RodataExecute,
+    /// `guard.mapped`: the guard page of the boot CPU's exception stack is mapped, before the audit.
+    GuardMapped,
+    /// `census.count`: the audit is told of a leaf that is not there.
+    CensusCount,
     /// `panic`.
     Panic,
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 12] = [
+const PLAIN: [(&str, Fault); 21] = [
     ("load.flip", Fault::LoadFlip),
+    ("load.swap", Fault::LoadSwap),
+    ("frame.leak", Fault::FrameLeak),
     ("lock.call", Fault::LockCall),
     ("rendezvous.second", Fault::RendezvousSecond),
     ("window.touch", Fault::WindowTouch),
@@ -100,9 +125,16 @@ const PLAIN: [(&str, Fault); 12] = [
     ("wild.branch", Fault::WildBranch),
     ("stack.overflow", Fault::StackOverflow),
     ("probe.notlbi", Fault::ProbeNoTlbi),
+    ("probe.local", Fault::ProbeLocal),
     ("wx", Fault::Wx),
     ("audit.flip", Fault::AuditFlip),
     ("serror.corrected", Fault::SErrorCorrected),
+    ("page.readonly", Fault::PageReadonly),
+    ("hole.mapped", Fault::HoleMapped),
+    ("text.writable", Fault::TextWritable),
+    ("rodata.execute", Fault::RodataExecute),
+    ("guard.mapped", Fault::GuardMapped),
+    ("census.count", Fault::CensusCount),
     ("panic", Fault::Panic),
 ];
 
@@ -129,6 +161,7 @@ impl Fault {
             | Self::CpuLate { cpu, .. }
             | Self::CpuStall { cpu, .. }
             | Self::CpuPsci { cpu, .. }
+            | Self::CpuWxn { cpu }
             | Self::CpuBan { cpu, .. } => Some(cpu),
             _ => None,
         }
@@ -165,6 +198,7 @@ fn fault(word: &str) -> Result<Fault, &'static str> {
     }
     match cpu_word(name) {
         Some((cpu, "absent")) if parameter.is_none() => Ok(Fault::CpuAbsent { cpu }),
+        Some((cpu, "wxn")) if parameter.is_none() => Ok(Fault::CpuWxn { cpu }),
         Some((_, "absent")) => Err("cpuN.absent, without a parameter"),
         Some((cpu, "late")) => {
             number.map(|milliseconds| Fault::CpuLate { cpu, milliseconds }).ok_or("cpuN.late:MS, milliseconds")

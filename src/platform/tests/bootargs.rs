@@ -64,7 +64,9 @@ fn every_fault_is_known() {
     let args = Bootargs::parse(
         "fault=reserve:17,cpu2.absent,cpu3.late:1500,cpu2.stall:80,cpu1.psci:-2,load.flip,rendezvous.second,window.touch,ban.alloc,\
          ban.free,ban.lock,ban.log,ban.linear,cpu2.ban.free,cpu7.ban.linear,wild.branch,stack.overflow,wx,audit.flip,\
-         serror.corrected,panic",
+         serror.corrected,\
+         cpu3.wxn,load.swap,frame.leak,probe.local,page.readonly,hole.mapped,text.writable,rodata.execute,guard.mapped,\
+         census.count,panic",
     );
     let all = [
         Fault::Reserve { frame: 17 },
@@ -87,6 +89,16 @@ fn every_fault_is_known() {
         Fault::Wx,
         Fault::AuditFlip,
         Fault::SErrorCorrected,
+        Fault::CpuWxn { cpu: 3 },
+        Fault::LoadSwap,
+        Fault::FrameLeak,
+        Fault::ProbeLocal,
+        Fault::PageReadonly,
+        Fault::HoleMapped,
+        Fault::TextWritable,
+        Fault::RodataExecute,
+        Fault::GuardMapped,
+        Fault::CensusCount,
         Fault::Panic,
     ];
     assert!(args.faults().eq(all));

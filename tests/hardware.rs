@@ -382,6 +382,14 @@ fn no_wait_for_the_interrupt_controller_is_without_a_bound() {
 }
 
 /// SMPEN is firmware's: below EL3 the write may trap.
+/// An SGI is an IRQ: a CPU with IRQs masked and FIQs open cannot answer one. Fails when the mask of FIQs is asked as well.
+#[test]
+fn a_cpu_can_be_called_unless_irqs_are_masked() {
+    let lines = rust("src/arch/interrupts.rs", "pub fn are_masked() -> bool {");
+    in_order(&lines, &["DAIF.is_set(DAIF::I)"]);
+    assert!(!lines.iter().any(|line| line.contains("DAIF::F")));
+}
+
 #[test]
 fn smpen_is_read_and_never_written() {
     let registers = read("src/arch/registers.rs");

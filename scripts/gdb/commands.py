@@ -104,19 +104,19 @@ Example: cleave cpus"""
 class Rendezvous(Look):
     """cleave rendezvous: the phase, the generation, how many are in, and who.
 
-In Release the second count is of those that have not left yet.
+In Release the count is of those that have not left yet.
 Example: cleave rendezvous"""
 
     name = "cleave rendezvous"
 
     def look(self, state, arguments):
         needs_none(self, arguments)
-        generation, phase, arrived, masked, expected = state.rendezvous()
+        generation, phase, absent, unmasked = state.rendezvous()
         print(f"rendezvous {generation}: {phase}")
         if phase == "Release":
-            print(f"  {masked} of {expected} CPUs have not left yet")
+            print(f"  CPUs that have not left: {unmasked}")
         elif phase != "Idle":
-            print(f"  {arrived} of {expected} CPUs have arrived, {masked} are masked")
+            print(f"  CPUs that have not arrived: {absent}, not masked: {unmasked}")
         for cpu in kernel.cpus(state):
             if cpu.block and cpu.state() == "online":
                 there = "in" if cpu.is_parked() else "out"

@@ -124,13 +124,12 @@ class Kernel:
         return places.place(address, symbols().address, (places.IMAGE_BASE + self.load_offset()) & MASK)
 
     def rendezvous(self):
-        """Generation, phase, arrived and masked (in Release: not yet gone), and how many are expected."""
+        """Generation, phase, how many have not arrived, and have not masked their interrupts (in Release: have not left)."""
         at, kind = static("cleave::kernel::interrupts::RENDEZVOUS")
         word = self.number(at, kind, "state")
-        expected = self.number(at, kind, "expected")
         phase = word >> 28 & 0xF
         name = PHASES[phase] if phase < len(PHASES) else f"{phase}?"
-        return word >> 32, name, word >> 14 & COUNT, word & COUNT, expected
+        return word >> 32, name, word >> 14 & COUNT, word & COUNT
 
     def frames(self):
         """(start, frames, free) of each region of the frame allocator."""

@@ -4,13 +4,11 @@
 use core::arch::asm;
 use core::marker::PhantomData;
 
+use aarch64_cpu::registers::DAIF;
 use tock_registers::interfaces::Readable;
 
 use super::registers::ID_AA64PFR0_EL1;
 use super::syndrome::Syndrome;
-
-/// DAIF's bits as MSR and MRS have them: D 9, A 8, I 7, F 6.
-const DAIF_IF: u64 = 0b11 << 6;
 
 /// Interrupts are masked; dropping it gives back what was before.
 ///
@@ -65,11 +63,12 @@ pub fn mask_all() -> Masked {
     Masked { before, _this_cpu: PhantomData }
 }
 
-/// True when both IRQ and FIQ are masked.
+/// Returns true when this CPU takes no IRQ, whatever becomes of FIQs: SGIs are IRQs, so PSTATE.I alone decides whether this
+/// CPU can answer one.
 #[inline(always)]
 #[must_use]
 pub fn are_masked() -> bool {
-    daif() & DAIF_IF == DAIF_IF
+    DAIF.is_set(DAIF::I)
 }
 
 /// Returns whether an SError is pending, masked or not: ISR_EL1.A (DDI 0487, ISR_EL1).

@@ -66,11 +66,10 @@ impl Scheduled<'_> {
         self.baton.turn().kicked |= 1 << cpu;
     }
 
-    /// True when the interrupts of `cpu` are masked.
+    /// Returns true when `cpu` has masked all of its interrupts by itself, not by taking one.
     #[must_use]
-    pub fn is_masked(&self, cpu: usize) -> bool {
-        let turn = self.baton.turn();
-        (turn.masked | turn.handling) >> cpu & 1 == 1
+    pub fn has_masked_all(&self, cpu: usize) -> bool {
+        self.baton.turn().masked >> cpu & 1 == 1
     }
 
     /// Takes an exception: interrupts are masked by it, and it synchronises the context.
@@ -120,7 +119,8 @@ impl Host for Scheduled<'_> {
         self.step();
     }
     fn interrupts_enabled(&self) -> bool {
-        !self.is_masked(self.cpu.number())
+        let turn = self.baton.turn();
+        (turn.masked | turn.handling) >> self.cpu.number() & 1 == 0
     }
     fn mask_all(&self) -> Masks {
         interrupt_point();

@@ -22,7 +22,7 @@ pub use state::{MAX_CPUS, Phase};
 pub use timeline::{Slot, Times};
 
 use crate::deadline::Deadline;
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::AtomicU64;
 use state::State;
 
 /// What a rendezvous asks of the CPU it runs on. Each call is one action.
@@ -122,7 +122,6 @@ pub struct Measured {
 /// One rendezvous point. A kernel has one.
 pub struct Rendezvous {
     state: AtomicU64,
-    expected: AtomicU32,
 }
 
 impl Default for Rendezvous {
@@ -136,7 +135,7 @@ impl Rendezvous {
         /// Nothing under way, generation 0.
         #[must_use]
         pub const fn new() -> Self {
-            Self { state: AtomicU64::new(State::idle(0).pack()), expected: AtomicU32::new(0) }
+            Self { state: AtomicU64::new(State::idle(0).pack()) }
         }
     }
 
@@ -194,9 +193,9 @@ impl Rendezvous {
         host.before_arrival();
         host.on_arrival();
         let arrived = host.ticks();
-        self.step(generation, |state| state.arrive(cpus));
+        self.step(generation, State::arrive);
         slot.arrived(generation, arrived);
-        self.step(generation, |state| state.mask(cpus));
+        self.step(generation, State::mask);
         slot.masked(host.ticks());
         if let Err(refused) = self.await_run(host, generation, cpus, kicked, deadline) {
             host.on_release();
@@ -208,8 +207,7 @@ impl Rendezvous {
         }
         let everyone = Parked { cpus, everyone: PhantomData };
         // Worked out in front of the window, which is counted in instructions.
-        let release = State { generation, phase: Phase::Release, arrived: 0, masked: cpus - 1 };
-        let release = core::hint::black_box(release.pack());
+        let release = core::hint::black_box(State::release(generation, cpus - 1).pack());
         let began = host.ticks();
         let result = function(&everyone);
         // Nobody else changes the word in Run. Release: what the function did comes before any CPU that sees this.
@@ -220,7 +218,7 @@ impl Rendezvous {
         host.on_release();
         slot.leave();
         drop(masks);
-        while State::unpack(self.state.load(Ordering::Acquire)).masked != 0 {
+        while State::unpack(self.state.load(Ordering::Acquire)).unmasked != 0 {
             host.pause();
         }
         let gone = host.ticks();
@@ -234,20 +232,16 @@ impl Rendezvous {
         if state.phase != Phase::Idle {
             return Err(Refused::Busy);
         }
-        let gather = State { phase: Phase::Gather, ..state };
-        // Readers of `expected` come after an acquire of the gathering word and confirm it by a swap of that word.
-        // Two callers may both store here only if both saw Idle; they then also store the same number, since the set of
-        // online CPUs is held fixed, and one of them is refused below.
-        self.expected.store(cpus, Ordering::Relaxed);
-        self.swap(state, gather).map_err(|_| Refused::Busy)?;
+        // How many CPUs are expected is in the word: a caller that loses the swap has left no trace of its own number.
+        self.swap(state, State::gather(state.generation, cpus)).map_err(|_| Refused::Busy)?;
         Ok(state.generation)
     }
 
-    /// Applies `next` to the word while it belongs to `generation` and is still being gathered.
-    fn step(&self, generation: u32, next: impl Fn(State) -> State) -> bool {
+    /// Applies `next` to the word while it belongs to `generation`, and returns whether that has happened.
+    fn step(&self, generation: u32, next: impl Fn(State) -> Option<State>) -> bool {
         let mut state = State::unpack(self.state.load(Ordering::Acquire));
-        while state.generation == generation && matches!(state.phase, Phase::Gather | Phase::Masked) {
-            match self.swap(state, next(state)) {
+        while let Some(next) = next(state).filter(|_| state.generation == generation) {
+            match self.swap(state, next) {
                 Ok(()) => return true,
                 Err(now) => state = now,
             }
@@ -273,7 +267,7 @@ impl Rendezvous {
             if deadline.has_passed(host.ticks()) {
                 // The swap fails when somebody arrived in this very moment; then look again.
                 if self.swap(state, State::idle(generation.wrapping_add(1))).is_ok() {
-                    return Err(Refused::Deadline { arrived: state.arrived, expected: cpus, generation });
+                    return Err(Refused::Deadline { arrived: cpus - state.absent, expected: cpus, generation });
                 }
                 continue;
             }
@@ -301,11 +295,11 @@ impl Rendezvous {
         slot.enter();
         host.on_arrival();
         let arrived = host.ticks();
-        let attended = self.step(generation, |state| state.arrive(self.expected.load(Ordering::Relaxed)));
+        let attended = self.step(generation, State::arrive);
         if attended {
             slot.arrived(generation, arrived);
             slot.masked(host.ticks());
-            self.step(generation, |state| state.mask(self.expected.load(Ordering::Relaxed)));
+            self.step(generation, State::mask);
             host.wake();
             self.await_release(host, slot, generation);
         }

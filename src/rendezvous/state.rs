@@ -1,7 +1,9 @@
 //! The state of a rendezvous, in one word, so that every step is one compare-and-swap.
 //!
-//! Bits 63:32 generation, 31:28 phase, 27:14 CPUs arrived, 13:0 CPUs masked (in `Release`: CPUs not yet gone). A CPU
-//! that comes late finds another generation or phase and its step simply does not happen.
+//! Bits 63:32 generation, 31:28 phase, 27:14 CPUs that have not arrived, 13:0 CPUs that have not masked their interrupts (in
+//! `Release`: CPUs that have not left). Both counts go down from the number of CPUs that the leader expects, so that
+//! number is in the word as well, and nothing else has to be read to know which CPU is the last. A CPU that comes late
+//! finds another generation or phase, and its step does not happen.
 
 /// The phases, in their order. After `Release`, or after an abort, comes `Idle` of the next generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,18 +28,28 @@ pub const MAX_CPUS: u32 = (1 << 14) - 1;
 pub(super) struct State {
     pub(super) generation: u32,
     pub(super) phase: Phase,
-    pub(super) arrived: u32,
-    pub(super) masked: u32,
+    pub(super) absent: u32,
+    pub(super) unmasked: u32,
 }
 
 impl State {
     pub(super) const fn idle(generation: u32) -> Self {
-        Self { generation, phase: Phase::Idle, arrived: 0, masked: 0 }
+        Self { generation, phase: Phase::Idle, absent: 0, unmasked: 0 }
+    }
+
+    /// Returns the state in which `cpus` CPUs are called.
+    pub(super) const fn gather(generation: u32, cpus: u32) -> Self {
+        Self { generation, phase: Phase::Gather, absent: cpus, unmasked: cpus }
+    }
+
+    /// Returns the state in which `cpus` CPUs may go.
+    pub(super) const fn release(generation: u32, cpus: u32) -> Self {
+        Self { generation, phase: Phase::Release, absent: 0, unmasked: cpus }
     }
 
     #[inline(always)]
     pub(super) const fn pack(self) -> u64 {
-        (self.generation as u64) << 32 | (self.phase as u64) << 28 | (self.arrived as u64) << 14 | self.masked as u64
+        (self.generation as u64) << 32 | (self.phase as u64) << 28 | (self.absent as u64) << 14 | self.unmasked as u64
     }
 
     #[inline(always)]
@@ -53,23 +65,25 @@ impl State {
         Self {
             generation: (word >> 32) as u32,
             phase,
-            arrived: ((word >> 14) & count) as u32,
-            masked: (word & count) as u32,
+            absent: ((word >> 14) & count) as u32,
+            unmasked: (word & count) as u32,
         }
     }
 
-    /// One more CPU has arrived; the last of `expected` ends the gathering.
-    pub(super) const fn arrive(self, expected: u32) -> Self {
-        let arrived = self.arrived + 1;
-        let phase = if arrived == expected { Phase::Masked } else { self.phase };
-        Self { arrived, phase, ..self }
+    /// Returns the state after one more CPU has arrived; the last one ends the gathering. `None` when no arrival is expected.
+    pub(super) fn arrive(self) -> Option<Self> {
+        let absent = self.absent.checked_sub(1).filter(|_| self.phase == Phase::Gather)?;
+        let phase = if absent == 0 { Phase::Masked } else { self.phase };
+        Some(Self { absent, phase, ..self })
     }
 
-    /// One more CPU has its interrupts masked; the last of `expected` lets the leader run.
-    pub(super) const fn mask(self, expected: u32) -> Self {
-        let masked = self.masked + 1;
-        let phase = if masked == expected { Phase::Run } else { self.phase };
-        Self { masked, phase, ..self }
+    /// Returns the state after one more CPU has its interrupts masked; the last one lets the leader run. `None` when that is
+    /// not expected.
+    pub(super) fn mask(self) -> Option<Self> {
+        let gathering = matches!(self.phase, Phase::Gather | Phase::Masked);
+        let unmasked = self.unmasked.checked_sub(1).filter(|_| gathering)?;
+        let phase = if unmasked == 0 { Phase::Run } else { self.phase };
+        Some(Self { unmasked, phase, ..self })
     }
 }
 
@@ -80,18 +94,28 @@ mod tests {
     #[test]
     fn every_state_survives_packing() {
         for phase in [Phase::Idle, Phase::Gather, Phase::Masked, Phase::Run, Phase::Release] {
-            let state = State { generation: u32::MAX, phase, arrived: MAX_CPUS, masked: MAX_CPUS - 1 };
+            let state = State { generation: u32::MAX, phase, absent: MAX_CPUS, unmasked: MAX_CPUS - 1 };
             assert_eq!(State::unpack(state.pack()), state);
         }
     }
 
     #[test]
     fn the_last_arrival_and_the_last_mask_advance_the_phase() {
-        let mut state = State { phase: Phase::Gather, ..State::idle(7) };
-        state = state.arrive(2).mask(2);
+        let state = State::gather(7, 2).arrive().and_then(State::mask).unwrap();
         assert_eq!(state.phase, Phase::Gather);
-        state = state.arrive(2);
+        let state = state.arrive().unwrap();
         assert_eq!(state.phase, Phase::Masked);
-        assert_eq!(state.mask(2).phase, Phase::Run);
+        assert_eq!(state.mask(), Some(State { phase: Phase::Run, ..State::idle(7) }));
+    }
+
+    #[test]
+    fn a_step_that_no_leader_waits_for_does_not_happen() {
+        for phase in [Phase::Idle, Phase::Run, Phase::Release] {
+            let state = State { phase, ..State::gather(7, 2) };
+            assert_eq!((state.arrive(), state.mask()), (None, None));
+        }
+        // One CPU more than the leader counted.
+        assert_eq!(State::gather(7, 1).arrive().and_then(State::arrive), None);
+        assert_eq!(State::gather(7, 0).arrive(), None);
     }
 }

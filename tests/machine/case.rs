@@ -21,6 +21,8 @@ pub(crate) struct Case {
     pub(crate) geometry: Geometry,
     /// All RAM.
     pub(crate) regions: Vec<PhysRange>,
+    /// How many root entries of the upper half stay empty below the linear map.
+    pub(crate) skipped: usize,
     /// The part of it whose tables are the first paint's: whole blocks of level 2.
     pub(crate) first: PhysRange,
     /// The part of it that the allocator gives out.
@@ -29,7 +31,7 @@ pub(crate) struct Case {
     pub(crate) attributes: Attributes,
     pub(crate) largest: LargestLeaf,
     pub(crate) levels: Vec<BbmLevel>,
-    /// How many CPUs come up and are admitted only when every step is done.
+    /// How many CPUs come up and are not admitted before the first step.
     pub(crate) latecomers: usize,
     /// The leader's masks keep no kick out.
     pub(crate) leaky: bool,
@@ -52,6 +54,8 @@ pub(crate) enum Step {
     Replace,
     /// Memory is mapped in blocks for a moment.
     Blocks,
+    /// One of the latecomers is admitted, if there is one: the next rendezvous has one CPU more.
+    Admit,
 }
 
 /// What goes wrong.
@@ -69,9 +73,14 @@ pub(crate) enum Trouble {
 }
 
 impl Case {
-    /// The online CPUs while the steps are taken.
+    /// Returns how many CPUs are online before the first step.
     pub(crate) fn online(&self) -> usize {
         self.levels.len() - self.latecomers
+    }
+
+    /// Returns where the linear map begins.
+    pub(crate) fn base(&self) -> VirtAddr {
+        self.root_entry(self.skipped as isize)
     }
 
     /// The first address of the upper half.
@@ -110,6 +119,7 @@ pub(crate) fn plain(cpus: usize, steps: &[Step]) -> Case {
     Case {
         geometry: Geometry::K4_V48,
         regions: vec![range(0x1000, 0x62_3000), first, frames],
+        skipped: 0,
         first,
         frames,
         alias: range(0x20_0000, 0x30_0000),

@@ -46,6 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (1..5u64, 0..20u64).prop_map(|(pages, frames)| Step::Map(pages, frames)),
         1 => Just(Step::Replace),
         1 => Just(Step::Blocks),
+        1 => Just(Step::Admit),
     ];
     proptest::collection::vec(step, 1..5)
 }
@@ -74,18 +75,28 @@ fn place(geometry: Geometry) -> impl Strategy<Value = u64> {
     prop_oneof![2 => (0..100u64).prop_map(move |pages| pages * page), 1 => near(l2 * 2), 1 => near(root)]
 }
 
+/// A root entry for a linear map that ends at physical `end` to begin at: the first of a group of contiguous ones, and
+/// below those of the kernel.
+fn first_entry(geometry: Geometry, end: PhysAddr, lot: usize) -> usize {
+    let root = geometry.root_level();
+    let needed = end.0.div_ceil(geometry.size(root)) as usize;
+    let choices = (geometry.entries(root) - 2).saturating_sub(needed) + 1;
+    lot % choices / geometry.contiguous(root).unwrap_or(1) * geometry.contiguous(root).unwrap_or(1)
+}
+
 fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
     geometries(of).prop_flat_map(|geometry| {
         let attributes = prop_oneof![
             2 => Just(Attributes::NORMAL),
             1 => Just(Attributes { memory: MemoryType::NonCacheable, scope: Scope::AddressSpace, ..Attributes::NORMAL }),
         ];
-        let memory = (pieces(geometry), place(geometry), proptest::option::of((any::<u64>(), any::<u64>())));
+        let alias = proptest::option::of((any::<u64>(), any::<u64>()));
+        let memory = (pieces(geometry), place(geometry), prop_oneof![1 => Just(0), 2 => any::<usize>()], alias);
         let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.3), any::<u64>());
         let machine = (levels(), prop_oneof![3 => Just(0), 1 => 1..4usize], flags);
         let largest = prop_oneof![5 => Just(LargestLeaf::Block), 1 => Just(LargestLeaf::Page)];
         (memory, attributes, largest, machine, proptest::option::of(any::<u64>()), steps()).prop_map(
-            move |((pieces, start, alias), attributes, largest, machine, planted, steps)| {
+            move |((pieces, start, skipped, alias), attributes, largest, machine, planted, steps)| {
                 let (levels, latecomers, (ets2, erratum, seed)) = machine;
                 let latecomers = latecomers.min(levels.len() - 1);
                 let page = geometry.page_size();
@@ -119,6 +130,7 @@ fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
                 regions.push(frames);
                 Case {
                     geometry,
+                    skipped: first_entry(geometry, frames.end, skipped),
                     regions,
                     first,
                     frames,

@@ -53,7 +53,7 @@ impl<'a> Kernel for Session<'_, 'a> {
     }
 
     fn cpus(&self) -> u32 {
-        let online = self.world.case.online() as u32;
+        let online = self.world.online() as u32;
         if self.world.defect() == Some(Defect::Miscount) { online - 1 } else { online }
     }
 
@@ -91,7 +91,7 @@ impl<'a> Kernel for Session<'_, 'a> {
             Trouble::Late => self.attempts == 1,
             _ => world.defect() == Some(Defect::Miscount),
         };
-        let last = world.case.online() - 1;
+        let last = world.online() - 1;
         let absent = absent && last > 0;
         self.cpu.deafen(if absent { 1 << last } else { 0 });
         if world.defect() == Some(Defect::EarlyFree) {
@@ -111,6 +111,10 @@ impl<'a> Kernel for Session<'_, 'a> {
 
 impl Session<'_, '_> {
     fn run<C: Commit>(&self, commit: &mut C, everyone: &Parked<'_>) {
+        // Standing still is more than being counted: no interrupt may make a CPU go on.
+        let miscounted = self.world.defect() == Some(Defect::Miscount);
+        let open = (0..self.world.online()).find(|&cpu| !self.cpu.has_masked_all(cpu)).filter(|_| !miscounted);
+        assert_eq!(open, None, "the leader acts while this CPU has not masked its interrupts");
         match self.world.defect() {
             Some(Defect::Allocation) => drop(self.world.machine.frames(0).allocate()),
             Some(Defect::NoMake) => {

@@ -6,7 +6,7 @@ use crate::case::*;
 use crate::promises::{Failed, Snapshot, check};
 use crate::session::Session;
 use crate::world::World;
-use cleave::linear_map::{Ending, Form, LiveMap, Roots, Tally, repaint};
+use cleave::linear_map::{ATTEMPTS, Ending, Form, LiveMap, Roots, Tally, repaint};
 use cleave::machine::{Access, Outcome, Scheduled};
 use cleave::paging::{
     Attributes, FrameSource, Level, PhysAddr, PhysRange, VirtAddr, map_blocks, replace_leaf, translate, unlink,
@@ -20,6 +20,10 @@ impl World<'_> {
             Step::Map(pages, frames) => self.edit(before, || self.map_some(cpu, pages, frames))?,
             Step::Replace => self.edit(before, || self.replace(cpu))?,
             Step::Blocks => self.edit(before, || self.blocks(cpu))?,
+            Step::Admit => self.edit(before, || {
+                self.admit(cpu, (self.online() + 1).min(self.machine.cpus()));
+                Ok(())
+            })?,
         };
         self.verdict()?;
         check!(self.machine.is_settled(), "something may still be cached that memory does not have");
@@ -59,16 +63,23 @@ impl World<'_> {
         let map = LiveMap { layout: self.layout, census: &before.census, roots, lock: &self.lock, fill: &self.fill };
         let mut session = Session { world: self, cpu, trouble, attempts: 0 };
         let (ending, tally) = repaint(&mut session, &map, form);
+        let attempts = session.attempts;
         self.machine.limit_frames(None);
         // A broken rule tells more than what came of it.
         self.verdict()?;
         match ending {
             Ending::Done => check!(limit >= needed, "frames out of nothing"),
             Ending::OutOfMemory(missing) => check!(limit < needed + more, "{missing}"),
-            Ending::Aborted => check!(matches!(trouble, Trouble::Absent | Trouble::Impatient), "aborted"),
+            // Whoever does not come is called for as often as the documentation says, and whoever does not fill, never.
+            Ending::Aborted => match trouble {
+                Trouble::Absent => check!(attempts == 3 && ATTEMPTS == 3, "aborted after {attempts} rendezvous"),
+                Trouble::Impatient => check!(attempts == 0 && tally.lost > 0, "a rendezvous without its tables"),
+                _ => return Err("aborted".into()),
+            },
             // Somebody left behind was still filling tables of an earlier one.
             Ending::Busy => check!(self.lost.load(Ordering::Relaxed) > 0, "busy"),
         }
+        check!(tally.attempts == attempts, "{} rendezvous in the account, not {attempts}", tally.attempts);
         check!(self.lock.try_lock().is_ok(), "the lock is still held");
         let after = self.eye().snapshot();
         self.check_counts(form, ending, &tally, before, &after)?;
@@ -99,6 +110,8 @@ impl World<'_> {
             let lost = after.frames_out.difference(&before.frames_out).count() as u64;
             check!(lost == tally.lost, "{lost} frames are gone, not {}", tally.lost);
         }
+        let (out_before, out_after) = (before.frames_out.len() as u64, after.frames_out.len() as u64);
+        check!(out_after == out_before + tally.kept(), "{out_after} frames are out, not {out_before} and {tally:?}");
         let lost = self.lost.fetch_add(tally.lost, Ordering::Relaxed) + tally.lost;
         let in_use = self.eye().in_use();
         let idle = after.frames_out.difference(&in_use).count() as u64;

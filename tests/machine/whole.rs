@@ -71,6 +71,28 @@ fn a_cpu_that_comes_late_finds_the_map_whole() {
     }
 }
 
+/// Each rendezvous has the CPUs that are online by then: fails when one counts those of the one before.
+#[test]
+fn the_number_of_cpus_may_change_between_two_rendezvous() {
+    for form in FORMS {
+        for trouble in [Trouble::Absent, Trouble::Late] {
+            let steps = [Step::Repaint(form, Trouble::Absent), Step::Admit, Step::Repaint(form, trouble), Step::Admit];
+            let last = Step::Repaint(form, Trouble::None);
+            good(&Case { latecomers: 2, ..plain(4, &[&steps[..], &[last]].concat()) });
+        }
+    }
+}
+
+/// Fails when the window's own tables are given back by the root entries of the linear map.
+#[test]
+fn a_linear_map_may_begin_at_any_root_entry() {
+    for form in FORMS {
+        for skipped in [1, 7, 256, 510] {
+            good(&Case { skipped, ..plain(2, &[Step::Repaint(form, Trouble::None)]) });
+        }
+    }
+}
+
 /// A kick that comes late may be taken by the leader anywhere in between. It never finds a rendezvous of the leader's own:
 /// fails when the phase leaves Idle before interrupts are masked.
 #[test]

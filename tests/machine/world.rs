@@ -52,8 +52,7 @@ pub(crate) fn run(case: &Case, defect: Option<(Defect, Since)>) -> Result<(), Fa
         config = config.with_repeat_erratum();
     }
     let machine = Machine::new(config);
-    let base = case.upper_half();
-    let layout = Layout::new(case.geometry, base, u64::MAX, &case.regions, case.alias, case.attributes)
+    let layout = Layout::new(case.geometry, case.base(), u64::MAX, &case.regions, case.alias, case.attributes)
         .map_err(|error| error.to_string())?;
     static_tables(&machine, case.geometry);
     machine.add_frames(case.frames);
@@ -198,8 +197,13 @@ impl<'a> World<'a> {
         on.isb();
         self.inside.fetch_add(1, Ordering::Relaxed);
         let (rendezvous, slots, defect) = (self.rendezvous.clone(), self.slots.clone(), self.defect());
+        let used = self.usable.lock().unwrap().first().copied();
         cpu.on_kick(move |cpu| {
             rendezvous.attend(&BentHost { host: cpu, defect }, &slots[me]);
+            // Used at once: what is missing after a release shows here, before anything else synchronises the context.
+            if let Some(address) = used {
+                cpu.cpu().access(address, Access::Load);
+            }
         });
         let cpus = self.machine.cpus() as u64;
         while !cpu.is_over() {
@@ -259,8 +263,13 @@ impl<'a> World<'a> {
         self.verdict()
     }
 
+    /// Returns how many CPUs are online.
+    pub(crate) fn online(&self) -> usize {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
     /// Lets CPUs go on, and waits until they have.
-    fn admit(&self, cpu: &Scheduled<'_>, cpus: usize) {
+    pub(crate) fn admit(&self, cpu: &Scheduled<'_>, cpus: usize) {
         cpu.cpu().store_flag(ADMISSION, Flag::Ordered);
         self.admitted.store(cpus, Ordering::Relaxed);
         while self.inside.load(Ordering::Relaxed) != cpus {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,18 +39,68 @@ pub(super) struct World {
     pub(super) work: Vec<AtomicU64>,
     stop: AtomicBool,
     start: Instant,
+    /// The CPUs that kicks reach: the first so many.
+    online: AtomicUsize,
+    /// When each CPU begins to take kicks, in ticks.
+    hears: Vec<AtomicU64>,
+    /// A clock that goes on only while the leader waits, and for every CPU that has begun to take kicks until it has come.
+    stepped: Option<AtomicU64>,
 }
 
 impl World {
     pub(super) fn new(cpus: usize) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with_clock(cpus, None))
+    }
+
+    /// A world in which it is as late as the leader's steps make it, whatever the host's threads do.
+    pub(super) fn stepped(cpus: usize) -> Arc<Self> {
+        Arc::new(Self::with_clock(cpus, Some(AtomicU64::new(0))))
+    }
+
+    fn with_clock(cpus: usize, stepped: Option<AtomicU64>) -> Self {
+        Self {
             rendezvous: Rendezvous::new(),
             lines: (0..cpus).map(|_| Line::default()).collect(),
             slots: (0..cpus).map(|_| Slot::new()).collect(),
             work: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
             stop: AtomicBool::new(false),
             start: Instant::now(),
-        })
+            online: AtomicUsize::new(cpus),
+            hears: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
+            stepped,
+        }
+    }
+
+    /// The time in ticks: microseconds, or steps.
+    fn now(&self) -> u64 {
+        self.stepped
+            .as_ref()
+            .map_or_else(|| self.start.elapsed().as_micros() as u64, |steps| steps.load(Ordering::Relaxed))
+    }
+
+    /// Lets a step of time pass, once every CPU that takes kicks by now has come.
+    fn pass_time(&self) {
+        let Some(steps) = &self.stepped else { return };
+        let (now, (_, generation)) = (self.now(), self.rendezvous.phase());
+        for (cpu, hears) in
+            self.hears.iter().enumerate().skip(1).filter(|(_, hears)| hears.load(Ordering::Relaxed) <= now)
+        {
+            let told = || format!("CPU {cpu}, which takes kicks since {hears:?}, comes");
+            until(&told(), || self.slots[cpu].arrived_in(generation));
+        }
+        steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// From now on the first `cpus` CPUs are online, and the others take no kicks, not even late ones.
+    pub(super) fn set_online(&self, cpus: usize) {
+        self.online.store(cpus, Ordering::Relaxed);
+        (cpus..self.work.len()).for_each(|cpu| self.await_work(cpu));
+    }
+
+    /// Waits until a follower works: it is in no handler that began before.
+    pub(super) fn await_work(&self, cpu: usize) {
+        let before = self.work[cpu].load(Ordering::Relaxed);
+        until("a CPU that is offline works", || self.work[cpu].load(Ordering::Relaxed) != before);
     }
 
     pub(super) fn cpu(self: &Arc<Self>, me: usize) -> Cpu {
@@ -61,10 +111,10 @@ impl World {
         self.lines[cpu].masked.load(Ordering::Acquire)
     }
 
-    /// A follower: works, and attends when kicked, but not before `deaf` has passed.
-    fn follow(self: &Arc<Self>, me: usize, deaf: Duration) {
+    /// A follower: works, and attends when kicked.
+    fn follow(self: &Arc<Self>, me: usize) {
         let cpu = self.cpu(me);
-        while self.start.elapsed() < deaf && !self.stop.load(Ordering::Relaxed) {
+        while self.now() < self.hears[me].load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) {
             self.work[me].fetch_add(1, Ordering::Relaxed);
             std::thread::yield_now();
         }
@@ -83,7 +133,7 @@ impl World {
         function: impl FnOnce(&Parked<'_>) -> T,
         deadline_ms: u64,
     ) -> Result<(T, Measured), Refused> {
-        self.cpu(0).run(self.lines.len() as u32, deadline_ms, function)
+        self.cpu(0).run(self.online.load(Ordering::Relaxed) as u32, deadline_ms * 1000, function)
     }
 }
 
@@ -96,7 +146,7 @@ pub(super) fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// Runs `leader` beside a follower for each entry of `deaf`.
+/// Runs `leader` beside a follower for each entry of `deaf`: so long it takes no kicks, as if it had masked its interrupts.
 pub(super) fn with_followers(world: &Arc<World>, deaf: &[Duration], leader: impl FnOnce()) {
     /// Stops the followers, also when the leader fails: the test is to fail then, not to hang.
     struct Stop<'a>(&'a World);
@@ -108,7 +158,10 @@ pub(super) fn with_followers(world: &Arc<World>, deaf: &[Duration], leader: impl
     std::thread::scope(|scope| {
         let _stop = Stop(world);
         for (index, &deaf) in deaf.iter().enumerate() {
-            scope.spawn(move || world.follow(index + 1, deaf));
+            world.hears[index + 1].store(deaf.as_micros() as u64, Ordering::Relaxed);
+        }
+        for me in 1..=deaf.len() {
+            scope.spawn(move || world.follow(me));
         }
         leader();
     });
@@ -125,6 +178,8 @@ pub(super) struct Own {
     handling: Cell<bool>,
     /// Its masks keep no kick out.
     pub(super) leaky: Cell<bool>,
+    /// Kicks come to it late: none of those that are pending is taken yet.
+    pub(super) deaf: Cell<bool>,
     /// No other CPU leads: what is under way is its own.
     pub(super) leads_alone: Cell<bool>,
 }
@@ -150,11 +205,11 @@ impl Cpu {
     pub(super) fn run<T>(
         &self,
         cpus: u32,
-        deadline_ms: u64,
+        deadline: u64,
         function: impl FnOnce(&Parked<'_>) -> T,
     ) -> Result<(T, Measured), Refused> {
         let (rendezvous, slot) = (&self.world.rendezvous, &self.world.slots[self.me]);
-        self.with_interrupts(|| rendezvous.run(self, slot, cpus, deadline_ms * 1000, function))
+        self.with_interrupts(|| rendezvous.run(self, slot, cpus, deadline, function))
     }
 
     /// Attends one.
@@ -168,7 +223,7 @@ impl Cpu {
 
     fn interrupt_point(&self) {
         let own = &*self.own;
-        if own.handling.get() || self.world.is_masked(self.me) && !own.leaky.get() {
+        if own.deaf.get() || own.handling.get() || self.world.is_masked(self.me) && !own.leaky.get() {
             return;
         }
         let point = own.points.replace(own.points.get() + 1);
@@ -181,7 +236,8 @@ impl Cpu {
             let mine = matches!(phase, Phase::Gather | Phase::Masked | Phase::Run);
             assert!(!mine, "the leader could be interrupted in its own rendezvous, in {phase:?}");
         }
-        if std::mem::take(&mut *self.line().pending()) {
+        let online = self.me < self.world.online.load(Ordering::Relaxed);
+        if std::mem::take(&mut *self.line().pending()) && online {
             let attended = self.attend();
             assert!(!(attended && own.leads_alone.get()), "the leader attends its own rendezvous");
         }
@@ -208,19 +264,23 @@ impl Host for Cpu {
     type Masked = Masks;
 
     fn kick_others(&self) {
-        for (cpu, line) in self.world.lines.iter().enumerate() {
+        let online = self.world.online.load(Ordering::Relaxed);
+        for (cpu, line) in self.world.lines.iter().enumerate().take(online) {
             if cpu != self.me {
                 line.kick();
             }
         }
     }
     fn ticks(&self) -> u64 {
-        self.world.start.elapsed().as_micros() as u64
+        self.world.now()
     }
     fn pause(&self) {
         let (phase, generation) = self.world.rendezvous.phase();
         let waited = self.world.start.elapsed();
         assert!(waited < LIMIT, "the leader still waits for others in {phase:?} of generation {generation}");
+        if phase != Phase::Release {
+            self.world.pass_time();
+        }
         std::thread::yield_now();
     }
     fn wait(&self) {
@@ -247,6 +307,10 @@ impl Host for Cpu {
     }
     fn mask_all(&self) -> Masks {
         self.interrupt_point();
+        if self.own.handling.get() {
+            // Long enough for the leader to act, if it did not wait for this.
+            std::thread::sleep(Duration::from_micros(100));
+        }
         let before = self.line().masked.swap(true, Ordering::AcqRel);
         Masks { cpu: self.clone(), before }
     }

@@ -177,12 +177,20 @@ impl State {
 
     /// Walks from the root that a CPU has for an address.
     fn walk_registers(&self, cpu: usize, address: VirtAddr, path: &mut Vec<PhysAddr>) -> Option<Translation> {
-        let registers = self.cpus[cpu].registers;
-        let (root, base) = match self.half_of(address) {
-            Half::Upper => (registers.ttbr1, self.upper_half()),
-            Half::Lower => (registers.ttbr0, VirtAddr(0)),
+        let base = match self.half_of(address) {
+            Half::Upper => self.upper_half(),
+            Half::Lower => VirtAddr(0),
         };
-        self.walk(root?, self.top(base, 1 << cpu), address, path)
+        self.walk(self.root_of(cpu, address)?, self.top(base, 1 << cpu), address, path)
+    }
+
+    /// Returns the root that a CPU has in force for an address.
+    pub(super) fn root_of(&self, cpu: usize, address: VirtAddr) -> Option<PhysAddr> {
+        let registers = self.cpus[cpu].registers;
+        match self.half_of(address) {
+            Half::Upper => registers.ttbr1,
+            Half::Lower => registers.ttbr0,
+        }
     }
 
     /// What memory maps an address to for a CPU.

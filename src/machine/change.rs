@@ -30,7 +30,7 @@ pub(super) const M2: Text = Text {
 /// M3.
 pub(super) const M3: Text = Text {
     name: "remake",
-    sentence: "invalid to valid while an older valid value may still be cached",
+    sentence: "invalid to valid while an older valid value may still be cached, or a change that ends so, without any TLBI",
     source: "Arm ARM D8.17 TLB maintenance: Using break-before-make (make only after the invalidation is complete); \
              herd7: SM-notlbi",
 };

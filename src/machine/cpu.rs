@@ -74,17 +74,17 @@ impl<'a> OnCpu<'a> {
     /// a stale fault costs it a detour and no more. True when the fault was, or may have been, such a one.
     pub fn access_retrying(self, address: VirtAddr, access: Access) -> (Outcome, bool) {
         self.act(Action::Access(address), |state, cpu| {
-            let before = state.violations.len();
+            let before = std::mem::take(&mut state.noted);
             let outcome = state.access(cpu, address, access);
             // Those about an entry that was not valid before; no retry helps against anything else.
             let is_stale_fault = |violation: &Violation| {
                 violation.rule == Rule::M10 && violation.old == Descriptor::EMPTY && violation.new.is_valid()
             };
-            let mut others = state.violations.split_off(before);
+            let mut others = std::mem::replace(&mut state.noted, before).into_kinds();
             let all = others.len();
             others.retain(|violation| !is_stale_fault(violation));
             let stale = others.len() < all;
-            state.violations.append(&mut others);
+            state.noted.append(others);
             (outcome, stale)
         })
     }

@@ -180,7 +180,7 @@ impl State {
     }
 
     /// True for a table entry, or a root, below which no leaf is global.
-    fn leads_to_one_asid(&self, residue: &Residue) -> bool {
+    pub(super) fn leads_to_one_asid(&self, residue: &Residue) -> bool {
         self.below(residue).is_some_and(|(table, place)| self.is_of_one_asid(table, place))
     }
 

@@ -8,7 +8,7 @@
 //! It runs real code: [`OnCpu`] is a [`crate::paging::Cpu`], [`View`] a [`crate::paging::TableMemory`], [`Frames`] a
 //! [`crate::paging::FrameSource`], and under [`Schedule`] a CPU is a [`crate::rendezvous::Host`]. What the traits have no
 //! word for (accesses, other registers and barriers, flags between CPUs, cache maintenance) are methods of [`OnCpu`].
-//! Broken [`Rule`]s are collected: see [`Machine::verdict`].
+//! Broken [`Rule`]s are collected: [`Machine::verdict`] judges a run, [`Machine::so_far`] the steps up to here.
 //!
 //! To learn the architecture from it, read the rules in this order: `change`, `link` and `contiguous` (what may be stored
 //! into a live entry), `tlbi`, `invalidate` and `expand` (how an old translation is got rid of), `order` and `lingering`
@@ -26,19 +26,21 @@
 //! let tables = machine.view(0, Through::Physical);
 //! tables.store(root, Descriptor::table(PhysAddr(0x20_0000)));
 //! // The table was never written, let alone ordered before the store that links it.
-//! assert_eq!(machine.verdict().unwrap_err().rule, Rule::M7);
+//! assert_eq!(machine.verdict().unwrap_err().first.rule, Rule::M7);
 //! ```
 
 mod access;
 pub(crate) mod atomics;
 mod caches;
 mod change;
+mod completion;
 mod config;
 mod context;
 mod contiguous;
 mod cpu;
 mod event;
 mod expand;
+mod findings;
 mod frames;
 pub mod instruction;
 mod interrupt;
@@ -67,6 +69,7 @@ pub use caches::Maintenance;
 pub use config::{Config, Dsb, Flag};
 pub use cpu::OnCpu;
 pub use event::{Action, EVENTS_KEPT, Event};
+pub use findings::Findings;
 pub use rule::{Rule, Text, Violation};
 pub use schedule::{Schedule, Scheduled};
 pub use seam::{Frames, Through, View};
@@ -75,7 +78,7 @@ pub use tlbi::{LastLevel, Scope, Tlbi, What};
 use frames::Reserving;
 use state::{CpuState, Outdated, Presence, Registers, State};
 
-use crate::paging::{Descriptor, PhysAddr, PhysRange, VirtAddr};
+use crate::paging::{Descriptor, PhysAddr, PhysRange, VirtAddr, slot};
 
 /// How many CPUs a machine has at most.
 pub const MAX_CPUS: usize = 16;
@@ -111,7 +114,7 @@ impl Machine {
                 dimmed: Vec::new(),
                 caches: caches::Caches::new(config.cache_line),
                 log: event::Log::default(),
-                violations: Vec::new(),
+                noted: findings::Noted::default(),
                 ticks: 0,
             })),
         }
@@ -161,6 +164,20 @@ impl Machine {
         Frames::new(self, cpu)
     }
 
+    /// Sets up a machine whose kernel is running: memory holds the tables of `image`, and every CPU is online on `root`.
+    ///
+    /// Each piece of the image is a physical address and the words from there on. Page tables that exist before the code
+    /// under test begins come in here, or by [`Machine::poke`]. A store told to a CPU that is not booted is one with the
+    /// MMU off, and judged as one (M16).
+    pub fn adopt(&self, image: &[(PhysAddr, &[u64])], root: PhysAddr) {
+        for &(at, words) in image {
+            for (index, &word) in words.iter().enumerate() {
+                self.poke(slot(at, index), Descriptor(word));
+            }
+        }
+        self.boot_all(root);
+    }
+
     /// Puts every CPU online with its MMU on, TTBR1 at `root` and no TTBR0, the way a correct boot would have: for tests
     /// that begin there. Everything stored so far is visible to everyone.
     pub fn boot_all(&self, root: PhysAddr) {
@@ -171,6 +188,7 @@ impl Machine {
     pub fn boot(&self, cpu: usize, root: PhysAddr) {
         let mut state = self.state();
         state.memory.settle();
+        state.settle_caches();
         state.groups_touched.clear();
         state.reach = None;
         let cpu = &mut state.cpus[cpu];
@@ -246,38 +264,5 @@ impl Machine {
         let mut state = self.state();
         state.memory.set(slot, value);
         state.reach = None;
-    }
-
-    /// True when no TLB may hold anything that memory does not.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.state().residues.is_empty()
-    }
-
-    /// Checks that every change so far is complete, as a call that promises it does before it returns: what may still be
-    /// cached is a violation of the rule that was not kept.
-    pub fn check_settled(&self, cpu: usize) {
-        let mut state = self.state();
-        if let Some(residue) = state.residues.first().copied() {
-            let now = state.memory.get(residue.slot);
-            let detail = "a change is called complete, but what it replaced may still be cached";
-            state.violated(residue.blame, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
-        }
-        state.check_all_synchronised(cpu);
-        state.check_unfinished_groups(cpu);
-    }
-
-    /// Whether every rule was kept so far.
-    ///
-    /// # Errors
-    /// The first violation.
-    pub fn verdict(&self) -> Result<(), Box<Violation>> {
-        self.state().violations.first().cloned().map_or(Ok(()), |violation| Err(Box::new(violation)))
-    }
-
-    /// Every violation so far, the first few of them.
-    #[must_use]
-    pub fn violations(&self) -> Vec<Violation> {
-        self.state().violations.clone()
     }
 }

@@ -101,7 +101,7 @@ impl fmt::Display for Rule {
 pub struct Violation {
     /// Which.
     pub rule: Rule,
-    /// The CPU that did the last step.
+    /// The CPU that did the last step; for what is left at the end of a run, one that may hold it.
     pub cpu: usize,
     /// The virtual address concerned, where there is one.
     pub address: Option<VirtAddr>,
@@ -115,15 +115,32 @@ pub struct Violation {
     pub detail: &'static str,
     /// The last events, the offending one at the end: at most [`super::EVENTS_KEPT`].
     pub events: Vec<Event>,
+    /// How often this rule was broken with this detail; the other fields are about the first time.
+    pub times: u64,
 }
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Violation {
+    /// Returns true when both are of one rule and one detail.
+    pub(super) fn is_kind_of(&self, other: &Self) -> bool {
+        (self.rule, self.detail) == (other.rule, other.detail)
+    }
+
+    /// Writes the line that says which rule was broken, where, and how.
+    pub(super) fn write_headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} on CPU {}", self.rule, self.cpu)?;
         if let Some(address) = self.address {
             write!(f, " at {address}")?;
         }
-        writeln!(f, ": {}", self.detail)?;
+        match self.times {
+            0 | 1 => writeln!(f, ": {}", self.detail),
+            times => writeln!(f, ": {} ({times} times)", self.detail),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_headline(f)?;
         writeln!(f, "  slot {}: old {:?}, new {:?}", self.slot, self.old, self.new)?;
         writeln!(f, "  {} ({})", self.rule.text().sentence, self.rule.text().source)?;
         writeln!(f, "  the last {} events:", self.events.len())?;

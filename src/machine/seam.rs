@@ -58,12 +58,12 @@ impl<'a> View<'a> {
         let Through::Distance(distance) = self.through else { return };
         let address = VirtAddr(slot.0.wrapping_add(distance));
         let mut state = self.machine.state();
-        let before = state.violations.len();
+        let before = state.noted.total;
         let outcome = state.access(self.cpu, address, access);
         if outcome == Outcome::Memory(slot) || outcome == Outcome::Conflict(slot) {
             return;
         }
-        if state.violations.len() == before {
+        if state.noted.total == before {
             state.did(self.cpu, Action::Access(address));
             let detail = "a table is reached through an address that is not mapped to it";
             let none = Descriptor::EMPTY;

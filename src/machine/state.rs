@@ -5,12 +5,9 @@ use std::collections::HashMap;
 
 use super::event::{self, Action, Event};
 use super::rule::{Rule, Violation};
-use super::{caches, frames, invalidate, lingering, memory, order, parking, reach};
+use super::{caches, findings, frames, invalidate, lingering, memory, order, parking, reach};
 use crate::linear_map::BbmLevel;
 use crate::paging::{Descriptor, Geometry, Level, PhysAddr, VirtAddr};
-
-/// How many violations are kept.
-pub(super) const VIOLATIONS_KEPT: usize = 8;
 
 /// Whether a CPU is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,7 +101,7 @@ pub(super) struct State {
     pub(super) dimmed: Vec<parking::Dimmed>,
     pub(super) caches: caches::Caches,
     pub(super) log: event::Log,
-    pub(super) violations: Vec<Violation>,
+    pub(super) noted: findings::Noted,
     pub(super) ticks: u64,
 }
 
@@ -119,10 +116,9 @@ impl State {
         new: Descriptor,
         detail: &'static str,
     ) {
-        if self.violations.len() < VIOLATIONS_KEPT {
-            let events = self.log.last();
-            self.violations.push(Violation { rule, cpu, address, slot, old, new, detail, events });
-        }
+        let log = &self.log;
+        let make = || Violation { rule, cpu, address, slot, old, new, detail, events: log.last(), times: 1 };
+        self.noted.add(|known| (known.rule, known.detail) == (rule, detail), make);
     }
 
     pub(super) fn did(&mut self, cpu: usize, action: Action) {

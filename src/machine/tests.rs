@@ -1,5 +1,6 @@
 //! The machine, tried on hand-made sequences, on Arm's litmus tests, on the real code, and against an oracle.
 
+mod completion;
 mod edits;
 mod instructions;
 mod litmus;

@@ -113,6 +113,7 @@ impl Watched {
     pub(crate) fn clean(&self) -> &Self {
         self.run.passed();
         self.judged("ok");
+        self.claim(self.seen["settled"] == true, "something old may still be cached");
         self.claim(self.number("/device_stores") > 0, "no access to a device was seen");
         let without = self.seen["devices_without_syndrome"].as_array().is_none_or(|found| !found.is_empty());
         self.claim(!without, "a device was accessed by an instruction that a hypervisor cannot emulate");
@@ -135,7 +136,6 @@ impl Watched {
     pub(crate) fn split(&self) {
         self.clean();
         self.run.split();
-        self.claim(self.seen["settled"] == true, "something old may still be cached");
         self.claim(self.number("/breaks") > 0, "no entry was broken");
         let [used, returned] = ["used", "returned"].map(|count| self.run.number(&format!("/tables/{count}")));
         self.claim(self.number("/tables_new") == used, "another number of new tables than the kernel says");

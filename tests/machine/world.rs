@@ -77,7 +77,7 @@ pub(crate) fn run(case: &Case, defect: Option<(Defect, Since)>) -> Result<(), Fa
         lost: AtomicU64::new(0),
     };
     Schedule::new(&machine, case.seed).run(|cpu| world.lead(cpu), |cpu| world.follow(cpu))?;
-    machine.verdict().map_err(|violation| violation.to_string())
+    machine.verdict().map_err(|findings| findings.to_string())
 }
 
 /// The image's tables as the boot code leaves them.
@@ -130,7 +130,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn verdict(&self) -> Result<(), Failed> {
-        self.machine.verdict().map_err(|violation| violation.to_string())
+        self.machine.verdict().map_err(|findings| findings.to_string())
     }
 
     pub(crate) fn work(&self, cpu: usize, share: Share) {

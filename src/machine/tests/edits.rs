@@ -54,7 +54,7 @@ fn pages_are_mapped_live_in_every_geometry_and_the_other_cpu_may_use_them_after_
                 second.isb();
                 assert_eq!(second.access(address.offset(page), Access::Load), Outcome::Memory(output.offset(page)));
             }
-            machine.verdict().map_err(|violation| format!("{geometry:?}: {violation}"))?;
+            machine.verdict().map_err(|findings| format!("{geometry:?}: {findings}"))?;
         }
     }
     Ok(())

@@ -77,7 +77,7 @@ fn run(path: Path, config: Config) -> Option<Rule> {
         }
     }
     p1.access(page(3), Access::Load);
-    machine.verdict().err().map(|violation| violation.rule)
+    machine.so_far().err().map(|findings| findings.first.rule)
 }
 
 fn plain() -> Config {
@@ -139,7 +139,7 @@ fn leader_own(made: Option<Dsb>, isb: Option<()>, access: Access, config: Config
     made.into_iter().for_each(|dsb| p0.dsb(dsb));
     isb.into_iter().for_each(|()| p0.isb());
     p0.access(page(3), access);
-    machine.verdict().err().map(|violation| violation.rule)
+    machine.so_far().err().map(|findings| findings.first.rule)
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn filler(release: Flag, acquire: Flag, leader: Option<Dsb>) -> Option<Rule> {
     p0.branch();
     leader.into_iter().for_each(|dsb| p0.dsb(dsb));
     p0.store(slot(L2, 5), Descriptor::table(NEW));
-    machine.verdict().err().map(|violation| violation.rule)
+    machine.so_far().err().map(|findings| findings.first.rule)
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn fresh(acquire: Flag, behind: &[Step], access: Access, config: Config) -> Opti
     p1.load_flag(FLAG, acquire);
     behind.iter().for_each(|step| step(p1));
     p1.access(page(3), access);
-    machine.verdict().err().map(|violation| violation.rule)
+    machine.so_far().err().map(|findings| findings.first.rule)
 }
 
 #[test]

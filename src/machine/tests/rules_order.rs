@@ -238,7 +238,7 @@ fn a_violation_says_all_that_a_person_needs() {
         machine.cpu(1).isb();
     }
     machine.cpu(0).store(slot(L3, 3), page_leaf(4));
-    let violation = machine.verdict().unwrap_err();
+    let violation = machine.so_far().unwrap_err().first;
     assert_eq!((violation.rule, violation.cpu, violation.address), (Rule::M2, 0, Some(page(3))));
     assert_eq!((violation.slot, violation.old, violation.new), (slot(L3, 3), page_leaf(3), page_leaf(4)));
     assert_eq!(violation.events.len(), EVENTS_KEPT);

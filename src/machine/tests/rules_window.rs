@@ -136,7 +136,7 @@ fn m14_a_guard_that_comes_back_as_another_was_a_break() {
     breaks(&dimmed(page, &[], |_, old| Descriptor(old.0 + 0x1000)), Rule::M14);
     breaks(&dimmed(page, &[0], |_, old| Descriptor(old.0 + 0x1000)), Rule::M14);
     // It is named with the CPU that did not stand still.
-    let violation = dimmed(page, &[0], |_, old| Descriptor(old.0 + 0x1000)).verdict().unwrap_err();
+    let violation = dimmed(page, &[0], |_, old| Descriptor(old.0 + 0x1000)).so_far().unwrap_err().first;
     assert_eq!((violation.cpu, violation.old, violation.new), (1, page_leaf(3), page_leaf(4)));
     // A guard that ends, with other permissions too, and one of which only a part ends.
     passes(&dimmed(page, &[], |_, old| old));

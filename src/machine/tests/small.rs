@@ -98,16 +98,16 @@ pub(super) fn broken(machine: &Machine) -> Vec<Rule> {
 
 /// Fails with the whole story when a rule was broken.
 pub(super) fn passes(machine: &Machine) {
-    if let Err(violation) = machine.verdict() {
-        panic!("{violation}");
+    if let Err(findings) = machine.so_far() {
+        panic!("{findings}");
     }
 }
 
 /// Fails unless `rule` is the first one broken.
 pub(super) fn breaks(machine: &Machine, rule: Rule) {
-    match machine.verdict() {
+    match machine.so_far() {
         Ok(()) => panic!("{rule} was not noticed"),
-        Err(violation) => assert_eq!(violation.rule, rule, "{violation}"),
+        Err(findings) => assert_eq!(findings.first.rule, rule, "{findings}"),
     }
 }
 

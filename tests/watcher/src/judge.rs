@@ -65,9 +65,9 @@ pub(crate) fn judge(
         if let Some(seen) = seen {
             judge.feed(entry, seen);
         }
-        if let Err(violation) = machine.verdict() {
+        if let Err(findings) = machine.so_far() {
             let address = record.sites.get(entry.site as usize).map_or(0, |site| site.address);
-            judge.judgement.violation = Some((violation, address));
+            judge.judgement.violation = Some((Box::new(findings.first), Some(address)));
             break;
         }
         if judge.judgement.lost.is_some() {
@@ -300,7 +300,7 @@ impl Judge<'_> {
             Outcome::Fault => None,
         };
         // A violation explains more than this does.
-        if self.machine.verdict().is_ok() && (known.is_none() || place.is_some() && place != known) {
+        if self.machine.so_far().is_ok() && (known.is_none() || place.is_some() && place != known) {
             self.judgement.lost = Some(format!("{access:?} at {address}: QEMU has {place:?}, the machine {outcome:?}"));
         }
         if let (Access::Load, Some(at)) = (access, place.filter(|&at| self.survey.is_uncached(at))) {
@@ -314,10 +314,12 @@ impl Judge<'_> {
                 self.machine.cpu(cpu).leave();
             }
         }
+        // A run that was not followed to its end has none to be judged.
         if self.judgement.violation.is_none()
-            && let Err(violation) = self.machine.verdict()
+            && self.judgement.lost.is_none()
+            && let Err(findings) = self.machine.verdict()
         {
-            self.judgement.violation = Some((violation, 0));
+            self.judgement.violation = Some((Box::new(findings.first), None));
         }
         self.judgement.settled = self.machine.is_settled();
         let after = self.tables.of(self.cpus[0].roots[1], self.shared);

@@ -20,8 +20,8 @@ pub(crate) struct Counts {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) struct Judgement {
-    /// The first rule that was broken, and the instruction at which it showed.
-    pub(crate) violation: Option<(Box<Violation>, u64)>,
+    /// The first rule that was broken, and the instruction at which it showed; none for what is left at the end.
+    pub(crate) violation: Option<(Box<Violation>, Option<u64>)>,
     /// The machine and QEMU differ: the machine does not know what this run did.
     pub(crate) lost: Option<String>,
     pub(crate) settled: bool,

@@ -81,7 +81,8 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
         })
         .collect();
     let explained = match (&found.violation, &found.lost) {
-        (Some((violation, address)), _) => format!("{violation}  at the instruction {address:#x}"),
+        (Some((violation, Some(address))), _) => format!("{violation}  at the instruction {address:#x}"),
+        (Some((violation, None)), _) => format!("{violation}  at the end of the run"),
         (None, Some(lost)) => lost.clone(),
         (None, None) => String::new(),
     };

@@ -216,6 +216,21 @@ fn a_translation_that_the_machine_does_not_have_is_no_verdict() {
     assert!(program.judged().lost.is_some());
 }
 
+/// Fails if the judge asks for broken steps alone: here every step is right, and the last ones are missing.
+#[test]
+fn a_run_that_ends_while_something_old_may_be_cached_is_not_ok() {
+    let mut program = Program::new(None);
+    program.boot();
+    let at = L3.offset(3 * 8);
+    program.store(WINDOW + (at.0 - ROOT.0), at, 0);
+    program.execute(DSB_ISHST, 0);
+    let (violation, instruction) = program.judged().violation.expect("a violation");
+    assert_eq!((violation.rule, violation.address, instruction), (Rule::M3, Some(VirtAddr(BASE + 0x3000)), None));
+    program.execute(TLBI_VMALLE1IS, 0);
+    program.execute(DSB_ISH, 0);
+    assert!(program.judged().violation.is_none());
+}
+
 #[test]
 fn half_of_a_descriptor_is_stored_into_what_was_there() {
     let mut program = Program::new(None);

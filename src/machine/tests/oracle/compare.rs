@@ -7,7 +7,6 @@ use super::judge::{Found, Harm, Oracle};
 use super::observer::{Caching, RESTRICTIONS};
 use super::program::{Doing, Event, Program};
 use super::world::{PAGES, address};
-use crate::machine::state::VIOLATIONS_KEPT;
 use crate::machine::{Machine, Outcome, Rule, Violation};
 
 /// In what the two differ.
@@ -21,6 +20,8 @@ pub(super) enum Disagreement {
     Held { cpu: usize, page: u64, machine: BTreeSet<Option<Found>>, oracle: BTreeSet<Option<Found>> },
     /// What comes of an access, by memory alone.
     Outcome { machine: Option<Outcome>, oracle: Option<Found> },
+    /// A CPU holds something old, and the machine calls it a good end.
+    End { cpu: usize },
     /// Which rules are broken at an access, and what can go wrong there.
     Access { machine: Vec<Rule>, oracle: Vec<Harm> },
 }
@@ -59,6 +60,7 @@ impl fmt::Display for Disagreement {
             Self::Held { cpu, page, machine, oracle } => {
                 write!(f, "CPU {cpu}, page {page} may be taken for {machine:x?} (machine), {oracle:x?} (oracle)")
             }
+            Self::End { cpu } => write!(f, "the verdict is good, and CPU {cpu} may hold something old"),
             Self::Outcome { machine, oracle } => write!(f, "the access ends in {machine:x?}, memory says {oracle:x?}"),
             Self::Access { machine, oracle } => write!(f, "the access breaks {machine:?}, and may come to {oracle:?}"),
         }
@@ -77,11 +79,10 @@ pub(super) fn compare(
     for (number, &event) in program.events.iter().enumerate() {
         exact &= !oracle.is_loose(event);
         let harms = oracle.step(event);
-        let violations = machine.violations().len();
         let outcome = tell(machine, event);
-        let broken = machine.verdict().err();
-        match (&broken, harms.first()) {
-            (None, Some(&harm)) => return Err((number, Disagreement::Silence(harm))),
+        let broken = machine.take_violations();
+        match (broken.first(), harms.first()) {
+            (None, Some(&harm)) if agreement == Agreement::Good => return Err((number, Disagreement::Silence(harm))),
             (Some(violation), _) if agreement == Agreement::Good => {
                 let rule = violation.rule;
                 agreement = if is_justified(rule, &harms, &oracle) {
@@ -89,19 +90,18 @@ pub(super) fn compare(
                 } else if STRICT.contains(&rule) || !exact || is_declared(violation, event, &oracle) {
                     Agreement::Strict(rule)
                 } else {
-                    return Err((number, Disagreement::Alarm(violation.clone())));
+                    return Err((number, Disagreement::Alarm(Box::new(violation.clone()))));
                 };
             }
             _ => {}
         }
         // From here on the machine no longer follows what a walker may find.
-        if machine.violations().iter().any(|violation| matches!(violation.rule, Rule::M7 | Rule::M12)) {
+        if broken.iter().any(|violation| matches!(violation.rule, Rule::M7 | Rule::M12)) {
             break;
         }
         if exact {
             held_alike(machine, &oracle, program.levels.len()).map_err(|held| (number, held))?;
-            access_alike(event, &harms, &machine.violations(), violations, &oracle)
-                .map_err(|access| (number, access))?;
+            access_alike(event, &harms, &broken, &oracle).map_err(|access| (number, access))?;
         }
         outcome_alike(event, outcome, &oracle).map_err(|outcome| (number, outcome))?;
     }
@@ -140,8 +140,10 @@ fn is_declared(violation: &Violation, event: Event, oracle: &Oracle) -> bool {
     }
 }
 
-/// Whether both say the same of what each CPU may hold of each page, other than what memory says.
+/// Whether both say the same of what each CPU may hold of each page, other than what memory says; where that is anything,
+/// a run that ended here has no good end.
 fn held_alike(machine: &Machine, oracle: &Oracle, cpus: usize) -> Result<(), Disagreement> {
+    let mut holder = None;
     let state = machine.state();
     for cpu in (0..cpus).filter(|&cpu| !oracle.is_switching(cpu)) {
         for page in PAGES {
@@ -159,24 +161,24 @@ fn held_alike(machine: &Machine, oracle: &Oracle, cpus: usize) -> Result<(), Dis
             if machine != oracle {
                 return Err(Disagreement::Held { cpu, page, machine, oracle });
             }
+            if !oracle.is_empty() {
+                holder = Some(cpu);
+            }
         }
     }
-    Ok(())
+    drop(state);
+    match holder {
+        Some(cpu) if machine.verdict().is_ok() => Err(Disagreement::End { cpu }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether each access breaks the rules that it should, whatever was broken before.
-fn access_alike(
-    event: Event,
-    harms: &[Harm],
-    all: &[Violation],
-    before: usize,
-    oracle: &Oracle,
-) -> Result<(), Disagreement> {
-    // The machine keeps the first few only.
-    if !matches!(event.doing, Doing::Access(..)) || all.len() == VIOLATIONS_KEPT {
+fn access_alike(event: Event, harms: &[Harm], broken: &[Violation], oracle: &Oracle) -> Result<(), Disagreement> {
+    if !matches!(event.doing, Doing::Access(..)) {
         return Ok(());
     }
-    let rules: Vec<Rule> = all[before..].iter().map(|violation| violation.rule).collect();
+    let rules: Vec<Rule> = broken.iter().map(|violation| violation.rule).collect();
     let context = rules.contains(&Rule::M10) == harms.iter().any(is_of_context);
     let others = rules.contains(&Rule::M9) == harms.contains(&Harm::Stale)
         && (!rules.contains(&Rule::M8) || harms.contains(&Harm::MultiHit));

@@ -130,9 +130,21 @@ impl<'a> Tree<'a> {
         descend(&Place { node: self.fdt.root(), parent: None }, &mut visit).break_value()
     }
 
-    /// Returns a child of the root as a place.
-    pub(super) fn below_root<R>(&self, node: FdtNode<'a>, look: impl FnOnce(&Place<'_, 'a>) -> R) -> R {
-        look(&Place { node, parent: Some(&Place { node: self.fdt.root(), parent: None }) })
+    /// Looks at the first node that is switched on and compatible with one of `names`. `usual` is the child of the root that
+    /// it is in nearly every tree; only without that, all nodes are searched.
+    pub(super) fn find<R>(
+        &self,
+        usual: Option<FdtNode<'a>>,
+        names: &[&str],
+        look: impl Fn(&Place<'_, 'a>) -> R,
+    ) -> Option<R> {
+        if let Some(node) = usual.filter(|node| is_compatible(node, names) && is_available(node)) {
+            return Some(look(&Place { node, parent: Some(&Place { node: self.fdt.root(), parent: None }) }));
+        }
+        self.walk(|place, sight| {
+            let found = sight.is_compatible(names) && place.is_available();
+            if found { ControlFlow::Break(look(place)) } else { ControlFlow::Continue(()) }
+        })
     }
 
     /// Calls `found` with the node of an absolute path, if there is one.
@@ -149,6 +161,7 @@ pub(super) struct Named<'a> {
     pub(super) chosen: Option<FdtNode<'a>>,
     pub(super) cpus: Option<FdtNode<'a>>,
     pub(super) reserved_memory: Option<FdtNode<'a>>,
+    pub(super) psci: Option<FdtNode<'a>>,
     pub(super) timer: Option<FdtNode<'a>>,
 }
 
@@ -162,6 +175,7 @@ impl<'a> Named<'a> {
                 "chosen" => &mut named.chosen,
                 "cpus" => &mut named.cpus,
                 "reserved-memory" => &mut named.reserved_memory,
+                "psci" => &mut named.psci,
                 "timer" => &mut named.timer,
                 _ => continue,
             };

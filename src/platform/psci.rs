@@ -3,7 +3,6 @@
 //! Only the tree knows. The wrong one of HVC and SMC is undefined, or hangs, so nothing here guesses.
 
 use core::fmt;
-use core::ops::ControlFlow;
 
 use super::nodes::{self, Place};
 use super::tree::Tree;
@@ -62,11 +61,7 @@ impl<'a> Tree<'a> {
     /// # Errors
     /// When the node describes version 0.1, or a conduit that is not known.
     pub fn psci(&self) -> Result<Option<Conduit>, PsciError<'a>> {
-        let found = self.walk(|place, sight| {
-            let is_psci = sight.is_compatible(&["arm,psci", "arm,psci-0.2", "arm,psci-1.0"]);
-            if is_psci && place.is_available() { ControlFlow::Break(conduit(place)) } else { ControlFlow::Continue(()) }
-        });
-        found.transpose()
+        self.find(self.named.psci, &["arm,psci", "arm,psci-0.2", "arm,psci-1.0"], conduit).transpose()
     }
 }
 

@@ -77,20 +77,9 @@ impl<'a> Tree<'a> {
         Ok(stated.filter(|&hertz| hertz != 0))
     }
 
-    /// Looks at the node of the timer; `None` when there is none that is switched on. It is `/timer` in nearly every tree; only
-    /// without that, all nodes are searched.
+    /// Looks at the node of the timer; `None` when there is none that is switched on.
     fn at_timer<T>(&self, look: impl Fn(&Place<'_, 'a>) -> T) -> Option<T> {
-        let usual = self.named.timer.filter(|node| nodes::is_compatible(node, &["arm,armv8-timer"]));
-        if let Some(node) = usual.filter(nodes::is_available) {
-            return Some(self.below_root(node, look));
-        }
-        self.walk(|place, sight| {
-            if sight.is_compatible(&["arm,armv8-timer"]) && place.is_available() {
-                ControlFlow::Break(look(place))
-            } else {
-                ControlFlow::Continue(())
-            }
-        })
+        self.find(self.named.timer, &["arm,armv8-timer"], look)
     }
 
     /// Reads the node of the timer.

@@ -252,7 +252,7 @@ impl<'a> Schedule<'a> {
     }
 }
 
-/// A CPU under a schedule: the [`Host`] of a rendezvous.
+/// A CPU under a schedule: the [`Host`](crate::rendezvous::Host) of a rendezvous.
 pub struct Scheduled<'a> {
     pub(super) cpu: OnCpu<'a>,
     pub(super) baton: Arc<Baton>,

@@ -9,6 +9,7 @@
 #[path = "../support/schema.rs"]
 mod schema;
 
+mod alias;
 mod counter;
 mod debugger;
 mod elf;

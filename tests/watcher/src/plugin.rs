@@ -21,6 +21,7 @@ const READ_MIDR: u32 = 0xd538_0000;
 /// The registers that are read.
 struct Handles {
     general: [Register; 31],
+    pc: Register,
     /// VMPIDR_EL2, where there is EL2.
     affinity: Option<Register>,
     thread: Register,
@@ -84,9 +85,12 @@ extern "C" fn on_cpu(_id: qemu::Id, _cpu: c_uint) {
     let registers: HashMap<String, Register> = qemu::registers().into_iter().collect();
     let named = |name: &str| registers.get(name).copied();
     let general: Option<Vec<Register>> = (0..31).map(|number| named(&format!("x{number}"))).collect();
-    let (thread, syndrome, fault_address) = (named("TPIDR_EL1"), named("ESR_EL1"), named("FAR_EL1"));
-    let (Some(general), Some(thread), Some(syndrome), Some(fault_address)) = (general, thread, syndrome, fault_address)
-    else {
+    let [pc, thread, syndrome, fault_address] = ["pc", "TPIDR_EL1", "ESR_EL1", "FAR_EL1"].map(named);
+    let (Some(general), Some(pc)) = (general, pc) else {
+        watcher.recorder.record.trouble = Some("QEMU does not show a register that is needed");
+        return;
+    };
+    let (Some(thread), Some(syndrome), Some(fault_address)) = (thread, syndrome, fault_address) else {
         watcher.recorder.record.trouble = Some("QEMU does not show a register that is needed");
         return;
     };
@@ -94,7 +98,7 @@ extern "C" fn on_cpu(_id: qemu::Id, _cpu: c_uint) {
     let features = ["ID_AA64MMFR1_EL1", "ID_AA64MMFR2_EL1"].map(|name| named(name).map_or(0, qemu::read));
     watcher.recorder.record.features = features;
     let affinity = named("VMPIDR_EL2");
-    watcher.handles = Some(Handles { general, affinity, thread, syndrome, fault_address });
+    watcher.handles = Some(Handles { general, pc, affinity, thread, syndrome, fault_address });
 }
 
 extern "C" fn on_translation(_id: qemu::Id, block: *mut qemu::Block) {
@@ -102,14 +106,16 @@ extern "C" fn on_translation(_id: qemu::Id, block: *mut qemu::Block) {
     let Some(recorder) = lock.as_mut().map(|watcher| &mut watcher.recorder) else { return };
     // SAFETY: QEMU has just handed it over.
     let instructions = unsafe { qemu::instructions(block) };
+    let first = recorder.translated(instructions.iter().map(|&(_, address, word)| (address, word)));
     let mut reads_midr = None;
     for (index, &(instruction, address, word)) in instructions.iter().enumerate() {
-        let site = recorder.site(address, word) as usize;
+        let site = first as usize + index;
         // SAFETY: the block, and an instruction of it, of this callback.
         unsafe {
             if index == 0 {
                 qemu::on_block(block, on_block, Registers::Read, site);
-                if recorder.is_vector(address) {
+                // Which of these are vectors where they are executed shows then.
+                if address & 0x7f == 0 {
                     qemu::on_execution(instruction, on_exception, Registers::Read, site);
                 }
             }
@@ -138,14 +144,14 @@ extern "C" fn on_block(_cpu: c_uint, site: *mut c_void) {
             Some(affinity) => Mark::Affinity(qemu::read(affinity)),
             None => Mark::Thread(qemu::read(handles.thread)),
         };
-        recorder.block(site as u32, mark, || general(handles, 0));
+        recorder.block(site as u32, qemu::read(handles.pc), mark, || general(handles, 0));
     });
 }
 
 extern "C" fn on_exception(_cpu: c_uint, site: *mut c_void) {
     with(|recorder, handles| {
-        let syndrome = qemu::read(handles.syndrome);
-        recorder.excepts(site as u32, Syndrome { syndrome, address: qemu::read(handles.fault_address) });
+        let [syndrome, address] = [handles.syndrome, handles.fault_address];
+        recorder.excepts(site as u32, || Syndrome { syndrome: qemu::read(syndrome), address: qemu::read(address) });
     });
 }
 

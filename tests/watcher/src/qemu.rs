@@ -116,7 +116,6 @@ unsafe extern "C" {
     fn qemu_plugin_read_register(handle: *mut c_void, into: *mut Array) -> c_int;
     fn g_byte_array_new() -> *mut Array;
     fn g_byte_array_set_size(array: *mut Array, size: c_uint) -> *mut Array;
-    fn g_byte_array_free(array: *mut Array, free_data: c_int) -> *mut u8;
     fn g_array_free(array: *mut Array, free_data: c_int) -> *mut c_char;
 }
 
@@ -240,17 +239,21 @@ pub(crate) fn registers() -> Vec<(String, Register)> {
     }
 }
 
+thread_local! {
+    /// Where QEMU writes the value of a register. It is kept: registers are read whenever a block begins.
+    // SAFETY: GLib makes a new array of its own, which this thread alone has.
+    static BYTES: *mut Array = unsafe { g_byte_array_new() };
+}
+
 /// A register of the CPU that executes, up to 64 bits of it. In a callback that reads registers.
 pub(crate) fn read(register: Register) -> u64 {
-    // SAFETY: a handle that QEMU gave; the bytes are ours and read as far as QEMU wrote them.
-    unsafe {
-        let bytes = g_byte_array_new();
+    // SAFETY: a handle that QEMU gave; the bytes are this thread's and read as far as QEMU wrote them.
+    BYTES.with(|&bytes| unsafe {
         g_byte_array_set_size(bytes, 0);
         qemu_plugin_read_register(register.0, bytes);
         let length = ((*bytes).length as usize).min(8);
         let mut value = [0; 8];
         value[..length].copy_from_slice(core::slice::from_raw_parts((*bytes).data, length));
-        g_byte_array_free(bytes, 1);
         u64::from_le_bytes(value)
-    }
+    })
 }

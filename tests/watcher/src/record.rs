@@ -6,13 +6,15 @@ use cleave::paging::{PhysAddr, VirtAddr};
 
 use crate::device::Devices;
 
-/// An instruction of the image, where it was translated.
+/// An instruction of the image. Where an entry names it, the address is the one at which it was executed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Site {
     /// Its virtual address.
     pub(crate) address: u64,
     /// Its word.
     pub(crate) word: u32,
+    /// The site of the first instruction of its block, as QEMU translated it.
+    pub(crate) block: u32,
 }
 
 /// One thing that happened.

@@ -5,8 +5,13 @@
 //! TLBI of any CPU, between which an edit of live tables stands, or a register write, ISB, exception or release of its own. With
 //! its MMU off a CPU's every load is, since they may read what others have written for it. A CPU that waits for a word to
 //! change is taken down once and not each time around.
+//!
+//! QEMU translates a block once for all addresses at which its page is mapped: in system mode the code of a block is
+//! relative to the PC (CF_PCREL), and a block is found by its physical page. The address that a plugin is told at
+//! translation is that of the first use. So the PC is asked for whenever a block begins, and what is executed in it is taken
+//! down at addresses relative to that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use cleave::machine::Access;
 use cleave::machine::instruction::{Instruction, Register, decode};
@@ -21,6 +26,8 @@ const REMEMBERED: usize = 512;
 
 /// More than this is no boot any more, and would not fit into a host's memory.
 const ENTRIES_MAX: usize = 1 << 25;
+/// What all mappings of an instruction have in common: the offset in the smallest page.
+const PAGE_OFFSET: u64 = 0xfff;
 /// SCTLR_EL1.M.
 const MMU: u64 = 1;
 /// PSCI CPU_ON, with 64-bit and 32-bit arguments (DEN 0022).
@@ -45,6 +52,15 @@ pub(crate) struct Syndrome {
     pub(crate) address: u64,
 }
 
+/// The block that runs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Running {
+    /// Its first site.
+    block: u32,
+    /// How far from the addresses of its translation it is executed.
+    distance: u64,
+}
+
 /// The one who takes it down.
 #[derive(Default)]
 pub(crate) struct Recorder {
@@ -52,19 +68,41 @@ pub(crate) struct Recorder {
     who: Who,
     current: Cpu,
     notes: Vec<Notes>,
+    running: Running,
+    /// The sites of instructions that were executed elsewhere than they were translated, by site and distance.
+    elsewhere: HashMap<(u32, u64), u32>,
     /// Every value VBAR_EL1 and VBAR_EL2 had.
     vectors: BTreeSet<u64>,
 }
 
 impl Recorder {
-    /// An instruction that is translated; the number by which its execution is noted.
-    pub(crate) fn site(&mut self, address: u64, word: u32) -> u32 {
-        self.record.sites.push(Site { address, word });
-        (self.record.sites.len() - 1) as u32
+    /// Takes in a block that is translated, with the address and the word of each instruction. Returns the site of the
+    /// first; the others have the numbers behind it.
+    pub(crate) fn translated(&mut self, instructions: impl IntoIterator<Item = (u64, u32)>) -> u32 {
+        let block = self.record.sites.len() as u32;
+        let sites = instructions.into_iter().map(|(address, word)| Site { address, word, block });
+        self.record.sites.extend(sites);
+        block
+    }
+
+    /// Returns the site of an instruction at the address at which it is executed now.
+    ///
+    /// A block that did not begin is one that QEMU translates to do a single access again; it runs where it was translated.
+    fn executed(&mut self, site: u32) -> u32 {
+        let Running { block, distance } = self.running;
+        let translated = self.record.sites[site as usize];
+        if distance == 0 || translated.block != block {
+            return site;
+        }
+        let sites = &mut self.record.sites;
+        *self.elsewhere.entry((site, distance)).or_insert_with(|| {
+            sites.push(Site { address: translated.address.wrapping_add(distance), ..translated });
+            (sites.len() - 1) as u32
+        })
     }
 
     /// Whether the instruction at this address is the first of an exception vector.
-    pub(crate) fn is_vector(&self, address: u64) -> bool {
+    fn is_vector(&self, address: u64) -> bool {
         address & 0x7f == 0 && self.vectors.contains(&(address & !0x7ff))
     }
 
@@ -78,6 +116,7 @@ impl Recorder {
         {
             notes.waiting = None;
         }
+        let site = self.executed(site);
         self.record.entries.push(Entry { cpu: self.current, site, event });
     }
 
@@ -85,10 +124,14 @@ impl Recorder {
         &mut self.notes[usize::from(self.current)]
     }
 
-    /// A block of instructions begins.
-    pub(crate) fn block(&mut self, site: u32, mark: Mark, x0: impl FnOnce() -> u64) {
-        let Site { address, word } = self.record.sites[site as usize];
-        match self.who.executes(mark, address, x0) {
+    /// A block of instructions begins, at this PC.
+    pub(crate) fn block(&mut self, site: u32, pc: u64, mark: Mark, x0: impl FnOnce() -> u64) {
+        let Site { address, word, .. } = self.record.sites[site as usize];
+        if (pc ^ address) & PAGE_OFFSET != 0 {
+            self.record.trouble = Some("QEMU's PC is not that of the block that begins");
+        }
+        self.running = Running { block: site, distance: pc.wrapping_sub(address) };
+        match self.who.executes(mark, pc, x0) {
             Answer::Known(cpu) => self.current = cpu,
             Answer::New(cpu, call) => {
                 self.current = cpu;
@@ -106,7 +149,7 @@ impl Recorder {
         }
         // An ISB is there to be fetched while what it waits for is not in force.
         if self.me().mmu && decode(word) != Some(Instruction::Isb) {
-            self.accessed(site, Access::Fetch, VirtAddr(address), || None);
+            self.accessed(site, Access::Fetch, VirtAddr(pc), || None);
         }
     }
 
@@ -159,7 +202,8 @@ impl Recorder {
 
     /// A device was accessed.
     pub(crate) fn reached_device(&mut self, site: u32, is_store: bool) {
-        let Site { address, word } = self.record.sites[site as usize];
+        let executed = self.executed(site);
+        let Site { address, word, .. } = self.record.sites[executed as usize];
         self.record.devices.stores += u64::from(is_store);
         if !has_syndrome(word) {
             self.record.devices.without_syndrome.insert(address);
@@ -210,12 +254,15 @@ impl Recorder {
         }
     }
 
-    /// An exception has led to the vector at `site`.
-    pub(crate) fn excepts(&mut self, site: u32, registers: Syndrome) {
-        if self.notes.is_empty() {
+    /// The first instruction of a block is about to be executed. Where it is that of a vector, an exception has led there.
+    pub(crate) fn excepts(&mut self, site: u32, registers: impl FnOnce() -> Syndrome) {
+        let executed = self.executed(site);
+        let address = self.record.sites[executed as usize].address;
+        if self.notes.is_empty() || !self.is_vector(address) {
             return;
         }
-        let synchronous = self.record.sites[site as usize].address & 0x180 == 0;
+        let registers = registers();
+        let synchronous = address & 0x180 == 0;
         // ESR_ELx.EC: instruction and data aborts, from a lower level and from the same one. WnR is bit 6.
         let access = match registers.syndrome >> 26 & 0x3f {
             0x20 | 0x21 => Some(Access::Fetch),

@@ -20,24 +20,24 @@ impl Program {
     /// The next block is one of this CPU.
     fn on(&mut self, cpu: u64) {
         // An ISB is fetched without being an access of its own: these programs' code is not mapped.
-        let site = self.recorder.site(ENTRY, ISB);
-        self.recorder.block(site, Mark::Affinity(cpu), || 7);
+        let site = self.site(ENTRY, ISB);
+        self.recorder.block(site, ENTRY, Mark::Affinity(cpu), || 7);
     }
 
     fn acquire(&mut self, (address, at): (u64, PhysAddr)) {
-        let site = self.recorder.site(0x4100_0000, LDAR);
+        let site = self.site(0x4100_0000, LDAR);
         self.recorder.loaded(site, address, || Some(at), 0);
         self.recorder.branches(site);
     }
 
     fn release(&mut self, (address, at): (u64, PhysAddr)) {
-        let site = self.recorder.site(0x4100_0000, STLR);
+        let site = self.site(0x4100_0000, STLR);
         self.recorder.stored(site, address, Some(at), 8, 1);
     }
 
     /// CPU 1 comes up on this root, started by CPU 0.
     fn start_other(&mut self, root: PhysAddr) {
-        let site = self.recorder.site(0x4100_0000, HVC);
+        let site = self.site(0x4100_0000, HVC);
         self.recorder.calls(site, [CPU_ON, 1, ENTRY, 7]);
         self.on(1);
         self.execute(MSR_TCR, TCR);

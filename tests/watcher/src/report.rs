@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use cleave::machine::Rule;
 use cleave::paging::VirtAddr;
 
 use crate::defect::Defect;
@@ -86,6 +87,8 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
         (None, Some(lost)) => lost.clone(),
         (None, None) => String::new(),
     };
+    let rules =
+        Rule::ALL.map(|rule| (format!("{rule:?}"), text(&format!("{}: {}", rule.text().name, rule.text().sentence))));
     object(&[
         ("verdict", text(&found.verdict())),
         ("text", text(&explained)),
@@ -99,6 +102,7 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
         ("devices_without_syndrome", list(&record.devices.without_syndrome)),
         ("cpus", format!("[{}]", cpus.join(","))),
         ("defects", object(&defects)),
+        ("rules", object(&rules)),
     ])
 }
 

@@ -182,6 +182,11 @@ fn a_report_says_what_was_seen_and_what_each_defect_would_have_been() {
     {
         assert!(text.contains(part), "{part} in {text}");
     }
+    // The legend of `make watch`: each verdict that can stand in its table.
+    for rule in Rule::ALL {
+        let part = format!("\"{rule:?}\":\"{}: {}\"", rule.text().name, rule.text().sentence);
+        assert!(text.contains(&part), "{part} in {text}");
+    }
     assert!(report(&Record::default(), &Options::parse(&[]).expect("none")).contains("TCR_EL1 was never written"));
     for wrong in ["defects=none", "shared=1", "shared=x-y", "what"] {
         assert!(Options::parse(&[wrong.to_owned()]).is_err(), "{wrong}");

@@ -3,6 +3,16 @@
 
 use core::arch::asm;
 
+/// Repeats a text, once for each quarter of a [`ROUND`]. Not by `.rept`: LLVM takes an inline assembly's size from its lines,
+/// and one that is larger than it seems puts branches around it out of range ("fixup value out of range").
+macro_rules! sixteen_times {
+    ($text:literal) => {
+        concat!(
+            $text, $text, $text, $text, $text, $text, $text, $text, $text, $text, $text, $text, $text, $text, $text, $text
+        )
+    };
+}
+
 /// Descriptors that one round of the unrolled loop stores.
 const ROUND: usize = 64;
 
@@ -24,14 +34,15 @@ pub unsafe fn write_run(first: *mut u64, value: u64, stride: u64, count: usize) 
         asm!(
             "cbz {rounds}, 3f",
             "2:",
-            ".rept 16",
-            "stp {a}, {b}, [{to}], #16",
-            "stp {c}, {d}, [{to}], #16",
-            "add {a}, {a}, {stride4}",
-            "add {b}, {b}, {stride4}",
-            "add {c}, {c}, {stride4}",
-            "add {d}, {d}, {stride4}",
-            ".endr",
+            sixteen_times!(
+                "stp {a}, {b}, [{to}], #16
+                stp {c}, {d}, [{to}], #16
+                add {a}, {a}, {stride4}
+                add {b}, {b}, {stride4}
+                add {c}, {c}, {stride4}
+                add {d}, {d}, {stride4}
+                "
+            ),
             "subs {rounds}, {rounds}, #1",
             "b.ne 2b",
             "3:",

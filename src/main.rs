@@ -222,7 +222,8 @@ mod boot_story {
     fn read_memory(tree: &Tree<'static>, tree_memory: PhysRange, args: &Bootargs<'_>) -> MemoryMap {
         let mut map = tree.memory().unwrap_or_else(|error| panic!("{error}"));
         let me = Affinity::from_mpidr(cpu::mpidr());
-        let at_most = tree.cpus().flatten().find(|cpu| cpu.affinity == me).and_then(|cpu| args.cpu_pa(cpu.id));
+        let is_me = |id| tree.cpus().nth(id).is_some_and(|cpu| cpu.is_ok_and(|cpu| cpu.affinity == me));
+        let at_most = args.cpu_pas().filter(|&(cpu, _)| is_me(cpu)).last().map(|(_, bits)| bits);
         map.clip(cpu::features().address_end(at_most).min(PhysAddr(LINEAR_BYTES)));
         for range in [tree_memory, Section::Image.phys()] {
             map.reserve(range);

@@ -246,11 +246,15 @@ impl<'a> Bootargs<'a> {
     /// The bits of a physical address that `cpuN.pa=` lets CPU `cpu` have at most.
     #[must_use]
     pub fn cpu_pa(&self, cpu: usize) -> Option<u8> {
-        let limits = words(self.text).filter_map(|(_, word)| match word {
-            Word::CpuPa { cpu: own, bits } if own == cpu => Some(bits),
+        self.cpu_pas().filter(|&(own, _)| own == cpu).last().map(|(_, bits)| bits)
+    }
+
+    /// Every `cpuN.pa=` with its CPU, in the order given.
+    pub fn cpu_pas(&self) -> impl Iterator<Item = (usize, u8)> + use<'a> {
+        words(self.text).filter_map(|(_, word)| match word {
+            Word::CpuPa { cpu, bits } => Some((cpu, bits)),
             _ => None,
-        });
-        limits.last()
+        })
     }
 
     /// The faults to inject, in the order given.

@@ -250,6 +250,21 @@ fn code_for_one_room_stays_in_it() {
     }
 }
 
+/// LLVM takes the size of inline assembly from its lines, and places branches by it. Files of assembly are no matter: LLVM
+/// assembles them whole.
+#[test]
+fn inline_assembly_is_as_long_as_it_looks() {
+    let expands = |line: &str| {
+        let first = line.trim_start().trim_start_matches('"').trim_start();
+        [".rept ", ".irp ", ".fill ", ".skip ", ".space "].iter().any(|word| first.starts_with(word))
+    };
+    for (name, text) in sources(&["src"]) {
+        let found: Vec<_> = text.lines().filter(|line| expands(line)).collect();
+        assert!(found.is_empty(), "{name}: {found:?}");
+    }
+    assert!(expands("            \".rept 16\",") && !expands("(\"fill\", &self.fill),"));
+}
+
 #[test]
 fn what_reads_tables_for_people_stores_nothing() {
     for (name, text) in sources(&["src"]).iter().filter(|(name, _)| READERS.contains(&name.as_str())) {

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use tock_registers::interfaces::{Readable, Writeable};
 
-use super::registers::{self, CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0};
+use super::registers::{self, CNTFRQ_EL0, CNTKCTL_EL1, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0};
 
 /// Returns CNTVCT_EL0, read no earlier than everything before it has executed.
 ///
@@ -64,6 +64,14 @@ pub fn set_frequency(hertz: u64) {
 pub fn firmware_frequency() -> u64 {
     // Bits 63:32 are RES0.
     CNTFRQ_EL0.get() & 0xffff_ffff
+}
+
+/// Sets the rate of this CPU's event stream by [`frequency`]: one event every 50 to 100 microseconds, or as close as the field
+/// gets (DDI 0487, CNTKCTL_EL1.EVNTI: an event every 2^(EVNTI + 1) ticks). The boot assembly has set it by CNTFRQ_EL0, which
+/// may be wrong. No barrier: a WFE that is early or late once is no error.
+pub fn set_event_rate() {
+    let interval = ((frequency() / 10_000).max(2).ilog2() - 1).min(15);
+    CNTKCTL_EL1.set(CNTKCTL_EL1.get() & !(0xf << 4) | u64::from(interval) << 4);
 }
 
 /// Makes the virtual timer's interrupt pending from the moment the counter reaches `deadline`.

@@ -19,6 +19,7 @@ pub(crate) fn choose_frequency(tree: &Tree<'static>) {
         None
     });
     timer::set_frequency(stated.unwrap_or_else(timer::firmware_frequency));
+    timer::set_event_rate();
 }
 
 /// Ends the run if no frequency is known. Every wait with a deadline would end at once, and every other CPU would be

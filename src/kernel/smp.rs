@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use cleave::arch::midr::Midr;
-use cleave::arch::{cpu, hint, interrupts, mmu};
+use cleave::arch::{cpu, hint, interrupts, mmu, timer};
 use cleave::linear_map::{self, BbmLevel, CpuFacts, EntryLevel};
 use cleave::paging::{PhysAddr, TlbiRepeat, VirtAddr};
 use cleave::platform::{Affinity, CpuError};
@@ -177,6 +177,7 @@ extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
     if faults::args().fault_cpu_absent(cpu.id) {
         crate::kernel::power::halt();
     }
+    timer::set_event_rate();
     cpu.own.write_facts(entry_level);
     if let Err(why) = reach_memory(cpu.id).and_then(|()| Ok(init_interrupts(&cpu.own)?)) {
         cpu.own.unusable.call_once(|| why);

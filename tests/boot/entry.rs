@@ -131,7 +131,7 @@ fn a_cpu_whose_e2h_is_stuck_at_1_boots() {
 fn an_image_off_a_page_parks_the_cpu_with_the_reason() {
     for (el, off) in [(1, 0x804), (2, 0x4), (2, 0x200), (2, 0x604), (2, 0x7fc), (2, 0xffc)] {
         let base = 0x4400_0000 + off;
-        let loader = format!("-device loader,file={},addr={base:#x},force-raw=on", image().display());
+        let loader = format!("-device 'loader,file={},addr={base:#x},force-raw=on'", image().display());
         let boot = Boot::on("cortex-a72").smp(1).mem("256M").el(el).qemu(&loader);
         parks_at(&boot, base, TREE, reason::ALIGN, |_| ());
     }

@@ -179,7 +179,7 @@ fn a_core_without_4_kib_pages_and_an_image_off_a_page_are_named_on_the_board() {
     let granule = last_words(0x100, |machine| machine.lacks_4_kib_pages(IMAGE));
     assert!(granule.contains(&format!("{LAST_RESORT}GRAN")), "{granule}");
     let base = 0x100_0804;
-    let loader = format!("-device loader,file={},addr={base:#x},force-raw=on", image().display());
+    let loader = format!("-device 'loader,file={},addr={base:#x},force-raw=on'", image().display());
     // The runner marks what it loads itself.
     let marked = |machine: &mut Machine| machine.write(base + MARK_AT, MARK);
     let align = last_words_at(&Boot::on_raspi4b(SpinTable, "none").qemu(&loader), base, 0x100, marked);

@@ -182,6 +182,8 @@ pub(super) struct Own {
     pub(super) deaf: Cell<bool>,
     /// No other CPU leads: what is under way is its own.
     pub(super) leads_alone: Cell<bool>,
+    /// When it first found the test over while it waited for its release.
+    over: Cell<Option<Instant>>,
 }
 
 /// A CPU. A pending kick is taken wherever interrupts are open: before any access of the rendezvous' atomics, where
@@ -299,6 +301,13 @@ impl Host for Cpu {
             pending = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(pending);
+        // A kick that is pending ends every sleep at once, so a CPU that is never let go does not sleep: it goes round.
+        if self.world.stop.load(Ordering::Relaxed) {
+            let over = self.own.over.get().unwrap_or_else(Instant::now);
+            self.own.over.set(Some(over));
+            let (me, phase) = (self.me, self.world.rendezvous.phase());
+            assert!(over.elapsed() < LIMIT, "the test is over, and CPU {me} waits for its release: {phase:?}");
+        }
         std::thread::yield_now();
     }
     fn wake(&self) {}

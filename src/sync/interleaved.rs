@@ -1,8 +1,10 @@
 //! Loom's atomics, for `tests/interleavings`, with orderings that a test can weaken: a model that passes with every
-//! ordering there is must fail with one kind of them gone, or it has looked at nothing.
+//! ordering there is must fail with some of them gone, or it has looked at nothing.
 
+use core::panic::Location;
 use core::sync::atomic::Ordering;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Orderings that are left out.
@@ -15,16 +17,47 @@ pub enum Weakened {
     Acquire,
     /// No store releases.
     Release,
+    /// One operation of the source has one of its orderings no more.
+    One(Site),
+}
+
+/// One ordering of one operation in the source.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Site {
+    /// Where the operation is.
+    pub file: &'static str,
+    /// In which line of it.
+    pub line: u32,
+    /// Which ordering.
+    pub part: Part,
+}
+
+/// What an operation orders.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Part {
+    /// Its load, or that of an exchange that takes place, acquires.
+    Acquire,
+    /// Its store releases.
+    Release,
+    /// The load of an exchange that does not take place acquires.
+    FailureAcquire,
 }
 
 std::thread_local! {
     // One model runs in one thread: loom's threads are coroutines of it.
     static WEAKENED: Cell<Weakened> = const { Cell::new(Weakened::Nothing) };
+    static SEEN: RefCell<BTreeSet<Site>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 /// Leaves orderings out, in every model that runs in this thread from now on.
 pub fn weaken(what: Weakened) {
     WEAKENED.with(|weakened| weakened.set(what));
+}
+
+/// Returns every ordering that this thread's models have come by.
+#[must_use]
+pub fn seen() -> Vec<Site> {
+    SEEN.with(|seen| seen.borrow().iter().copied().collect())
 }
 
 loom::thread_local! {
@@ -43,12 +76,39 @@ fn before() {
     }
 }
 
+#[track_caller]
 fn left(order: Ordering) -> Ordering {
-    match (WEAKENED.with(Cell::get), order) {
-        (Weakened::Acquire, Ordering::Acquire) | (Weakened::Release, Ordering::Release) => Ordering::Relaxed,
-        (Weakened::Acquire, Ordering::AcqRel) => Ordering::Release,
-        (Weakened::Release, Ordering::AcqRel) => Ordering::Acquire,
-        (_, order) => order,
+    left_of(order, Part::Acquire)
+}
+
+/// The same of an exchange that does not take place.
+#[track_caller]
+fn left_failing(order: Ordering) -> Ordering {
+    left_of(order, Part::FailureAcquire)
+}
+
+#[track_caller]
+fn left_of(order: Ordering, load: Part) -> Ordering {
+    let place = Location::caller();
+    let keeps = |part: Part| {
+        let site = Site { file: place.file(), line: place.line(), part };
+        match WEAKENED.with(Cell::get) {
+            Weakened::Nothing => {
+                SEEN.with(|seen| seen.borrow_mut().insert(site));
+                true
+            }
+            Weakened::Acquire => part == Part::Release,
+            Weakened::Release => part != Part::Release,
+            Weakened::One(weak) => site != weak,
+        }
+    };
+    let acquires = matches!(order, Ordering::Acquire | Ordering::AcqRel) && keeps(load);
+    let releases = matches!(order, Ordering::Release | Ordering::AcqRel) && keeps(Part::Release);
+    match (acquires, releases) {
+        (true, true) => Ordering::AcqRel,
+        (true, false) => Ordering::Acquire,
+        (false, true) => Ordering::Release,
+        (false, false) => Ordering::Relaxed,
     }
 }
 
@@ -64,16 +124,19 @@ macro_rules! weakened {
                 Self(loom::sync::atomic::$name::new(value))
             }
 
+            #[track_caller]
             pub(crate) fn load(&self, order: Ordering) -> $value {
                 before();
                 self.0.load(left(order))
             }
 
+            #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 before();
                 self.0.store(value, left(order));
             }
 
+            #[track_caller]
             pub(crate) fn compare_exchange(
                 &self,
                 current: $value,
@@ -82,9 +145,10 @@ macro_rules! weakened {
                 failure: Ordering,
             ) -> Result<$value, $value> {
                 before();
-                self.0.compare_exchange(current, new, left(success), left(failure))
+                self.0.compare_exchange(current, new, left(success), left_failing(failure))
             }
 
+            #[track_caller]
             pub(crate) fn fetch_update(
                 &self,
                 set: Ordering,
@@ -92,7 +156,7 @@ macro_rules! weakened {
                 step: impl FnMut($value) -> Option<$value>,
             ) -> Result<$value, $value> {
                 before();
-                self.0.fetch_update(left(set), left(fetch), step)
+                self.0.fetch_update(left(set), left_failing(fetch), step)
             }
         }
     };
@@ -103,6 +167,7 @@ weakened!(AtomicU32, u32);
 weakened!(AtomicU64, u64);
 
 impl AtomicU64 {
+    #[track_caller]
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
         before();
         self.0.fetch_sub(value, left(order))

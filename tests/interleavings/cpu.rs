@@ -21,8 +21,8 @@ pub(crate) struct Board {
 pub(crate) enum Clock {
     /// Always the same: nobody looks, and loom has less to try.
     Stopped,
-    /// Past any deadline from the beginning.
-    Late,
+    /// Later whenever a CPU looks, for each CPU by itself: no time is 0, and any deadline has passed at the second look.
+    Counting,
     /// Past it from some moment on.
     Running(AtomicBool),
 }
@@ -118,7 +118,8 @@ impl Cpu {
         self.lines.leaky.set(true);
     }
 
-    fn interrupt_point(&self) {
+    /// A place at which a pending kick is taken, if it can be.
+    pub(crate) fn interrupt_point(&self) {
         let lines = &*self.lines;
         if lines.handling.get() || lines.masked.get() && !lines.leaky.get() {
             return;
@@ -170,8 +171,7 @@ impl Host for Cpu {
     fn ticks(&self) -> u64 {
         match &self.board.clock {
             Clock::Stopped => 0,
-            // The call to the others is at 0, whatever comes after it later.
-            Clock::Late => self.lines.reads.replace(self.lines.reads.get() + 1),
+            Clock::Counting => self.lines.reads.replace(self.lines.reads.get() + 1) + 1,
             Clock::Running(over) => u64::from(over.load(Ordering::Relaxed)),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::model::{Bound, check};
+use crate::model::{Bound, Model};
 use cleave::linear_map::{Fill, LargestLeaf, Layout, Pool, ShadowMap, Share, Skeleton, paint};
 use cleave::paging::{Attributes, Cpu, Descriptor, FrameSource, Geometry, PhysAddr, PhysRange, TableMemory, VirtAddr};
 use loom::cell::UnsafeCell;
@@ -150,50 +150,85 @@ impl World {
     }
 }
 
+pub(crate) const ONCE: Model = Model { name: "filling", bound: Bound::None, scenario: once };
+
+fn once() {
+    let world = Arc::new(World::new());
+    let helper = {
+        let world = world.clone();
+        thread::spawn(move || world.help())
+    };
+    world.lead(2);
+    assert_eq!(world.filled(), [1, 1]);
+    helper.join().unwrap();
+}
+
 #[test]
 fn every_table_is_filled_once_and_seen_by_the_leader() {
-    check("filling", Bound::None, || {
-        let world = Arc::new(World::new());
-        let helper = {
-            let world = world.clone();
-            thread::spawn(move || world.help())
-        };
-        world.lead(2);
-        assert_eq!(world.filled(), [1, 1]);
-        helper.join().unwrap();
-    });
+    ONCE.check();
+}
+
+pub(crate) const TWICE: Model = Model { name: "two fillings", bound: Bound::Preemptions(1), scenario: twice };
+
+fn twice() {
+    let world = Arc::new(World::new());
+    let helper = {
+        let world = world.clone();
+        thread::spawn(move || {
+            world.help();
+            world.help();
+        })
+    };
+    world.lead(2);
+    assert_eq!(world.filled(), [1, 1]);
+    world.lead(2);
+    assert_eq!(world.filled(), [2, 2]);
+    helper.join().unwrap();
 }
 
 /// Whoever looks late, in an earlier filling or in the next, disturbs neither.
 #[test]
 fn a_second_filling_is_as_good_as_the_first() {
-    check("two fillings", Bound::Preemptions(1), || {
-        let world = Arc::new(World::new());
-        let helper = {
-            let world = world.clone();
-            thread::spawn(move || {
-                world.help();
-                world.help();
-            })
-        };
-        world.lead(2);
-        assert_eq!(world.filled(), [1, 1]);
-        world.lead(2);
-        assert_eq!(world.filled(), [2, 2]);
-        helper.join().unwrap();
+    TWICE.check();
+}
+
+pub(crate) const LEFT_BEHIND: Model =
+    Model { name: "a filling that is given up", bound: Bound::Preemptions(2), scenario: left_behind };
+
+fn left_behind() {
+    let world = Arc::new(World::new());
+    let helper = {
+        let world = world.clone();
+        thread::spawn(move || world.help())
+    };
+    world.fill.open(&world.layout, &Quiet, 2);
+    world.work(Share::Everything, &mut 0);
+    world.fill.close();
+    // It is given up at once, and its tables are free again when nobody writes to them any more.
+    while !world.fill.is_idle() {
+        yield_now();
+    }
+    assert_eq!(world.filled(), [1, 1]);
+    helper.join().unwrap();
+}
+
+#[test]
+fn a_filling_is_idle_when_nobody_writes_to_its_tables() {
+    LEFT_BEHIND.check();
+}
+
+fn three_fillers() {
+    let world = Arc::new(World::new());
+    let helpers = [(); 2].map(|()| {
+        let world = world.clone();
+        thread::spawn(move || world.help())
     });
+    world.lead(3);
+    assert_eq!(world.filled(), [1, 1]);
+    helpers.into_iter().for_each(|helper| helper.join().unwrap());
 }
 
 #[test]
 fn three_cpus_fill_together() {
-    check("filling, three CPUs", Bound::Preemptions(1), || {
-        let world = Arc::new(World::new());
-        let helpers = [(); 2].map(|()| {
-            let world = world.clone();
-            thread::spawn(move || world.help())
-        });
-        world.lead(3);
-        assert_eq!(world.filled(), [1, 1]);
-        helpers.into_iter().for_each(|helper| helper.join().unwrap());
-    });
+    Model { name: "filling, three CPUs", bound: Bound::Preemptions(1), scenario: three_fillers }.check();
 }

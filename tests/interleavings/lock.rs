@@ -1,6 +1,6 @@
 //! The map lock: one holder at a time, and what one did is seen by the next.
 
-use crate::model::{Bound, check};
+use crate::model::{Bound, Model};
 use cleave::linear_map::MapLock;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -25,16 +25,20 @@ impl World {
     }
 }
 
+pub(crate) const MODEL: Model = Model { name: "the map lock", bound: Bound::None, scenario: three_callers };
+
+fn three_callers() {
+    let world = Arc::new(World { lock: MapLock::new(), map: UnsafeCell::new(0) });
+    let others = [(); 2].map(|()| {
+        let world = world.clone();
+        thread::spawn(move || world.change())
+    });
+    world.change();
+    others.into_iter().for_each(|other| other.join().unwrap());
+    assert!(world.lock.try_lock().is_ok());
+}
+
 #[test]
 fn the_map_lock_has_one_holder_at_a_time() {
-    check("the map lock", Bound::None, || {
-        let world = Arc::new(World { lock: MapLock::new(), map: UnsafeCell::new(0) });
-        let others = [(); 2].map(|()| {
-            let world = world.clone();
-            thread::spawn(move || world.change())
-        });
-        world.change();
-        others.into_iter().for_each(|other| other.join().unwrap());
-        assert!(world.lock.try_lock().is_ok());
-    });
+    MODEL.check();
 }

@@ -5,11 +5,15 @@
 //! tried. What must not be touched at the same time is in loom's cells, which notice two accesses that nothing orders.
 //!
 //! One scenario a model. Two CPUs go through everything; with three the number of preemptions is bounded, and printed. Each
-//! model is run once more with all acquires and once with all releases weakened, and must fail then.
+//! model is run once more with all acquires and once with all releases weakened, and must fail then. `orderings` weakens
+//! each ordering of the source by itself.
 #![cfg(loom)]
 
 mod cpu;
 mod filling;
+mod kicks;
 mod lock;
 mod model;
+mod orderings;
 mod parking;
+mod world;

@@ -16,7 +16,14 @@ pub(crate) enum Bound {
     Preemptions(usize),
 }
 
-fn explore(bound: Bound, scenario: impl Fn() + Send + Sync + 'static) -> u64 {
+/// One scenario.
+pub(crate) struct Model {
+    pub(crate) name: &'static str,
+    pub(crate) bound: Bound,
+    pub(crate) scenario: fn(),
+}
+
+fn explore(bound: Bound, scenario: fn()) -> u64 {
     let executions = Arc::new(AtomicU64::new(0));
     let counted = executions.clone();
     let mut builder = loom::model::Builder::new();
@@ -50,19 +57,31 @@ fn hush() {
     });
 }
 
-/// Goes through every execution of `scenario` within `bound`; then sees that the model fails when no load acquires, and
-/// when no store releases.
-pub(crate) fn check(name: &str, bound: Bound, scenario: fn()) {
-    hush();
-    weaken(Weakened::Nothing);
-    let executions = explore(bound, scenario);
-    println!("{name}: {executions} executions, bound {bound:?}");
-    for what in [Weakened::Acquire, Weakened::Release] {
+impl Model {
+    /// Goes through every execution; then sees that the model fails when no load acquires, and when no store releases.
+    pub(crate) fn check(&self) {
+        let executions = self.explore(self.bound);
+        println!("{}: {executions} executions, bound {:?}", self.name, self.bound);
+        for what in [Weakened::Acquire, Weakened::Release] {
+            assert!(self.misses(what, self.bound), "{}: nobody misses an {what:?}", self.name);
+        }
+    }
+
+    /// Goes through every execution within `bound`.
+    pub(crate) fn explore(&self, bound: Bound) -> u64 {
+        hush();
+        weaken(Weakened::Nothing);
+        explore(bound, self.scenario)
+    }
+
+    /// Returns true when the model fails within `bound` with `what` left out.
+    pub(crate) fn misses(&self, what: Weakened, bound: Bound) -> bool {
+        hush();
         weaken(what);
         MAY_FAIL.with(|may| may.set(true));
-        let weakened = catch_unwind(AssertUnwindSafe(|| explore(bound, scenario)));
+        let weakened = catch_unwind(AssertUnwindSafe(|| explore(bound, self.scenario)));
         MAY_FAIL.with(|may| may.set(false));
         weaken(Weakened::Nothing);
-        assert!(weakened.is_err(), "{name}: nobody misses an {what:?}");
+        weakened.is_err()
     }
 }

@@ -72,19 +72,17 @@ fn wait(ticks: u64) {
 static STALLS: AtomicUsize = AtomicUsize::new(0);
 static STALL: AtomicU64 = AtomicU64::new(0);
 
-/// For how many ticks `cpuN.stall:MS` stops this CPU, which is about to fill tables: once.
+/// Returns for how many ticks `cpuN.stall:MS` stops this CPU, which is about to fill tables; `None` once it has stopped.
 pub(crate) fn stalls(cpu: usize) -> Option<u64> {
     let chosen = STALLS.load(Ordering::Relaxed) == cpu + 1;
-    chosen.then(|| {
-        STALLS.store(0, Ordering::Relaxed);
-        ticks(STALL.load(Ordering::Relaxed))
-    })
+    chosen.then(|| ticks(STALL.load(Ordering::Relaxed)))
 }
 
-/// On the leader: lets the CPU that is to stop while it fills tables be the first to fill some.
+/// Waits, on the leader, until the CPU that is to stop while it fills tables has filled some and has stopped. The leader's
+/// share is left for it meanwhile, however late it comes; five seconds are for a host that is busy.
 pub(crate) fn let_stall() {
     let start = timer::count();
-    while STALLS.load(Ordering::Relaxed) != 0 && timer::count().wrapping_sub(start) < timer::frequency() {
+    while STALLS.load(Ordering::Relaxed) != 0 && timer::count().wrapping_sub(start) < 5 * timer::frequency() {
         hint::wait_for_event();
     }
 }
@@ -103,7 +101,11 @@ impl Stalling {
 
 impl Cpu for Stalling {
     fn dsb_ishst(&self) {
-        wait(self.ticks.take());
+        let ticks = self.ticks.take();
+        if ticks != 0 {
+            STALLS.store(0, Ordering::Relaxed);
+        }
+        wait(ticks);
         ThisCpu.dsb_ishst();
     }
     fn dsb_ish(&self) {

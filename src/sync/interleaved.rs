@@ -39,7 +39,7 @@ pub enum Part {
     Acquire,
     /// Its store releases.
     Release,
-    /// The load of an exchange that does not take place acquires.
+    /// The load of an exchange that does not take place acquires, and the first load of an update.
     FailureAcquire,
 }
 

@@ -124,16 +124,17 @@ impl World {
         self.fill.work(&map, &Quiet, share, mine)
     }
 
-    /// Opens, helps, waits: what the leader of a repaint does.
-    fn lead(&self, cpus: u64) {
+    /// Opens, helps, waits: what the leader of a repaint does. Returns false when it gives up.
+    fn lead(&self, cpus: u64) -> bool {
         self.fill.open(&self.layout, &Quiet, cpus);
         let mut mine = 0;
         self.work(Share::Fair, &mut mine);
         self.work(Share::Everything, &mut mine);
-        while !self.fill.is_complete() {
-            yield_now();
+        let complete = soon(|| self.fill.is_complete());
+        if complete {
+            self.fill.close();
         }
-        self.fill.close();
+        complete
     }
 
     /// How often each table was filled.
@@ -150,6 +151,18 @@ impl World {
     }
 }
 
+/// Looks a few times. Without a bound a load that orders nothing could find an old value for ever, and the model would fail
+/// by going round, not by what it looks for.
+fn soon(done: impl Fn() -> bool) -> bool {
+    (0..4).any(|_| {
+        let done = done();
+        if !done {
+            yield_now();
+        }
+        done
+    })
+}
+
 pub(crate) const ONCE: Model = Model { name: "filling", bound: Bound::None, scenario: once };
 
 fn once() {
@@ -158,8 +171,9 @@ fn once() {
         let world = world.clone();
         thread::spawn(move || world.help())
     };
-    world.lead(2);
-    assert_eq!(world.filled(), [1, 1]);
+    if world.lead(2) {
+        assert_eq!(world.filled(), [1, 1]);
+    }
     helper.join().unwrap();
 }
 
@@ -179,10 +193,12 @@ fn twice() {
             world.help();
         })
     };
-    world.lead(2);
-    assert_eq!(world.filled(), [1, 1]);
-    world.lead(2);
-    assert_eq!(world.filled(), [2, 2]);
+    if world.lead(2) {
+        assert_eq!(world.filled(), [1, 1]);
+        if world.lead(2) {
+            assert_eq!(world.filled(), [2, 2]);
+        }
+    }
     helper.join().unwrap();
 }
 
@@ -205,10 +221,9 @@ fn left_behind() {
     world.work(Share::Everything, &mut 0);
     world.fill.close();
     // It is given up at once, and its tables are free again when nobody writes to them any more.
-    while !world.fill.is_idle() {
-        yield_now();
+    if soon(|| world.fill.is_idle()) {
+        assert_eq!(world.filled(), [1, 1]);
     }
-    assert_eq!(world.filled(), [1, 1]);
     helper.join().unwrap();
 }
 
@@ -223,8 +238,9 @@ fn three_fillers() {
         let world = world.clone();
         thread::spawn(move || world.help())
     });
-    world.lead(3);
-    assert_eq!(world.filled(), [1, 1]);
+    if world.lead(3) {
+        assert_eq!(world.filled(), [1, 1]);
+    }
     helpers.into_iter().for_each(|helper| helper.join().unwrap());
 }
 

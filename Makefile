@@ -86,12 +86,12 @@ soak:
 # What the image really executes, judged by the abstract machine: docs/watcher.md.
 watch: build
 	@scripts/setup rpi4
-	@core=$$(scripts/env) && eval "$$core" && cargo build --quiet --profile model --package cleave-watcher
+	@core=$$(scripts/env) && eval "$$core" && cargo build --quiet --profile model --package cleave-watch
 	@scripts/watch "$(BUILT)/model" "$(ELF)"
 
 doc:
 	@scripts/setup build
-	@core=$$(scripts/env) && eval "$$core" && cargo doc --no-deps --lib --features machine
+	@core=$$(scripts/env) && eval "$$core" && cargo doc --no-deps --package cleave --package cleave-model
 
 # Keeps .cache/ (the source-built core, package lists): remove that by hand to start anew.
 clean:

@@ -7,7 +7,7 @@ use std::process::Command;
 fn main() {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     // The sources decide whether the tree is dirty.
-    for file in ["build.rs", "src", "boot", "linker.ld", "Cargo.toml", "Cargo.lock"] {
+    for file in ["build.rs", "src", "crates/cleave", "boot", "linker.ld", "Cargo.toml", "Cargo.lock"] {
         println!("cargo:rerun-if-changed={}", root.join(file).display());
     }
 

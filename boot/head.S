@@ -40,7 +40,7 @@ cleave_primary:
     // ADRP works in units of 4 KiB: off a page boundary every address below would be wrong.
     tst     x21, #0xfff
     b.ne    8f
-    // The linear map reaches to 2^47 (src/kernel/layout.rs).
+    // The linear map reaches to 2^47 (src/mm/layout.rs).
     lsr     x0, x21, #47
     cbnz    x0, 9f
     bl      cleave_drop_to_el1

@@ -8,7 +8,7 @@
     movk    \register, #(((\value) >> 48) & 0xffff), lsl #48
     .endm
 
-// Ends this CPU with a reason, four ASCII characters, in x0 (src/kernel/boot.rs lists them).
+// Ends this CPU with a reason, four ASCII characters, in x0 (src/boot.rs lists them).
     .macro PARK_WITH reason
     movz    x0, #((\reason) >> 16), lsl #16
     movk    x0, #((\reason) & 0xffff)

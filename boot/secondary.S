@@ -5,7 +5,7 @@
     .section .boot.text, "ax", %progbits
 
 // PSCI CPU_ON's entry point (DEN 0022, CPU_ON): MMU and data cache off, interrupts masked,
-// x0 = the context given to CPU_ON, here the physical address of a SecondaryBoot record (src/kernel/boot.rs),
+// x0 = the context given to CPU_ON, here the physical address of a SecondaryBoot record (src/boot.rs),
 // which its writer has cleaned to the point of coherency.
     .global cleave_secondary_entry
     .type cleave_secondary_entry, %function

@@ -31,7 +31,7 @@
     TABLE cleave_idmap_l3
     TABLE cleave_early_tables, {EARLY_TABLES}
 
-// The boot CPU's stacks and block, laid out as every other slot is (src/kernel/layout.rs); the gaps stay unmapped.
+// The boot CPU's stacks and block, laid out as every other slot is (src/mm/layout.rs); the gaps stay unmapped.
     .section .stacks, "aw", %nobits
     .balign 4096
     .global cleave_boot_slot

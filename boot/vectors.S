@@ -1,4 +1,4 @@
-// The exception vectors, and the way in and out of the handlers in src/kernel/exceptions.rs.
+// The exception vectors, and the way in and out of the handlers in src/irq/exceptions/mod.rs.
 //
 // Threads run on SP_EL0, so an exception of theirs comes in through the first four vectors on SP_EL1, whose stack is
 // empty then: an overflow of the thread's stack cannot hurt it. The next four are exceptions taken by a handler. They

@@ -2,11 +2,20 @@
 //!
 //! On the host this is a program that says what it is; the kernel is built for `aarch64-unknown-none-softfloat`.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+#![cfg_attr(not(target_os = "none"), allow(dead_code, unused_imports, reason = "on the host only its tests use it"))]
 
 extern crate alloc;
 
-#[cfg_attr(not(target_os = "none"), allow(dead_code, unused_imports, reason = "on the host only its tests use it"))]
-mod kernel;
+mod boot;
+mod check;
+mod cpu;
+mod devicetree;
+mod io;
+mod irq;
+mod mm;
+mod monitor;
+mod options;
+mod report;
 
 #[cfg(not(target_os = "none"))]
 fn main() {
@@ -18,25 +27,41 @@ mod boot_story {
     use alloc::format;
     use alloc::vec::Vec;
 
-    use cleave::arch::midr::Midr;
-    use cleave::arch::{cpu, interrupts, timer};
+    use crate::devicetree::{Affinity, Conduit, InterruptController, MemoryMap, Tree};
+    use crate::options::{BbmTrust, Bootargs, LinearMode, Load, Task};
+    use cleave::aarch64::midr::Midr;
+    use cleave::aarch64::{cpu, interrupts, timer};
     use cleave::linear_map::{Action, LargestLeaf, Trust, Wish, decide};
-    use cleave::paging::{FrameSource, PhysAddr, PhysRange, TlbiRepeat};
-    use cleave::platform::bootargs::{BbmTrust, Bootargs, LinearMode, Load, Task};
-    use cleave::platform::{Affinity, Conduit, InterruptController, MemoryMap, Tree};
+    use cleave::tables::{FrameSource, PhysAddr, PhysRange, TlbiRepeat};
 
-    use crate::kernel::boot::{self, Parked};
-    use crate::kernel::exceptions::errors;
-    use crate::kernel::firmware::Firmware;
-    use crate::kernel::image::Section;
-    use crate::kernel::layout::LINEAR_BYTES;
-    use crate::kernel::power::{self, Verdict};
-    use crate::kernel::repaint::{self, Ending};
-    use crate::kernel::report::Probe;
-    use crate::kernel::{
-        audit, console, counter, early, errata, exceptions, faults, gic, heap, interrupts as kernel_interrupts,
-        last_resort, load, logger, memory, monitor, probe, serial, smp, stop, story,
-    };
+    use crate::boot::{self, Parked};
+    use crate::check::audit;
+    use crate::check::inject;
+    use crate::check::probe;
+    use crate::check::stress;
+    use crate::cpu::counter;
+    use crate::cpu::errata;
+    use crate::cpu::firmware::Firmware;
+    use crate::cpu::power::{self, Verdict};
+    use crate::cpu::smp;
+    use crate::cpu::stop;
+    use crate::io::console;
+    use crate::io::last_resort;
+    use crate::io::logger;
+    use crate::io::serial;
+    use crate::irq::exceptions;
+    use crate::irq::exceptions::errors;
+    use crate::irq::gic;
+    use crate::irq::ipi as kernel_interrupts;
+    use crate::mm::early;
+    use crate::mm::heap;
+    use crate::mm::image::Section;
+    use crate::mm::layout::LINEAR_BYTES;
+    use crate::mm::memory;
+    use crate::mm::repaint::{self, Ending};
+    use crate::monitor;
+    use crate::report::Probe;
+    use crate::report::builder;
 
     /// Where the boot assembly hands over: MMU and caches on, the boot CPU's stacks, everything else still to do.
     // SAFETY: no other function has this name.
@@ -67,26 +92,26 @@ mod boot_story {
         let map = read_memory(&tree, tree_memory, &args);
         let largest = if args.linear == LinearMode::Page { LargestLeaf::Page } else { LargestLeaf::Block };
         let painted = memory::init(&map, largest);
-        story::tell_kernel();
-        story::tell_painted(&painted);
+        builder::tell_kernel();
+        builder::tell_painted(&painted);
         let redistributors = open_interrupt_controller(&tree);
         let cpus: Vec<_> = tree.cpus().collect();
         smp::init_boot_cpu(&cpus, entry_el, &redistributors);
         interrupts::unmask();
         smp::start_others(cpus, conduit, &redistributors);
-        story::tell_machine(&tree, &map, entry_el, conduit);
-        story::tell_cpus();
+        builder::tell_machine(&tree, &map, entry_el, conduit);
+        builder::tell_cpus();
         errata::tell();
         log::info!("{} of {} CPUs at work", smp::online_count(), smp::cpus().len());
 
         let loaded = args.load == Load::On;
         if loaded {
-            load::start();
-            load::let_run(64);
+            stress::start();
+            stress::let_run(64);
         }
         let free_before = memory::frames().available();
         let decision = decide(smp::cpus().iter().filter_map(smp::Cpu::level), trust(&args), wish(&args));
-        story::tell_decision(&decision);
+        builder::tell_decision(&decision);
         log::info!("linear map: {:?}, {}", decision.action, decision.reason);
         if smp::tlbi_repeat() == TlbiRepeat::Twice {
             let known = smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::needs_tlbi_repeat);
@@ -99,14 +124,14 @@ mod boot_story {
         let selftest = args.asks_for(Task::Selftest);
         if decision.action == Action::Split {
             let (ending, account) = repaint::repaint(&painted.census);
-            story::tell_repaint(&ending, &account);
+            builder::tell_repaint(&ending, &account);
             expected = account.after;
             good &= ending == Ending::Done || args.linear != LinearMode::Require;
             good &= frames_add_up(free_before, account.tally.kept());
             // After a repaint that gave up somebody is not coming.
             gathered = account.tally.attempts > 0 || ending == Ending::Aborted;
             if account.tally.attempts > 0 {
-                story::tell_timeline();
+                builder::tell_timeline();
             }
             probed = selftest && ending == Ending::Done;
         }
@@ -120,34 +145,37 @@ mod boot_story {
             good &= probes_faulted(probed);
         }
         let ready = timer::count().wrapping_sub(entered);
-        story::tell(|report| report.ticks.ready = Some(ready));
+        builder::tell(|report| report.ticks.ready = Some(ready));
 
         if loaded {
-            load::settled();
-            load::let_run(64);
-            let account = load::stop();
-            story::tell_load(&account);
+            stress::settled();
+            stress::let_run(64);
+            let account = stress::stop();
+            builder::tell_load(&account);
             if account.mismatches != 0 {
-                story::error(format!("the load found {} lines that did not hold what was written", account.mismatches));
+                builder::error(format!(
+                    "the load found {} lines that did not hold what was written",
+                    account.mismatches
+                ));
                 good = false;
             }
         }
         let findings = audit::audit(&expected);
-        story::tell_audit(&findings);
+        builder::tell_audit(&findings);
         if !findings.is_clean() {
-            story::error(format!("the audit found what must not be: {findings}"));
+            builder::error(format!("the audit found what must not be: {findings}"));
             good = false;
         }
         log::info!("heap: {}", heap::statistics());
-        faults::tell_calls();
-        faults::at_the_end();
-        errors::for_each(|said| story::error(format!("{said}")));
+        inject::tell_calls();
+        inject::at_the_end();
+        errors::for_each(|said| builder::error(format!("{said}")));
         let mut verdict = if good { Verdict::Pass } else { Verdict::Fail };
-        story::publish(verdict.into());
+        builder::publish(verdict.into());
         if args.asks_for(Task::Monitor) {
             verdict = monitor::run(expected, verdict);
         }
-        story::publish_line(verdict.into());
+        builder::publish_line(verdict.into());
         power::end(verdict)
     }
 
@@ -181,17 +209,17 @@ mod boot_story {
             ""
         });
         let args = Bootargs::parse(text);
-        faults::set_args(args);
+        inject::set_args(args);
         args
     }
 
     fn arguments_are_good(args: &Bootargs<'static>) -> bool {
         for error in args.errors() {
-            story::error(format!("{error}"));
+            builder::error(format!("{error}"));
         }
         let strangers = || args.strangers(smp::cpus().len());
         for (word, cpu) in strangers() {
-            story::error(format!("boot argument {word}: there is no CPU {cpu}"));
+            builder::error(format!("boot argument {word}: there is no CPU {cpu}"));
         }
         args.errors().next().is_none() && strangers().next().is_none()
     }
@@ -270,7 +298,7 @@ mod boot_story {
         match frame.disable_lpis() {
             Ok(gic::Lpis::Off) => {}
             Ok(gic::Lpis::SwitchedOff) => log::warn!("left by firmware: LPIs of CPU {cpu} were on, and are off now"),
-            Err(tables) => story::error(format!(
+            Err(tables) => builder::error(format!(
                 "left by firmware: LPIs of CPU {cpu} are on and cannot be switched off; the GIC uses memory that is not \
                  reserved: {tables}"
             )),
@@ -283,14 +311,14 @@ mod boot_story {
     fn drill(scratch: Option<&probe::Scratch>) -> bool {
         let refused = repaint::drill(scratch).err();
         if let Some(refused) = &refused {
-            story::error(format!("rendezvous without a repaint: {refused}"));
+            builder::error(format!("rendezvous without a repaint: {refused}"));
         }
         refused.is_none()
     }
 
     /// Maps what the self-test breaks where the linear map stays whole.
     fn map_scratch() -> Option<probe::Scratch> {
-        probe::Scratch::map().map_err(|error| story::error(format!("self-test: {error}"))).ok()
+        probe::Scratch::map().map_err(|error| builder::error(format!("self-test: {error}"))).ok()
     }
 
     fn trust(args: &Bootargs<'_>) -> Trust {
@@ -314,7 +342,7 @@ mod boot_story {
         let after = memory::frames().available();
         let right = after + kept == before;
         if !right {
-            story::error(format!("{before} frames were free, {after} are, and {kept} became tables"));
+            builder::error(format!("{before} frames were free, {after} are, and {kept} became tables"));
         }
         right
     }
@@ -323,7 +351,7 @@ mod boot_story {
     fn probes_faulted(probed: bool) -> bool {
         if !probed {
             log::warn!("probe: not run, for no rendezvous took place");
-            story::tell(|report| report.probe = Some(Probe::NotRun));
+            builder::tell(|report| report.probe = Some(Probe::NotRun));
             return true;
         }
         let (leader, follower) = probe::outcomes();
@@ -334,9 +362,9 @@ mod boot_story {
         let good =
             leader == probe::Outcome::Faulted && follower.is_none_or(|follower| follower == probe::Outcome::Faulted);
         let probe = if good { Probe::Passed } else { Probe::Failed };
-        story::tell(|report| report.probe = Some(probe));
+        builder::tell(|report| report.probe = Some(probe));
         if !good {
-            story::error("self-test: a probe of the broken map went through".into());
+            builder::error("self-test: a probe of the broken map went through".into());
         }
         good
     }
@@ -346,7 +374,7 @@ mod boot_story {
     fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         if power::begin_panic(info) == power::PanicEntry::First {
             let backtrace = exceptions::backtrace_here();
-            story::record_backtrace(&[], &backtrace);
+            builder::record_backtrace(&[], &backtrace);
             console::emergency_print(format_args!("  backtrace:\n{backtrace}{}", stop::Others));
         }
         power::end(Verdict::Panic)

@@ -30,7 +30,7 @@ fn rust(file: &str, signature: &str) -> Vec<String> {
     body.lines().map(|line| line.split("//").next().unwrap_or_default().trim().to_owned()).collect()
 }
 
-/// Every Rust file under src/, by name, with its text.
+/// Every Rust file of the kernel and the library, by name, with its text.
 fn rust_sources() -> Vec<(String, String)> {
     fn gather(folder: &Path, found: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(folder).expect("a folder") {
@@ -43,7 +43,9 @@ fn rust_sources() -> Vec<(String, String)> {
         }
     }
     let mut found = Vec::new();
-    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    for folder in ["src", "crates/cleave/src"] {
+        gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut found);
+    }
     found
 }
 
@@ -169,21 +171,24 @@ fn tables_written_past_the_caches_are_dropped_from_them_before_and_after() {
 #[test]
 fn what_a_released_cpu_reads_is_cleaned_before_the_event() {
     in_order(
-        &rust("src/kernel/spin_table.rs", "pub(crate) fn enlist("),
+        &rust("src/cpu/spin_table.rs", "pub(crate) fn enlist("),
         &["write(head)", "cache::clean(record", "SPIN_TABLE_RECORDS.store", "cache::clean(word"],
     );
     in_order(
-        &rust("src/kernel/spin_table.rs", "pub(crate) fn release("),
+        &rust("src/cpu/spin_table.rs", "pub(crate) fn release("),
         &["regions()", "write_volatile(spin_table_entry", "cache::clean(address", "hint::send_event()"],
     );
-    in_order(&rust("src/kernel/smp/start.rs", "\nfn prepare("), &["SecondaryBoot {", "write(record)", "cache::clean("]);
+    in_order(&rust("src/cpu/smp/start.rs", "\nfn prepare("), &["SecondaryBoot {", "write(record)", "cache::clean("]);
     // Every record is in the chain before any word is written: CPUs may share one.
     in_order(
-        &rust("src/kernel/smp/start.rs", "pub(crate) fn start_others("),
+        &rust("src/cpu/smp/start.rs", "pub(crate) fn start_others("),
         &["start(&found", "spin_table::release(", "await_all("],
     );
     // The maintenance itself: to the point of coherency, and complete.
-    in_order(&rust("src/arch/cache.rs", "pub fn clean("), &["align_down(line)", "dc civac", "barrier::dsb_sy()"]);
+    in_order(
+        &rust("crates/cleave/src/aarch64/cache.rs", "pub fn clean("),
+        &["align_down(line)", "dc civac", "barrier::dsb_sy()"],
+    );
     // DC CVAC and DC CVAU have errata on early Cortex-A53s.
     assert!(rust_sources().iter().all(|(_, text)| !text.contains("\"dc cva")), "a clean that keeps the line");
 }
@@ -191,7 +196,7 @@ fn what_a_released_cpu_reads_is_cleaned_before_the_event() {
 #[test]
 fn the_firmwares_mailbox_sees_the_message_and_we_its_answer() {
     in_order(
-        &rust("src/kernel/serial.rs", "\nfn ask("),
+        &rust("src/io/serial.rs", "\nfn ask("),
         &[
             "word.store",
             "cache::clean(",
@@ -226,11 +231,12 @@ fn par_el1_is_read_between_two_barriers() {
 /// looks say so, on cores whose counter is unstable in other ways.
 #[test]
 fn the_counter_is_read_twice_and_a_deadline_looked_at_twice() {
-    let code: String = rust("src/arch/timer.rs", "pub fn count() -> u64 {").concat().split_whitespace().collect();
+    let code: String =
+        rust("crates/cleave/src/aarch64/timer.rs", "pub fn count() -> u64 {").concat().split_whitespace().collect();
     let read = "asm!(\"isb\",\"mrs{first},cntvct_el0\",\"mrs{second},cntvct_el0\",";
     assert!(code.contains(read), "{code}");
     assert!(code.ends_with("if(first^second)>>32&1!=0{first}else{second}"), "{code}");
-    for (name, text) in rust_sources().iter().filter(|(name, _)| !name.ends_with("src/kernel/faults.rs")) {
+    for (name, text) in rust_sources().iter().filter(|(name, _)| !name.ends_with("src/check/inject.rs")) {
         // A loop that compares two counts by hand would believe one look.
         let by_hand = |line: &&str| line.contains("while ") && line.contains("timer::count().wrapping_sub(");
         assert_eq!(text.lines().find(by_hand), None, "{name}: a deadline that is believed at once");
@@ -242,20 +248,19 @@ fn the_counter_is_read_twice_and_a_deadline_looked_at_twice() {
 #[test]
 fn an_interrupt_is_sent_behind_the_stores_and_taken_before_the_loads() {
     for (file, sends, takes) in [
-        ("src/kernel/gic/v2.rs", "self.gicd.write(offset_of!(Gicd, sgir)", "get_and_acknowledge_interrupt("),
-        ("src/kernel/gic/v3.rs", "msr S3_0_C12_C11_5", "get_and_acknowledge_interrupt("),
+        ("src/irq/gic/v2.rs", "self.gicd.write(offset_of!(Gicd, sgir)", "get_and_acknowledge_interrupt("),
+        ("src/irq/gic/v3.rs", "msr S3_0_C12_C11_5", "get_and_acknowledge_interrupt("),
     ] {
         in_order(&method(file, "fn send_sgi("), &["barrier::dsb_ishst()", sends]);
         in_order(&method(file, "fn acknowledge("), &[takes, "barrier::dsb_sy()", "Some(Interrupt::new("]);
     }
-    in_order(&method("src/kernel/gic/v3.rs", "fn send_sgi("), &["msr S3_0_C12_C11_5", "barrier::isb()"]);
+    in_order(&method("src/irq/gic/v3.rs", "fn send_sgi("), &["msr S3_0_C12_C11_5", "barrier::isb()"]);
 }
 
 /// The driver crate's waits for a GICv3 have no bound; ours end in an error.
 #[test]
 fn no_wait_for_the_interrupt_controller_is_without_a_bound() {
-    for file in ["src/kernel/gic.rs", "src/kernel/gic/v2.rs", "src/kernel/gic/v3.rs", "src/kernel/gic/redistributor.rs"]
-    {
+    for file in ["src/irq/gic/mod.rs", "src/irq/gic/v2.rs", "src/irq/gic/v3.rs", "src/irq/gic/redistributor.rs"] {
         let text = read(file);
         let code: Vec<_> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
         let unbounded = ["wait_for_pending_write", "mark_core_awake", "modify_control", "configure_default_settings"];
@@ -268,7 +273,7 @@ fn no_wait_for_the_interrupt_controller_is_without_a_bound() {
 /// An SGI is an IRQ: a CPU with IRQs masked and FIQs open cannot answer one. Fails when the mask of FIQs is asked as well.
 #[test]
 fn a_cpu_can_be_called_unless_irqs_are_masked() {
-    let lines = rust("src/arch/interrupts.rs", "pub fn are_masked() -> bool {");
+    let lines = rust("crates/cleave/src/aarch64/interrupts.rs", "pub fn are_masked() -> bool {");
     in_order(&lines, &["DAIF.is_set(DAIF::I)"]);
     assert!(!lines.iter().any(|line| line.contains("DAIF::F")));
 }
@@ -276,17 +281,16 @@ fn a_cpu_can_be_called_unless_irqs_are_masked() {
 /// SMPEN is firmware's: below EL3 the write may trap.
 #[test]
 fn smpen_is_read_and_never_written() {
-    let registers = read("src/arch/registers.rs");
+    let registers = read("crates/cleave/src/aarch64/registers.rs");
     let defined = registers
         .split("\nread_only!(")
         .skip(1)
         .any(|rest| rest.split("\n);").next().is_some_and(|item| item.contains("CpuectlrEl1")));
     assert!(defined, "CPUECTLR_EL1 is not a register that can only be read");
-    for folder in ["boot", "src/arch", "src/kernel"] {
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).expect("a folder") {
-            let text = fs::read_to_string(entry.expect("an entry").path()).unwrap_or_default();
-            assert!(!text.contains("CPUECTLR_EL1.set") && !text.contains("msr S3_1_C15_C2_1"), "{folder}");
-        }
+    let boot = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boot")).expect("a folder");
+    let boot = boot.map(|entry| fs::read_to_string(entry.expect("an entry").path()).unwrap_or_default());
+    for text in rust_sources().into_iter().map(|(_, text)| text).chain(boot) {
+        assert!(!text.contains("CPUECTLR_EL1.set") && !text.contains("msr S3_1_C15_C2_1"));
     }
 }
 

@@ -75,7 +75,7 @@ class Kernel:
         if OFFSETS:
             return OFFSETS[0]
         # Connected later: the image says where it is, once the MMU is on.
-        at, _ = static("cleave::kernel::boot::LOAD_ADDRESS")
+        at, _ = static("cleave::boot::LOAD_ADDRESS")
         try:
             loaded = int.from_bytes(machine.read_virtual(at, 8), "little")
         except gdb.MemoryError:
@@ -125,7 +125,7 @@ class Kernel:
 
     def rendezvous(self):
         """Generation, phase, how many have not arrived, and have not masked their interrupts (in Release: have not left)."""
-        at, kind = static("cleave::kernel::interrupts::RENDEZVOUS")
+        at, kind = static("cleave::irq::ipi::RENDEZVOUS")
         word = self.number(at, kind, "state")
         phase = word >> 28 & 0xF
         name = PHASES[phase] if phase < len(PHASES) else f"{phase}?"
@@ -133,12 +133,12 @@ class Kernel:
 
     def frames(self):
         """(start, frames, free) of each region of the frame allocator."""
-        at, kind = static("cleave::kernel::memory::FRAMES")
+        at, kind = static("cleave::mm::memory::FRAMES")
         inner = find_type(kind, "BitmapFrames")
         if inner is None:
             raise gdb.GdbError("the frame allocator is not where it was")
-        allocator = gdb.lookup_type("cleave::paging::frames::BitmapFrames")
-        region = gdb.lookup_type("cleave::paging::frames::Region")
+        allocator = gdb.lookup_type("cleave::tables::frames::BitmapFrames")
+        region = gdb.lookup_type("cleave::tables::frames::Region")
         at += inner
         used = self.number(at, allocator, "used")
         first, _ = field(allocator, "regions")
@@ -158,7 +158,7 @@ class Cpu:
         self.pc = machine.pc()
         self.level = machine.exception_level()
         self.block = machine.register("TPIDR_EL1") or 0
-        self.kind = gdb.lookup_type("cleave::kernel::percpu::PerCpu")
+        self.kind = gdb.lookup_type("cleave::cpu::percpu::PerCpu")
         # Before the kernel runs the register holds whatever reset left.
         if self.block < machine.UPPER_HALF:
             self.block = 0

@@ -1,6 +1,6 @@
 """What an address of the kernel belongs to, in the words of the kernel's own reports.
 
-No gdb in here. The numbers are those of src/kernel/layout.rs; a test compares them.
+No gdb in here. The numbers are those of src/mm/layout.rs; a test compares them.
 """
 from __future__ import annotations
 

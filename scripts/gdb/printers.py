@@ -66,8 +66,8 @@ class Attributes:
 def register():
     """Makes gdb use them."""
     found = gdb.printing.RegexpCollectionPrettyPrinter("cleave")
-    found.add_printer("address", r"^cleave::paging::address::(Phys|Virt)Addr$", Address)
-    found.add_printer("range", r"^cleave::paging::address::PhysRange$", Range)
-    found.add_printer("descriptor", r"^cleave::paging::descriptor::Descriptor$", Descriptor)
-    found.add_printer("attributes", r"^cleave::paging::attributes::Attributes$", Attributes)
+    found.add_printer("address", r"^cleave::tables::address::(Phys|Virt)Addr$", Address)
+    found.add_printer("range", r"^cleave::tables::address::PhysRange$", Range)
+    found.add_printer("descriptor", r"^cleave::tables::descriptor::Descriptor$", Descriptor)
+    found.add_printer("attributes", r"^cleave::tables::attributes::Attributes$", Attributes)
     gdb.printing.register_pretty_printer(None, found, replace=True)

@@ -1,6 +1,6 @@
 """Stage 1 translation tables, 4 KiB granule and 48-bit addresses, from a function that reads physical memory.
 
-No gdb in here. The words are those of the kernel's own dump (src/paging/dump.rs); tests hold the two together.
+No gdb in here. The words are those of the kernel's own dump (crates/cleave/src/tables/dump.rs); tests hold the two together.
 Bits are those of the Arm ARM, DDI 0487, D8.3 (stage 1 descriptors).
 """
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The names of the kernel's boot arguments. scripts/tests/test_bootargs.py holds them to src/platform/bootargs/word.rs."""
+"""The names of the kernel's boot arguments. scripts/tests/test_bootargs.py holds them to src/options/word.rs."""
 from __future__ import annotations
 
 import re

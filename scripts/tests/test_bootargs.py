@@ -7,7 +7,7 @@ import support
 import bootargs
 import nearest
 
-WORDS = os.path.join(os.path.dirname(support.SCRIPTS), "src", "platform", "bootargs", "word.rs")
+WORDS = os.path.join(os.path.dirname(support.SCRIPTS), "src", "options", "word.rs")
 
 
 class Names(unittest.TestCase):

@@ -44,9 +44,9 @@ class Names(unittest.TestCase):
             demangle.demangle(whole[:end])
 
     def test_legacy_names_are_readable(self):
-        path = "_$LT$cleave..paging..Run$u20$as$u20$core..fmt..Display$GT$"
+        path = "_$LT$cleave..tables..Run$u20$as$u20$core..fmt..Display$GT$"
         name = f"_ZN{len(path)}{path}3fmt17h0123456789abcdefE"
-        self.assertEqual(demangle.demangle(name), "<cleave::paging::Run as core::fmt::Display>::fmt")
+        self.assertEqual(demangle.demangle(name), "<cleave::tables::Run as core::fmt::Display>::fmt")
 
     def test_other_names_stay_as_they_are(self):
         for name in ("cleave_window", "_start", "_ZN3foo"):

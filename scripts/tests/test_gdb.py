@@ -18,7 +18,7 @@ BASE = places.LINEAR_BASE
 # AF, inner shareable, UXN, PXN, Normal: what the linear map's leaves have.
 LEAF = 1 << 54 | 1 << 53 | 1 << 10 | 3 << 8
 BLOCK, PAGE, READ_ONLY, CONTIGUOUS = LEAF | 1, LEAF | 3, 1 << 7, 1 << 52
-SOURCES = os.path.join(image.ROOT, "src")
+SOURCES = image.ROOT
 
 
 class Memory:
@@ -50,7 +50,7 @@ class Dump(unittest.TestCase):
         memory.store(TABLE3, 4, 0x9000_0000 | PAGE | READ_ONLY)
         memory.store(TABLE3, 6, 0x8000_6000 | PAGE)
         memory.store(TABLE3, 7, 0x8000_7000 | PAGE & ~1)
-        with open(os.path.join(SOURCES, "paging", "dump", "tests.rs"), encoding="utf-8") as file:
+        with open(os.path.join(SOURCES, "crates", "cleave", "src", "tables", "dump", "tests.rs"), encoding="utf-8") as file:
             expected = re.findall(r'"(0xffff0000[0-9a-f]{8}\.\..*)",', file.read())
         self.assertEqual(len(expected), 6)
         self.assertEqual(memory.lines(), expected)
@@ -59,7 +59,7 @@ class Dump(unittest.TestCase):
         memory = Memory()
         memory.store(TABLE3, 5, 0x8000_5000 | PAGE)
         read = tables.Tables(memory.read)
-        with open(os.path.join(SOURCES, "paging", "dump", "tests.rs"), encoding="utf-8") as file:
+        with open(os.path.join(SOURCES, "crates", "cleave", "src", "tables", "dump", "tests.rs"), encoding="utf-8") as file:
             expected = re.findall(r'"(L\d \[\d+\] .*?)"', file.read())
         way = [f"L{level} [{index}] {at:#x}: {tables.decode(descriptor, level)}"
                for level, index, at, descriptor in read.path(ROOT, 0xFFFF_0000_8000_5123)]
@@ -97,7 +97,7 @@ class Places(unittest.TestCase):
                 "cleave_rodata_end": places.IMAGE_BASE + 0x2000}.get(name)
 
     def test_the_layout_is_the_kernels(self):
-        with open(os.path.join(SOURCES, "kernel", "layout.rs"), encoding="utf-8") as file:
+        with open(os.path.join(SOURCES, "src", "mm", "layout.rs"), encoding="utf-8") as file:
             text = file.read()
         for name in ("LINEAR_BASE", "IMAGE_BASE", "KERNEL_AREA", "DEVICE_AREA", "TEMPORARY_AREA", "HEAP_AREA"):
             found = re.search(rf"const {name}: u64 = (0x[0-9a-f_]+);", text)

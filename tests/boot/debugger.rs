@@ -75,12 +75,12 @@ fn gdb_knows_both_halves_and_stops_in_the_window() {
         "boot/head.S:18: _start: b       cleave_primary",
         "_start in section .text",
         "hit Breakpoint 2",
-        " at src/",
+        " at ",
         "cleave::boot_story::kernel_main (tree=",
         " at src/main.rs:",
         "hit Breakpoint 3, ",
         "in cleave_window ()",
-        " cleave::kernel::repaint::",
+        " cleave::mm::repaint::",
         " cleave::boot_story::kernel_main (",
     ]);
 }
@@ -218,7 +218,7 @@ fn the_help_of_gdbs_commands_is_complete() {
 /// The kernel's own types are printed as what they mean.
 #[test]
 fn gdb_prints_addresses_descriptors_and_attributes() {
-    let print = |what: &str| format!("print *($root as *const cleave::paging::{what})");
+    let print = |what: &str| format!("print *($root as *const cleave::tables::{what})");
     let types = ["descriptor::Descriptor", "address::PhysAddr", "address::VirtAddr", "address::PhysRange"].map(print);
     let attributes = print("attributes::Attributes");
     let before = [

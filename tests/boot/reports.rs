@@ -14,10 +14,10 @@ fn report_of(boot: &Boot, kind: &str, wanted: &[&str]) {
     typed.ended_with(3).has(&["cleave: PANIC on CPU 0: synchronous exception: "]).has(wanted);
     typed.has(&[
         "  backtrace:",
-        " cleave::kernel::monitor::touch::fault+0x",
+        " cleave::monitor::poke::fault+0x",
         " kernel_main+0x",
         "  CPU 1: stopped at\n  #0  0x",
-        " cleave::kernel::smp::work+0x",
+        " cleave::cpu::smp::work+0x",
         "  CPU 2: stopped at",
         "  CPU 3: stopped at",
     ]);
@@ -70,18 +70,18 @@ fn a_wild_branch_and_a_full_stack_are_traced_back_by_name() {
     Typed::lines(&boot, &["fault branch"]).ended_with(3).has(&[
         "instruction abort (fetch): translation fault",
         "why: a hole: nothing is mapped there",
-        " cleave::kernel::monitor::touch::fault+0x",
+        " cleave::monitor::poke::fault+0x",
         "CPU 3: stopped at",
     ]);
     Typed::lines(&boot, &["fault overflow"]).ended_with(3).has(&[
         "stack overflow on CPU 0: guard page of its thread stack",
         "why: a guard page",
-        " cleave::kernel::faults::overflow+0x",
+        " cleave::check::inject::overflow+0x",
         "  (more)",
         "CPU 3: stopped at",
     ]);
     Typed::lines(&boot, &["panic now"]).ended_with(3).has(&[
-        "cleave: PANIC on CPU 0: asked for on the monitor: now, at src/kernel/monitor/touch.rs:",
+        "cleave: PANIC on CPU 0: asked for on the monitor: now, at src/monitor/poke.rs:",
         " kernel_main+0x",
         "CPU 3: stopped at",
     ]);
@@ -96,7 +96,7 @@ fn a_fault_in_the_window_is_reported_with_the_map_broken() {
         "  L0 [  0] 0x",
         "nothing\n",
         "why: the linear map is broken: a rendezvous is in its window",
-        " cleave::kernel::repaint::repaint+0x",
+        " cleave::mm::repaint::repaint+0x",
         "  CPU 1: parked in the rendezvous",
         "  CPU 3: parked in the rendezvous",
     ] {

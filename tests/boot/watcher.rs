@@ -1,4 +1,4 @@
-//! A watched boot: the plugin of `tests/watcher` beside it, and what that reports.
+//! A watched boot: the plugin of `crates/cleave-watch` beside it, and what that reports.
 
 use crate::{
     image::{ROOT, image},
@@ -30,7 +30,7 @@ fn plugin() -> &'static PathBuf {
     let plugin = PLUGIN.get_or_init(|| {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--profile", "model", "--package", "cleave-watcher"])
+            .args(["build", "--quiet", "--profile", "model", "--package", "cleave-watch"])
             .current_dir(ROOT)
             .output()
             .map_err(|error| format!("cargo: {error}"))?;
@@ -39,7 +39,7 @@ fn plugin() -> &'static PathBuf {
         }
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
         let (prefix, suffix) = (env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
-        Ok(PathBuf::from(ROOT).join(target).join("model").join(format!("{prefix}cleave_watcher{suffix}")))
+        Ok(PathBuf::from(ROOT).join(target).join("model").join(format!("{prefix}cleave_watch{suffix}")))
     });
     plugin.as_ref().unwrap_or_else(|why| panic!("no watcher: {why}"))
 }

@@ -22,7 +22,9 @@ fn printable() -> String {
         }
     }
     let mut all = String::new();
-    ["boot", "scripts", "src"].iter().for_each(|folder| gather(&Path::new(ROOT).join(folder), &mut all));
+    ["boot", "scripts", "src", "crates/cleave/src"]
+        .iter()
+        .for_each(|folder| gather(&Path::new(ROOT).join(folder), &mut all));
     let mut parts = all.split("\\\n");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |joined, part| joined + part.trim_start())

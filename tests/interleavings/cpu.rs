@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::atomics::before_each;
 use cleave::rendezvous::Host;
-use cleave::sync::interleaved::before_each;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread::yield_now;
 

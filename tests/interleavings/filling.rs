@@ -1,11 +1,12 @@
 //! Filling the tables of a shadow: each is filled by one CPU, and all of it is seen by the leader before it links them.
 
+use crate::atomics::Loom;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::model::{Bound, Model};
 use cleave::linear_map::{Fill, LargestLeaf, Layout, Pool, ShadowMap, Share, Skeleton, paint};
-use cleave::paging::{Attributes, Cpu, Descriptor, FrameSource, Geometry, PhysAddr, PhysRange, TableMemory, VirtAddr};
+use cleave::tables::{Attributes, Cpu, Descriptor, FrameSource, Geometry, PhysAddr, PhysRange, TableMemory, VirtAddr};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread::{self, yield_now};
@@ -93,7 +94,7 @@ impl Cpu for Quiet {
 struct World {
     layout: Layout<'static>,
     tables: Tables,
-    fill: Fill,
+    fill: Fill<Loom>,
 }
 
 impl World {
@@ -115,7 +116,7 @@ impl World {
         let pages: Vec<u64> = all.filter(|&table| !filled(table)).collect();
         assert_eq!(pages.len(), 2, "two blocks are two tables of pages");
         tables.pages = pages.into_iter().map(|table| (table, UnsafeCell::new(0))).collect();
-        Self { layout, tables, fill: Fill::new() }
+        Self { layout, tables, fill: Fill::default() }
     }
 
     fn work(&self, share: Share, mine: &mut u64) -> u64 {

@@ -1,5 +1,6 @@
 //! The map lock: one holder at a time, and what one did is seen by the next.
 
+use crate::atomics::Loom;
 use crate::model::{Bound, Model};
 use cleave::linear_map::MapLock;
 use loom::cell::UnsafeCell;
@@ -7,7 +8,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 struct World {
-    lock: MapLock,
+    lock: MapLock<Loom>,
     map: UnsafeCell<u32>,
 }
 
@@ -28,7 +29,7 @@ impl World {
 pub(crate) const MODEL: Model = Model { name: "the map lock", bound: Bound::None, scenario: three_callers };
 
 fn three_callers() {
-    let world = Arc::new(World { lock: MapLock::new(), map: UnsafeCell::new(0) });
+    let world = Arc::new(World { lock: MapLock::default(), map: UnsafeCell::new(0) });
     let others = [(); 2].map(|()| {
         let world = world.clone();
         thread::spawn(move || world.change())

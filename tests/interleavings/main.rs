@@ -1,14 +1,14 @@
 //! Every interleaving of the rooms that several CPUs share: the rendezvous, the map lock, the filling of tables.
 //!
-//! Built with `--cfg loom` (`scripts/check interleavings`), and empty without. Loom runs a model again and again until every
+//! `scripts/check interleavings` runs them. Loom runs a model again and again until every
 //! order of its threads' atomic operations, and every value that a load may find under the C11 memory model, has been
 //! tried. What must not be touched at the same time is in loom's cells, which notice two accesses that nothing orders.
 //!
 //! One scenario a model. Two CPUs go through everything; with three the number of preemptions is bounded, and printed. Each
 //! model is run once more with all acquires and once with all releases weakened, and must fail then. `orderings` weakens
 //! each ordering of the source by itself.
-#![cfg(loom)]
 
+mod atomics;
 mod cpu;
 mod filling;
 mod kicks;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
-use cleave::sync::interleaved::{Weakened, weaken};
+use crate::atomics::{Weakened, weaken};
 
 /// How far a model goes.
 #[derive(Clone, Copy, Debug)]

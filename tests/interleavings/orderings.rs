@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::atomics::{Part, Site, Weakened, seen};
 use crate::model::{Bound, Model};
 use crate::{filling, kicks, lock, parking};
-use cleave::sync::interleaved::{Part, Site, Weakened, seen};
 
 /// Tried in this order, each within few preemptions: the first to fail is enough.
 const MODELS: [(&Model, usize); 9] = [
@@ -53,8 +53,12 @@ const CLAIM: &str = "self.next.fetch_update(Ordering::Acquire, Ordering::Acquire
 const SWAP: &str = ".compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)";
 
 /// The rooms whose orderings these are.
-const SOURCES: [&str; 4] =
-    ["src/rendezvous/mod.rs", "src/rendezvous/timeline.rs", "src/linear_map/lock.rs", "src/linear_map/fill.rs"];
+const SOURCES: [&str; 4] = [
+    "crates/cleave/src/rendezvous/mod.rs",
+    "crates/cleave/src/rendezvous/timeline.rs",
+    "crates/cleave/src/linear_map/lock.rs",
+    "crates/cleave/src/linear_map/fill.rs",
+];
 
 fn read(file: &str) -> Vec<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a source");

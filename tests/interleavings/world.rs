@@ -3,6 +3,7 @@
 //! In all of them the leader's function writes a cell that the others read before they arrive and after they leave. If one
 //! of them could still be reading, or read too early, loom's cell would say so.
 
+use crate::atomics::Loom;
 use crate::cpu::{Board, Clock, Cpu};
 use cleave::rendezvous::{Parked, Refused, Rendezvous, Slot};
 use loom::cell::UnsafeCell;
@@ -11,8 +12,8 @@ use loom::thread;
 
 pub(crate) struct World {
     pub(crate) board: std::sync::Arc<Board>,
-    pub(crate) rendezvous: Rendezvous,
-    pub(crate) slots: Vec<Slot>,
+    pub(crate) rendezvous: Rendezvous<Loom>,
+    pub(crate) slots: Vec<Slot<Loom>>,
     /// What stands for the linear map.
     map: UnsafeCell<u32>,
 }
@@ -23,8 +24,13 @@ unsafe impl Sync for World {}
 
 impl World {
     pub(crate) fn new(cpus: usize, clock: Clock) -> Arc<Self> {
-        let slots = (0..cpus).map(|_| Slot::new()).collect();
-        Arc::new(Self { board: Board::new(cpus, clock), rendezvous: Rendezvous::new(), slots, map: UnsafeCell::new(0) })
+        let slots = (0..cpus).map(|_| Slot::default()).collect();
+        Arc::new(Self {
+            board: Board::new(cpus, clock),
+            rendezvous: Rendezvous::default(),
+            slots,
+            map: UnsafeCell::new(0),
+        })
     }
 
     #[allow(unsafe_code, reason = "the cell is what the models watch")]

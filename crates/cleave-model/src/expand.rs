@@ -1,0 +1,96 @@
+//! What else is cached where a residue is: below a table entry that is gone, and at other places of the same table.
+//!
+//! A table entry that was replaced stands for everything a walk can find below it. An invalidation of some addresses takes
+//! the entry and leaves most of that; so before one, what is below gets residues of its own. Each knows the residue it came
+//! from, which it can be walked through again while some CPU has that.
+
+use super::State;
+use super::invalidate::{Issued, Residue};
+use super::reach::{Cpus, Place, RESTRICTIONS};
+use super::tlbi::Named;
+use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
+
+impl State {
+    /// Whether the store that replaced it is complete.
+    fn is_ordered(&self, residue: &Residue) -> bool {
+        residue.store.is_none_or(|(writer, store)| store <= self.cpus[writer].order.completed)
+    }
+
+    /// What a store replaced that nothing has ordered yet can be found by way of a new root of these CPUs as well, or of a
+    /// table entry with other restrictions.
+    pub(super) fn find_unordered(&mut self, holders: Cpus) {
+        for residue in self.residues.clone() {
+            if self.is_ordered(&residue) {
+                continue;
+            }
+            let places = self.places(self.table_of(residue.slot)).to_vec();
+            for place in places.into_iter().filter(|place| place.current && place.holders & holders != 0) {
+                self.find_again(&residue, Place { holders: place.holders & holders, ..place });
+            }
+        }
+    }
+
+    /// Remembers a residue at another place of its table, unless it is known there.
+    fn find_again(&mut self, residue: &Residue, place: Place) {
+        let address = self.address_in(place, self.index_of(residue.slot));
+        let is_known = |known: &Residue| {
+            (known.slot, known.old, known.store) == (residue.slot, residue.old, residue.store)
+                && (known.address, known.restrictions) == (address, place.restrictions)
+                && known.holders & place.holders == place.holders
+        };
+        if residue.level == Some(place.level) && !self.residues.iter().any(is_known) {
+            let store = residue.store;
+            self.remember_for_each_asid(Residue { store, ..Residue::new(residue.slot, residue.old, place, address) });
+        }
+    }
+
+    /// Gives what is below a table entry residues of its own, before an invalidation of addresses takes the entry.
+    pub(super) fn expand_for(&mut self, named: Named) {
+        let mut next = 0;
+        while let Some(found) = self.residues[next..]
+            .iter()
+            .position(|residue| self.is_table(residue) && residue.above.is_none() && self.meets(residue, named))
+        {
+            let parent = self.residues[next + found];
+            next += found + 1;
+            if let Some((table, place)) = self.below(&parent) {
+                self.expand(&parent, table, place);
+            }
+        }
+    }
+
+    fn expand(&mut self, parent: &Residue, table: PhysAddr, place: Place) {
+        let entries: Vec<_> = self.valid_in(table, place.level).collect();
+        for (index, old) in entries {
+            let (at, address) = (slot(table, index), self.address_in(place, index));
+            let is_known = |known: &Residue| {
+                known.above == Some(parent.number) && (known.slot, known.old, known.address) == (at, old, address)
+            };
+            if !self.residues.iter().any(is_known) {
+                // Under the ASID the table was walked under, which may be another than its holders' now.
+                let above = Some(parent.number);
+                let Residue { store, asid, root, half, blame, .. } = *parent;
+                let fresh = Residue::new(at, old, place, address);
+                self.push(Residue { store, asid, root, half, blame, above, ..fresh });
+                self.issue_alike(parent);
+            }
+            self.expand_below(parent, old, address, place);
+        }
+    }
+
+    fn expand_below(&mut self, parent: &Residue, old: Descriptor, address: VirtAddr, place: Place) {
+        if let (Kind::Table(below), Some(level)) = (old.kind(self.geometry, place.level), place.level.next()) {
+            let restrictions = place.restrictions | old.0 & RESTRICTIONS;
+            self.expand(parent, below, Place { level, base: address, restrictions, ..place });
+        }
+    }
+
+    /// What is under way for a residue takes the last one, which was below it, as well.
+    fn issue_alike(&mut self, parent: &Residue) {
+        let residue = self.residue_number;
+        for cpu in &mut self.cpus {
+            let issued: Vec<_> = cpu.issued.iter().filter(|one| one.residue == parent.number).copied().collect();
+            cpu.issued.extend(issued.into_iter().map(|one| Issued { residue, ..one }));
+        }
+    }
+}

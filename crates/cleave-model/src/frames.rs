@@ -1,0 +1,171 @@
+//! Page frames: who has them, and when a table may be given back.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::invalidate::Residue;
+use super::rule::Text;
+use super::{Rule, State};
+use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
+
+/// M12.
+pub(super) const M12: Text = Text {
+    name: "reuse",
+    sentence: "a frame freed, or a table rewritten, before the invalidation that retires it has completed; a frame used as a \
+               table that is somebody else's",
+    source: "Arm ARM D8.16 Translation Lookaside Buffers (caching of table entries); D8.17 TLB maintenance: Ordering and \
+             completion of TLB maintenance instructions",
+};
+
+/// M15.
+pub(super) const M15: Text = Text {
+    name: "reserve",
+    sentence: "in the window a frame becomes a table that nobody has, that holds data, or that was not set aside for it, or \
+               anything is allocated or freed",
+    source: "this library's own promise: a commit cannot fail, and the allocator may live in what is broken",
+};
+
+/// The frames the machine gives out. Tables outside of it, as a kernel image's, are nobody's business here.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub(super) free: BTreeSet<PhysAddr>,
+    pub(super) out: BTreeSet<PhysAddr>,
+    /// How many may still be given out; an allocator that fails earlier than it looks.
+    pub(super) limit: Option<u64>,
+    /// What is allocated now is set aside.
+    pub(super) reserving: Reserving,
+    /// What may become a table in the next window; none where nobody has told.
+    pub(super) set_aside: Option<BTreeSet<PhysAddr>>,
+    /// What was a table already when the window began.
+    before_window: Option<HashSet<u64>>,
+    /// Frames that hold somebody's data.
+    pub(super) data: BTreeSet<PhysAddr>,
+}
+
+/// Whether a reservation is being made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Reserving {
+    #[default]
+    No,
+    Yes,
+}
+
+impl State {
+    pub(super) fn allocate(&mut self, cpu: usize) -> Option<PhysAddr> {
+        if self.in_window() {
+            let detail = "a frame is allocated while every CPU stands still";
+            self.violated(Rule::M15, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
+        }
+        match &mut self.frames.limit {
+            Some(0) => return None,
+            Some(limit) => *limit -= 1,
+            None => {}
+        }
+        let frame = self.frames.free.pop_first()?;
+        self.frames.out.insert(frame);
+        if self.frames.reserving == Reserving::Yes {
+            self.frames.set_aside.get_or_insert_default().insert(frame);
+        }
+        Some(frame)
+    }
+
+    /// The last CPU stands still.
+    pub(super) fn open_window(&mut self) {
+        if self.frames.set_aside.is_some() {
+            // Makes the map of tables if there is none.
+            self.places(PhysAddr(0));
+            self.frames.before_window = Some(self.reach.iter().flatten().map(|(&table, _)| table).collect());
+        }
+    }
+
+    /// The last CPU goes on; what was set aside for this window is not for another.
+    pub(super) fn close_window(&mut self) {
+        if self.frames.before_window.take().is_some() {
+            self.frames.set_aside = None;
+        }
+    }
+
+    pub(super) fn free(&mut self, cpu: usize, frame: PhysAddr) {
+        let value = Descriptor::EMPTY;
+        if self.in_window() {
+            let detail = "a frame is given back while every CPU stands still";
+            self.violated(Rule::M15, cpu, None, frame, value, value, detail);
+        }
+        if let Some(place) = self.places(frame).first().copied() {
+            let detail = "a table is given back that a walker or a walk cache may still reach";
+            self.violated(Rule::M12, cpu, Some(place.base), frame, value, value, detail);
+        }
+        if !self.frames.out.remove(&frame) {
+            let detail = "a frame is given back that nobody has";
+            self.violated(Rule::M12, cpu, None, frame, value, value, detail);
+        }
+        if let Some(residue) = self.still_leads_to(frame) {
+            let detail = "a frame is given back that a TLB may still map where memory does not";
+            self.violated(Rule::M12, cpu, Some(residue.address), frame, residue.old, value, detail);
+        }
+        if let Some(set_aside) = &mut self.frames.set_aside {
+            set_aside.remove(&frame);
+        }
+        self.frames.data.remove(&frame);
+        self.frames.free.insert(frame);
+        if let Some(limit) = &mut self.frames.limit {
+            *limit += 1;
+        }
+    }
+
+    /// Something a TLB may hold that leads to a frame from an address that does not lead there now.
+    fn still_leads_to(&self, frame: PhysAddr) -> Option<Residue> {
+        self.residues.iter().find(|residue| self.leads_to(residue, residue, frame)).copied()
+    }
+
+    /// The same for one residue of `holder`, or what is below it.
+    fn leads_to(&self, holder: &Residue, residue: &Residue, frame: PhysAddr) -> bool {
+        if let Some((table, place)) = self.below(residue) {
+            let mut entries = self.valid_in(table, place.level);
+            return entries.any(|(index, entry)| {
+                let below = Residue::new(slot(table, index), entry, place, self.address_in(place, index));
+                self.leads_to(holder, &below, frame)
+            });
+        }
+        let kind = residue.level.map(|level| (level, residue.old.kind(self.geometry, level)));
+        let Some((level, Kind::Leaf(output))) = kind else { return false };
+        let distance = frame.0.wrapping_sub(output.0);
+        let address = VirtAddr(residue.address.0.wrapping_add(distance));
+        let cpu = holder.holders.trailing_zeros() as usize;
+        distance < self.geometry.size(level) && self.now(cpu, address) != Some(frame)
+    }
+
+    /// M12: a store to a frame that is nobody's, or not its writer's.
+    pub(super) fn check_owned(&mut self, cpu: usize, slot: PhysAddr, value: Descriptor) {
+        let frame = self.table_of(slot);
+        let detail = if self.frames.free.contains(&frame) {
+            "a frame is written that was given back"
+        } else if self.frames.data.contains(&frame) {
+            "a descriptor is written into a frame that holds data"
+        } else {
+            return;
+        };
+        let now = self.memory.get(slot);
+        self.violated(Rule::M12, cpu, None, slot, now, value, detail);
+    }
+
+    /// M12 and M15: `table` is linked by the store to `link`.
+    pub(super) fn check_becomes_table(&mut self, cpu: usize, link: PhysAddr, table: PhysAddr, address: VirtAddr) {
+        let Book { free, out, set_aside, before_window, data, .. } = &self.frames;
+        let is_new = |tables: &HashSet<u64>| !tables.contains(&table.0);
+        let detail = if free.contains(&table) {
+            "a frame becomes a table that nobody has allocated"
+        } else if data.contains(&table) {
+            "a frame becomes a table that holds data"
+        } else if let (Some(set_aside), true) = (set_aside, before_window.as_ref().is_some_and(is_new))
+            && out.contains(&table)
+            && !set_aside.contains(&table)
+        {
+            "a frame becomes a table that was not set aside for this window"
+        } else {
+            return;
+        };
+        let rule = if self.in_window() { Rule::M15 } else { Rule::M12 };
+        let entry = self.memory.get(link);
+        self.violated(rule, cpu, Some(address), link, Descriptor::EMPTY, entry, detail);
+    }
+}

@@ -1,0 +1,173 @@
+//! Which tables a walker may reach: through a translation table base register, or through a table entry that some CPU
+//! may still hold in a walk cache although it is gone from memory.
+
+use super::State;
+use super::caches::Half;
+use super::invalidate::Residue;
+use super::memory::ByNumber;
+use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr};
+
+/// A set of CPUs, one bit each.
+pub(super) type Cpus = u32;
+
+/// The restrictions a table descriptor puts on what is below it.
+pub(super) const RESTRICTIONS: u64 = 0xf800_0000_0000_0000;
+
+/// A table in the tree of some root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) level: Level,
+    /// The first virtual address it covers.
+    pub(super) base: VirtAddr,
+    /// The CPUs whose walkers may come here.
+    pub(super) holders: Cpus,
+    /// By tables in memory; otherwise only by what a walk cache may hold.
+    pub(super) current: bool,
+    /// What the tables above take away.
+    pub(super) restrictions: u64,
+}
+
+/// Every table that can be reached, by its address.
+pub(super) type Reach = ByNumber<Vec<Place>>;
+
+impl State {
+    pub(super) fn table_of(&self, slot: PhysAddr) -> PhysAddr {
+        slot.align_down(self.geometry.page_size())
+    }
+
+    pub(super) fn index_of(&self, slot: PhysAddr) -> usize {
+        ((slot.0 - self.table_of(slot).0) / 8) as usize
+    }
+
+    /// The first address of the upper half.
+    pub(super) fn upper_half(&self) -> VirtAddr {
+        VirtAddr(!0 << self.geometry.address_bits())
+    }
+
+    /// Where the table at `table` is reached from.
+    pub(super) fn places(&mut self, table: PhysAddr) -> &[Place] {
+        if self.reach.is_none() {
+            let mut reach = Reach::default();
+            for (root, base, holders) in self.roots() {
+                let top = self.top(base, holders);
+                self.add_tree(&mut reach, root, top);
+            }
+            for residue in self.residues.iter().filter(|residue| residue.holders != 0) {
+                if let Some((table, place)) = self.below(residue) {
+                    self.add_tree(&mut reach, table, place);
+                }
+            }
+            self.reach = Some(reach);
+        }
+        self.reach.as_ref().and_then(|reach| reach.get(&table.0)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every table that a CPU reaches by tables in memory.
+    pub(super) fn reached_by(&mut self, cpu: usize) -> Vec<(PhysAddr, Place)> {
+        // Makes the map if there is none.
+        self.places(PhysAddr(0));
+        let all = self.reach.iter().flatten();
+        let mine = |place: &&Place| place.current && place.holders >> cpu & 1 == 1;
+        all.flat_map(|(&table, places)| places.iter().filter(mine).map(move |&place| (PhysAddr(table), place)))
+            .collect()
+    }
+
+    /// The base register that translates an address.
+    pub(super) fn half_of(&self, address: VirtAddr) -> Half {
+        if address >= self.upper_half() { Half::Upper } else { Half::Lower }
+    }
+
+    pub(super) fn top(&self, base: VirtAddr, holders: Cpus) -> Place {
+        Place { level: self.geometry.root_level(), base, holders, current: true, restrictions: 0 }
+    }
+
+    /// The table that a table entry named, as those reach it who may still hold the entry.
+    pub(super) fn below(&self, residue: &Residue) -> Option<(PhysAddr, Place)> {
+        let place = |level| Place {
+            level,
+            base: residue.address,
+            holders: residue.holders,
+            current: false,
+            restrictions: residue.restrictions | residue.old.0 & RESTRICTIONS,
+        };
+        match residue.level {
+            // A root that a base register held.
+            None => residue.root.map(|root| (root, place(self.geometry.root_level()))),
+            Some(level) => match residue.old.kind(self.geometry, level) {
+                Kind::Table(table) => level.next().map(|next| (table, place(next))),
+                _ => None,
+            },
+        }
+    }
+
+    /// Every root in use, the address it begins at, and by whom. A register that was written and not yet synchronised
+    /// may have its old value or its new one.
+    pub(super) fn roots(&self) -> Vec<(PhysAddr, VirtAddr, Cpus)> {
+        let mut roots: Vec<(PhysAddr, VirtAddr, Cpus)> = Vec::new();
+        let upper = self.upper_half();
+        for (number, cpu) in self.cpus.iter().enumerate().filter(|(_, cpu)| cpu.mmu) {
+            for registers in [&cpu.registers, &cpu.pending] {
+                for (root, base) in [(registers.ttbr0, VirtAddr(0)), (registers.ttbr1, upper)] {
+                    let Some(root) = root else { continue };
+                    match roots.iter_mut().find(|known| (known.0, known.1) == (root, base)) {
+                        Some(known) => known.2 |= 1 << number,
+                        None => roots.push((root, base, 1 << number)),
+                    }
+                }
+            }
+        }
+        roots
+    }
+
+    /// Adds a table and everything below it.
+    pub(super) fn add_tree(&self, reach: &mut Reach, table: PhysAddr, place: Place) {
+        let places = reach.entry(table.0).or_default();
+        match places.iter_mut().find(|known| Place { holders: place.holders, ..**known } == place) {
+            Some(known) if known.holders | place.holders == known.holders => return,
+            Some(known) => known.holders |= place.holders,
+            None => places.push(place),
+        }
+        for (index, below) in self.tables_in(table, place.level) {
+            let (Some(level), Kind::Table(child)) = (place.level.next(), below.kind(self.geometry, place.level)) else {
+                continue;
+            };
+            let base = self.address_in(place, index);
+            let restrictions = place.restrictions | below.0 & RESTRICTIONS;
+            self.add_tree(reach, child, Place { level, base, restrictions, ..place });
+        }
+    }
+
+    /// The places of `wanted` in the tree of a table.
+    pub(super) fn find_below(&self, table: PhysAddr, place: Place, wanted: PhysAddr, found: &mut Vec<Place>) {
+        if table == wanted {
+            found.push(place);
+        }
+        for (index, below) in self.tables_in(table, place.level) {
+            if let (Some(level), Kind::Table(child)) = (place.level.next(), below.kind(self.geometry, place.level)) {
+                let base = self.address_in(place, index);
+                let restrictions = place.restrictions | below.0 & RESTRICTIONS;
+                self.find_below(child, Place { level, base, restrictions, ..place }, wanted, found);
+            }
+        }
+    }
+
+    /// The first address that entry `index` of a table covers.
+    pub(super) fn address_in(&self, place: Place, index: usize) -> VirtAddr {
+        VirtAddr(place.base.0.wrapping_add((index as u64) << self.geometry.shift(place.level)))
+    }
+
+    /// The valid entries of a table.
+    pub(super) fn valid_in(&self, table: PhysAddr, level: Level) -> impl Iterator<Item = (usize, Descriptor)> + '_ {
+        let entries = self.memory.entries(table, self.geometry.entries(level));
+        entries.filter(|(_, descriptor)| descriptor.is_valid())
+    }
+
+    /// The table descriptors of a table.
+    fn tables_in(&self, table: PhysAddr, level: Level) -> Vec<(usize, Descriptor)> {
+        if level == Level::L3 {
+            return Vec::new();
+        }
+        let is_table = |descriptor: Descriptor| matches!(descriptor.kind(self.geometry, level), Kind::Table(_));
+        self.valid_in(table, level).filter(|&(_, descriptor)| is_table(descriptor)).collect()
+    }
+}

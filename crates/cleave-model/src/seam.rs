@@ -1,0 +1,127 @@
+//! The machine behind the traits that table code is written against.
+
+use super::{Access, Action, Dsb, Machine, OnCpu, Outcome, Tlbi};
+use cleave::tables::{Cpu, Descriptor, FrameSource, PhysAddr, TableMemory, VirtAddr};
+
+impl Cpu for OnCpu<'_> {
+    fn dsb_ishst(&self) {
+        self.dsb(Dsb::Ishst);
+    }
+    fn dsb_ish(&self) {
+        self.dsb(Dsb::Ish);
+    }
+    fn dsb_nsh(&self) {
+        self.dsb(Dsb::Nsh);
+    }
+    fn isb(&self) {
+        Self::isb(*self);
+    }
+    fn tlbi_vmalle1is(&self) {
+        self.tlbi(Tlbi::VMALLE1IS);
+    }
+    fn tlbi_vmalle1(&self) {
+        self.tlbi(Tlbi::VMALLE1);
+    }
+    fn tlbi_vale1is_any(&self) {
+        self.tlbi(Tlbi::vaale1is(VirtAddr(0)));
+    }
+    fn set_ttbr0(&self, root: PhysAddr) {
+        Self::set_ttbr0(*self, Some(root));
+    }
+}
+
+/// How table code reaches tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Through {
+    /// By a mapping that never changes, as a kernel image's own, or with the MMU off.
+    Physical,
+    /// At this constant distance from the physical address, by the tables themselves: a linear map, or an identity map
+    /// under TTBR0. Each access is one of the CPU's.
+    Distance(u64),
+}
+
+/// A view of a machine's tables: what a CPU loads and stores through it are its events.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    machine: &'a Machine,
+    cpu: usize,
+    through: Through,
+}
+
+impl<'a> View<'a> {
+    pub(super) const fn new(machine: &'a Machine, cpu: usize, through: Through) -> Self {
+        Self { machine, cpu, through }
+    }
+
+    /// Where the slot is for this CPU; the access is judged as any other, and one that cannot be made is a broken slot.
+    fn reach(&self, slot: PhysAddr, access: Access) {
+        let Through::Distance(distance) = self.through else { return };
+        let address = VirtAddr(slot.0.wrapping_add(distance));
+        let mut state = self.machine.state();
+        let before = state.noted.total;
+        let outcome = state.access(self.cpu, address, access);
+        if outcome == Outcome::Memory(slot) || outcome == Outcome::Conflict(slot) {
+            return;
+        }
+        if state.noted.total == before {
+            state.did(self.cpu, Action::Access(address));
+            let detail = "a table is reached through an address that is not mapped to it";
+            let none = Descriptor::EMPTY;
+            state.violated(super::Rule::M13, self.cpu, Some(address), slot, none, none, detail);
+        }
+    }
+}
+
+impl TableMemory for View<'_> {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        self.reach(slot, Access::Load);
+        let mut state = self.machine.state();
+        state.load_through(self.cpu, slot);
+        state.memory.get(slot)
+    }
+
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        self.reach(slot, Access::Store);
+        OnCpu::new(self.machine, self.cpu).store(slot, value);
+    }
+
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        // A table is one page of every granule, so that one access stands for all.
+        if count > 0 {
+            self.reach(first, Access::Store);
+        }
+        OnCpu::new(self.machine, self.cpu).store_run(first, value, stride, count);
+    }
+}
+
+/// The machine's frame allocator, as one CPU uses it.
+#[derive(Clone, Copy)]
+pub struct Frames<'a> {
+    machine: &'a Machine,
+    cpu: usize,
+}
+
+impl<'a> Frames<'a> {
+    pub(super) const fn new(machine: &'a Machine, cpu: usize) -> Self {
+        Self { machine, cpu }
+    }
+}
+
+impl FrameSource for Frames<'_> {
+    fn available(&self) -> u64 {
+        self.machine.state().frames.free.len() as u64
+    }
+
+    fn allocate(&mut self) -> Option<PhysAddr> {
+        let mut state = self.machine.state();
+        let frame = state.allocate(self.cpu);
+        state.did(self.cpu, Action::Allocate(frame.unwrap_or_default()));
+        frame
+    }
+
+    fn free(&mut self, frame: PhysAddr) {
+        let mut state = self.machine.state();
+        state.did(self.cpu, Action::Free(frame));
+        state.free(self.cpu, frame);
+    }
+}

@@ -1,0 +1,161 @@
+//! What a machine, or the code on it, can be made to do wrong, to see that somebody notices.
+
+use cleave::rendezvous::Host;
+use cleave::tables::{Cpu, Descriptor, PhysAddr, TableMemory};
+use cleave_model::{OnCpu, Scheduled};
+
+/// What is wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Defect {
+    DsbIshst,
+    DsbIsh,
+    DsbNsh,
+    Isb,
+    NoTlbi,
+    LocalTlbi,
+    NoLocalTlbi,
+    SecondTlbi,
+    /// The followers' context synchronisation.
+    HostIsb,
+    /// The leader counts one CPU too few, and that one does not come.
+    Miscount,
+    /// The old tables are given back before the commit.
+    EarlyFree,
+    /// The tables of the shadow are linked, and filled by nobody.
+    NoFill,
+    /// The window's tables are reached through the map that is broken.
+    ThroughLinear,
+    /// A frame is taken from the allocator inside the window.
+    Allocation,
+    /// Frames become tables in the window that were allocated for something else.
+    NotReserved,
+    /// Everyone is let go while the map is broken.
+    NoMake,
+    /// A latecomer is given the whole map before anybody admits it.
+    EarlyRoot,
+}
+
+/// Since when.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Since {
+    /// From the first paint on.
+    Start,
+    /// When the linear map is there.
+    Painted,
+    /// When every CPU is at work.
+    Online,
+}
+
+/// A CPU with a defect.
+#[derive(Clone, Copy)]
+pub(crate) struct Bent<'a> {
+    pub(crate) cpu: OnCpu<'a>,
+    pub(crate) defect: Option<Defect>,
+}
+
+impl Bent<'_> {
+    fn unless(&self, defect: Defect, what: impl FnOnce()) {
+        if self.defect != Some(defect) {
+            what();
+        }
+    }
+}
+
+impl Cpu for Bent<'_> {
+    fn dsb_ishst(&self) {
+        self.unless(Defect::DsbIshst, || self.cpu.dsb_ishst());
+    }
+    fn dsb_ish(&self) {
+        self.unless(Defect::DsbIsh, || self.cpu.dsb_ish());
+    }
+    fn dsb_nsh(&self) {
+        self.unless(Defect::DsbNsh, || self.cpu.dsb_nsh());
+    }
+    fn isb(&self) {
+        self.unless(Defect::Isb, || Cpu::isb(&self.cpu));
+    }
+    fn tlbi_vmalle1is(&self) {
+        match self.defect {
+            Some(Defect::NoTlbi) => {}
+            Some(Defect::LocalTlbi) => self.cpu.tlbi_vmalle1(),
+            _ => self.cpu.tlbi_vmalle1is(),
+        }
+    }
+    fn tlbi_vmalle1(&self) {
+        self.unless(Defect::NoLocalTlbi, || self.cpu.tlbi_vmalle1());
+    }
+    fn tlbi_vale1is_any(&self) {
+        self.unless(Defect::SecondTlbi, || self.cpu.tlbi_vale1is_any());
+    }
+    fn set_ttbr0(&self, root: PhysAddr) {
+        Cpu::set_ttbr0(&self.cpu, root);
+    }
+}
+
+/// A view that loses what is stored through it.
+pub(crate) struct Mute<V> {
+    pub(crate) view: V,
+    pub(crate) defect: Option<Defect>,
+}
+
+impl<V: TableMemory> TableMemory for Mute<V> {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        self.view.load(slot)
+    }
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        if self.defect != Some(Defect::NoFill) {
+            self.view.store(slot, value);
+        }
+    }
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        if self.defect != Some(Defect::NoFill) {
+            self.view.store_run(first, value, stride, count);
+        }
+    }
+}
+
+/// A follower's [`Host`] that may not synchronise.
+pub(crate) struct BentHost<'a, 'b> {
+    pub(crate) host: &'b Scheduled<'a>,
+    pub(crate) defect: Option<Defect>,
+}
+
+impl Host for BentHost<'_, '_> {
+    type Masked = <Scheduled<'static> as Host>::Masked;
+
+    fn kick_others(&self) {
+        self.host.kick_others();
+    }
+    fn ticks(&self) -> u64 {
+        self.host.ticks()
+    }
+    fn pause(&self) {
+        self.host.pause();
+    }
+    fn wait(&self) {
+        self.host.wait();
+    }
+    fn wake(&self) {
+        self.host.wake();
+    }
+    fn interrupts_enabled(&self) -> bool {
+        self.host.interrupts_enabled()
+    }
+    fn mask_all(&self) -> Self::Masked {
+        self.host.mask_all()
+    }
+    fn isb(&self) {
+        if self.defect != Some(Defect::HostIsb) {
+            Host::isb(self.host);
+        }
+    }
+    fn before_arrival(&self) {
+        self.host.before_arrival();
+    }
+    fn on_arrival(&self) {
+        self.host.on_arrival();
+    }
+    fn on_release(&self) {
+        self.host.on_release();
+    }
+}

@@ -1,0 +1,135 @@
+//! One repaint on the machine: the library asks, the machine answers. What goes wrong goes wrong here.
+
+use std::sync::atomic::Ordering;
+
+use crate::case::*;
+use crate::defect::{Bent, Defect};
+use crate::world::World;
+use cleave::linear_map::{Commit, Kernel, OutOfMemory, Pool, Share, Skeleton, free_tables};
+use cleave::rendezvous::{Host, Parked, Refused};
+use cleave::tables::{Descriptor, FrameSource, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
+use cleave_model::{Frames, Scheduled, Through, View};
+
+/// The leader of one repaint.
+pub(crate) struct Session<'w, 'a> {
+    pub(crate) world: &'w World<'a>,
+    pub(crate) cpu: &'w Scheduled<'a>,
+    pub(crate) trouble: Trouble,
+    pub(crate) attempts: u32,
+}
+
+impl<'a> Kernel for Session<'_, 'a> {
+    type Memory = View<'a>;
+    type Roots = View<'a>;
+    type Window = View<'a>;
+    type Cpu = Bent<'a>;
+    type Frames = Frames<'a>;
+
+    fn memory(&self) -> View<'a> {
+        self.world.linear(0)
+    }
+    fn roots(&self) -> View<'a> {
+        self.world.image(0)
+    }
+    fn window(&self) -> View<'a> {
+        let wrong = self.world.defect() == Some(Defect::ThroughLinear);
+        if wrong { self.world.linear(0) } else { self.world.machine.view(0, Through::Distance(0)) }
+    }
+    fn cpu(&self) -> Bent<'a> {
+        self.world.bent(0)
+    }
+
+    fn with_frames<T>(&mut self, work: impl FnOnce(&mut Self::Frames) -> T) -> T {
+        work(&mut self.world.machine.frames(0))
+    }
+
+    fn reserve(&mut self, needed: u64) -> Result<Pool, OutOfMemory> {
+        let (memory, frames) = (self.memory(), &mut self.world.machine.frames(0));
+        if self.world.defect() == Some(Defect::NotReserved) {
+            self.world.machine.set_aside(|| ());
+            return Pool::reserve(&memory, frames, needed);
+        }
+        self.world.machine.set_aside(|| Pool::reserve(&memory, frames, needed))
+    }
+
+    fn cpus(&self) -> u32 {
+        let online = self.world.online() as u32;
+        if self.world.defect() == Some(Defect::Miscount) { online - 1 } else { online }
+    }
+
+    fn repeat(&self) -> TlbiRepeat {
+        self.world.repeat()
+    }
+
+    fn before_fill(&mut self, _built: &Skeleton) {
+        self.world.mine.iter().for_each(|mine| mine.store(0, Ordering::Relaxed));
+    }
+
+    fn call_for_help(&mut self) {
+        self.cpu.step();
+    }
+
+    fn work(&mut self, share: Share) {
+        self.world.work(0, share);
+    }
+
+    fn wait_until(&mut self, done: impl Fn() -> bool) {
+        // Who was left behind in the middle of an earlier filling may hold that one's account against this one, and
+        // not come: the leader does not wait for ever.
+        let start = self.cpu.ticks();
+        let patience = if self.trouble == Trouble::Impatient { 0 } else { 500_000 };
+        while !done() && self.cpu.ticks() - start < patience {
+            self.cpu.pause();
+        }
+    }
+
+    fn gather<C: Commit>(&mut self, commit: &mut C) -> Result<(), Refused> {
+        let world = self.world;
+        self.attempts += 1;
+        let absent = match self.trouble {
+            Trouble::Absent => true,
+            Trouble::Late => self.attempts == 1,
+            _ => world.defect() == Some(Defect::Miscount),
+        };
+        let last = world.online() - 1;
+        let absent = absent && last > 0;
+        self.cpu.deafen(if absent { 1 << last } else { 0 });
+        if world.defect() == Some(Defect::EarlyFree) {
+            self.free_early();
+        }
+        let deadline = if absent { 2000 } else { u64::MAX };
+        let result = world.rendezvous.run(self.cpu, &world.slots[0], self.cpus(), deadline, |everyone| {
+            self.run(commit, everyone);
+        });
+        self.cpu.deafen(0);
+        world.touch(self.cpu);
+        result.map(|_| ())
+    }
+
+    fn refused(&mut self, _attempt: u32, _refused: &Refused) {}
+}
+
+impl Session<'_, '_> {
+    fn run<C: Commit>(&self, commit: &mut C, everyone: &Parked<'_>) {
+        // Standing still is more than being counted: no interrupt may make a CPU go on.
+        let miscounted = self.world.defect() == Some(Defect::Miscount);
+        let open = (0..self.world.online()).find(|&cpu| !self.cpu.has_masked_all(cpu)).filter(|_| !miscounted);
+        assert_eq!(open, None, "the leader acts while this CPU has not masked its interrupts");
+        match self.world.defect() {
+            Some(Defect::Allocation) => drop(self.world.machine.frames(0).allocate()),
+            Some(Defect::NoMake) => {
+                let first = self.world.layout.root_entries().start;
+                self.roots().store(slot(LIVE, first), Descriptor::EMPTY);
+                return invalidate_everywhere(&self.cpu(), self.repeat());
+            }
+            _ => {}
+        }
+        commit.run(&self.cpu(), everyone);
+    }
+
+    fn free_early(&self) {
+        let (linear, roots) = (self.world.linear(0), self.world.image(0));
+        let (geometry, entries) = (self.world.case.geometry, self.world.layout.root_entries());
+        free_tables(geometry, &linear, &roots, SPARE, entries, &mut self.world.machine.frames(0));
+    }
+}

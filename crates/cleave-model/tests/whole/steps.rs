@@ -1,0 +1,171 @@
+//! The steps of a case, each with everything that has to hold after it.
+
+use std::sync::atomic::Ordering;
+
+use crate::case::*;
+use crate::promises::{Failed, Snapshot, check};
+use crate::session::Session;
+use crate::world::World;
+use cleave::linear_map::{ATTEMPTS, Ending, Form, LiveMap, Roots, Tally, repaint};
+use cleave::tables::{
+    Attributes, FrameSource, Level, PhysAddr, PhysRange, VirtAddr, map_blocks, replace_leaf, translate, unlink,
+};
+use cleave_model::{Access, Outcome, Scheduled};
+
+impl World<'_> {
+    /// Takes one step from what was there `before`, and says what is there after it.
+    pub(crate) fn take(&self, cpu: &Scheduled<'_>, step: Step, before: &Snapshot) -> Result<Snapshot, Failed> {
+        let after = match step {
+            Step::Repaint(form, trouble) => self.repaint(cpu, form, trouble, before)?,
+            Step::Map(pages, frames) => self.edit(before, || self.map_some(cpu, pages, frames))?,
+            Step::Replace => self.edit(before, || self.replace(cpu))?,
+            Step::Blocks => self.edit(before, || self.blocks(cpu))?,
+            Step::Admit => self.edit(before, || {
+                self.admit(cpu, (self.online() + 1).min(self.machine.cpus()));
+                Ok(())
+            })?,
+        };
+        self.verdict()?;
+        check!(after.runs == before.runs, "the map does not translate as before");
+        self.eye().check_w_xor_x()?;
+        Ok(after)
+    }
+
+    /// A step that leaves the linear map alone.
+    fn edit(&self, before: &Snapshot, step: impl FnOnce() -> Result<(), Failed>) -> Result<Snapshot, Failed> {
+        step()?;
+        let after = self.eye().snapshot();
+        check!(after.descriptors == before.descriptors, "the linear map was changed");
+        Ok(after)
+    }
+
+    /// One repaint with what is to go wrong.
+    fn repaint(
+        &self,
+        cpu: &Scheduled<'_>,
+        form: Form,
+        trouble: Trouble,
+        before: &Snapshot,
+    ) -> Result<Snapshot, Failed> {
+        let grown = before.census.tables_to_split(self.case.geometry);
+        let (needed, more) = match form {
+            Form::Ahead => (grown + before.census.tables, 0),
+            // Its window takes tables too.
+            Form::InWindow => (grown, self.machine.frames(0).available().min(16)),
+        };
+        let limit = match trouble {
+            Trouble::OutOfMemory(part) if needed + more > 0 => (needed + more - 1) * part / 1000,
+            _ => u64::MAX,
+        };
+        self.machine.limit_frames((limit != u64::MAX).then_some(limit));
+        let roots = Roots { live: LIVE, shadow: SHADOW, spare: SPARE, empty: NOTHING };
+        let map = LiveMap { layout: self.layout, census: &before.census, roots, lock: &self.lock, fill: &self.fill };
+        let mut session = Session { world: self, cpu, trouble, attempts: 0 };
+        let (ending, tally) = repaint(&mut session, &map, form);
+        let attempts = session.attempts;
+        self.machine.limit_frames(None);
+        // A broken rule tells more than what came of it.
+        self.verdict()?;
+        match ending {
+            Ending::Done => check!(limit >= needed, "frames out of nothing"),
+            Ending::OutOfMemory(missing) => check!(limit < needed + more, "{missing}"),
+            // Whoever does not come is called for as often as the documentation says, and whoever does not fill, never.
+            Ending::Aborted => match trouble {
+                Trouble::Absent => check!(attempts == 3 && ATTEMPTS == 3, "aborted after {attempts} rendezvous"),
+                Trouble::Impatient => check!(attempts == 0 && tally.lost > 0, "a rendezvous without its tables"),
+                _ => return Err("aborted".into()),
+            },
+            // Somebody left behind was still filling tables of an earlier one.
+            Ending::Busy => check!(self.lost.load(Ordering::Relaxed) > 0, "busy"),
+        }
+        check!(tally.attempts == attempts, "{} rendezvous in the account, not {attempts}", tally.attempts);
+        check!(self.lock.try_lock().is_ok(), "the lock is still held");
+        let after = self.eye().snapshot();
+        self.check_counts(form, ending, &tally, before, &after)?;
+        Ok(after)
+    }
+
+    /// What became of the frames, by the tally and by the tables.
+    fn check_counts(
+        &self,
+        form: Form,
+        ending: Ending,
+        tally: &Tally,
+        before: &Snapshot,
+        after: &Snapshot,
+    ) -> Result<(), Failed> {
+        let grown = before.census.tables_to_split(self.case.geometry);
+        if ending == Ending::Done {
+            let old = if form == Form::Ahead { before.census.tables } else { 0 };
+            check!((tally.used, tally.reserved) == (tally.needed, tally.needed), "the reservation was not exact");
+            check!((tally.surplus, tally.returned) == (0, old), "{tally:?}");
+            check!(after.census.tables_to_split(self.case.geometry) == 0, "something was not split");
+            let tables = before.census.tables + grown;
+            check!(after.census.tables == tables, "{} tables, not {tables}", after.census.tables);
+        } else {
+            check!((tally.used, tally.returned) == (0, 0), "{tally:?}");
+            check!(after.census == before.census, "the counts changed");
+            check!(after.descriptors == before.descriptors, "a live descriptor changed");
+            let lost = after.frames_out.difference(&before.frames_out).count() as u64;
+            check!(lost == tally.lost, "{lost} frames are gone, not {}", tally.lost);
+        }
+        let (out_before, out_after) = (before.frames_out.len() as u64, after.frames_out.len() as u64);
+        check!(out_after == out_before + tally.kept(), "{out_after} frames are out, not {out_before} and {tally:?}");
+        let lost = self.lost.fetch_add(tally.lost, Ordering::Relaxed) + tally.lost;
+        let in_use = self.eye().in_use();
+        let idle = after.frames_out.difference(&in_use).count() as u64;
+        check!(idle == lost, "{idle} frames are out and in no use, {lost} of them lost");
+        check!(in_use.is_subset(&after.frames_out), "a frame in use is free");
+        for root in [SHADOW, SPARE, NOTHING] {
+            let entries = 0..self.case.geometry.entries(self.case.geometry.root_level());
+            let mut left = entries.map(|entry| self.machine.peek(PhysAddr(root.0 + 8 * entry as u64)));
+            check!(left.all(|entry| entry.0 == 0), "something is left in the root at {root}");
+        }
+        Ok(())
+    }
+
+    /// Maps pages until the frames run out, if they do: what is mapped then can be used.
+    fn map_some(&self, cpu: &Scheduled<'_>, pages: u64, frames: u64) -> Result<(), Failed> {
+        self.machine.limit_frames(Some(frames));
+        let mapped = self.map(cpu, pages);
+        self.machine.limit_frames(None);
+        check!(mapped.is_ok() || frames < pages * 4, "{}", mapped.err().unwrap_or_default());
+        for &address in &*self.area.lock().unwrap() {
+            check!(matches!(cpu.cpu().access(address, Access::Load), Outcome::Memory(_)), "{address} is not mapped");
+        }
+        Ok(())
+    }
+
+    /// Replaces one page of the kernel's own by another, by break-before-make; nobody uses it meanwhile.
+    fn replace(&self, cpu: &Scheduled<'_>) -> Result<(), Failed> {
+        let (geometry, tables) = (self.case.geometry, self.tables(0));
+        let Some(address) = self.area.lock().unwrap().last().copied() else { return Ok(()) };
+        self.publish(cpu, |area| area.retain(|&other| other != address));
+        cpu.step();
+        let mut frames = self.machine.frames(0);
+        let new = frames.allocate().ok_or("no frame for a page")?;
+        let (visit, old) = translate(&tables, geometry, LIVE, address).ok_or("a page that is not mapped")?;
+        replace_leaf(&tables, &self.bent(0), visit.slot, Attributes::NORMAL.leaf(new, Level::L3), self.repeat());
+        self.machine.check_settled(0);
+        check!(cpu.cpu().access(address, Access::Store) == Outcome::Memory(new), "{address} is not the new page");
+        self.machine.hold_data(PhysRange::new(new, new.offset(geometry.page_size())));
+        frames.free(old);
+        self.publish(cpu, |area| area.push(address));
+        Ok(())
+    }
+
+    /// Maps memory in blocks, uses it, and takes it away again.
+    fn blocks(&self, cpu: &Scheduled<'_>) -> Result<(), Failed> {
+        let Some((address, entry)) = self.case.window() else { return Ok(()) };
+        let (geometry, roots, on, piece) = (self.case.geometry, self.image(0), self.bent(0), self.case.first);
+        map_blocks(&roots, &on, geometry, TEMPORARY, entry, piece, self.case.attributes);
+        let last = VirtAddr(address.0 + piece.bytes() - 8);
+        let there = Outcome::Memory(PhysAddr(piece.end.0 - 8));
+        check!(cpu.cpu().access(last, Access::Store) == there, "{last} is not the end of {piece}");
+        cpu.step();
+        unlink(&roots, &on, entry, self.repeat());
+        self.machine.check_settled(0);
+        check!(cpu.cpu().access(last, Access::Load) == Outcome::Fault, "{last} is still mapped");
+        Ok(())
+    }
+}

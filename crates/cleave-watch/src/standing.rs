@@ -1,0 +1,114 @@
+//! Who is known to stand still: the rendezvous as it can be seen from outside.
+//!
+//! A rendezvous is a promise of CPUs not to use what is about to be broken. Its words in memory are the kernel's business;
+//! what the promise comes to is order. When a CPU breaks an entry of what all use, every use by another CPU must have
+//! happened before: that CPU released something after its last use, and whoever breaks acquired it. This is kept by a
+//! vector clock, one count a CPU, which goes up with each of its releases.
+
+use std::collections::HashMap;
+
+use cleave::tables::PhysAddr;
+use cleave_model::instruction::Modifies;
+use cleave_model::{Flag, MAX_CPUS};
+
+type Clock = [u64; MAX_CPUS];
+
+/// What each CPU did and knows of the others.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    clocks: Vec<Clock>,
+    flags: HashMap<u64, Clock>,
+    /// When each last used what is shared, in its own count.
+    used: Clock,
+}
+
+impl Standing {
+    /// Nobody has done anything.
+    pub(crate) fn new(cpus: usize) -> Self {
+        let mut clocks = vec![[0; MAX_CPUS]; cpus];
+        clocks.iter_mut().enumerate().for_each(|(cpu, clock)| clock[cpu] = 1);
+        Self { clocks, flags: HashMap::new(), used: [0; MAX_CPUS] }
+    }
+
+    /// A CPU uses what is shared.
+    pub(crate) fn uses(&mut self, cpu: usize) {
+        self.used[cpu] = self.clocks[cpu][cpu];
+    }
+
+    /// A CPU stores a flag. One that replaces what the flag held ends what that conveyed, one that modifies it does not.
+    pub(crate) fn stores(&mut self, cpu: usize, flag: PhysAddr, kind: Flag, modifies: Modifies) {
+        let before = self.flags.remove(&flag.0).filter(|_| modifies == Modifies::Yes).unwrap_or_default();
+        let mut conveyed = before;
+        if kind == Flag::Ordered {
+            join(&mut conveyed, &self.clocks[cpu]);
+            self.clocks[cpu][cpu] += 1;
+        }
+        self.flags.insert(flag.0, conveyed);
+    }
+
+    /// A CPU acquires what a flag conveys.
+    pub(crate) fn acquires(&mut self, cpu: usize, flag: PhysAddr) {
+        if let Some(clock) = self.flags.get(&flag.0).copied() {
+            join(&mut self.clocks[cpu], &clock);
+        }
+    }
+
+    /// Whether `cpu` knows that the last use of `other` is over.
+    pub(crate) fn knows_still(&self, cpu: usize, other: usize) -> bool {
+        cpu == other || self.clocks[cpu][other] >= self.used[other]
+    }
+}
+
+fn join(into: &mut Clock, other: &Clock) {
+    for (mine, theirs) in into.iter_mut().zip(other) {
+        *mine = (*mine).max(*theirs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLAG: PhysAddr = PhysAddr(0x1000);
+
+    #[test]
+    fn a_cpu_that_released_after_its_last_use_is_known_to_stand_still_by_who_acquired_that() {
+        let mut standing = Standing::new(2);
+        standing.uses(1);
+        assert!(!standing.knows_still(0, 1));
+        standing.stores(1, FLAG, Flag::Ordered, Modifies::No);
+        assert!(!standing.knows_still(0, 1));
+        standing.acquires(0, FLAG);
+        assert!(standing.knows_still(0, 1));
+        standing.uses(1);
+        assert!(!standing.knows_still(0, 1));
+    }
+
+    #[test]
+    fn a_plain_store_conveys_nothing_and_ends_what_was_conveyed() {
+        let mut standing = Standing::new(2);
+        standing.uses(1);
+        standing.stores(1, FLAG, Flag::Plain, Modifies::No);
+        standing.acquires(0, FLAG);
+        assert!(!standing.knows_still(0, 1));
+        standing.stores(1, FLAG, Flag::Ordered, Modifies::No);
+        standing.stores(1, FLAG, Flag::Plain, Modifies::No);
+        standing.acquires(0, FLAG);
+        assert!(!standing.knows_still(0, 1));
+    }
+
+    #[test]
+    fn a_modification_goes_on_conveying_what_was_there() {
+        let mut standing = Standing::new(3);
+        standing.uses(1);
+        standing.stores(1, FLAG, Flag::Ordered, Modifies::Yes);
+        standing.stores(2, FLAG, Flag::Ordered, Modifies::Yes);
+        standing.acquires(0, FLAG);
+        assert!(standing.knows_still(0, 1) && standing.knows_still(0, 2));
+    }
+
+    #[test]
+    fn who_has_used_nothing_stands_still_for_everyone() {
+        assert!(Standing::new(2).knows_still(0, 1));
+    }
+}

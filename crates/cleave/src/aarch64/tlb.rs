@@ -1,0 +1,99 @@
+//! TLB maintenance (DDI 0487, C5.5 and D8, "TLB maintenance").
+//!
+//! None of these orders anything by itself: a DSB before (the stores it must cover) and a DSB after (its completion)
+//! are the caller's, and said there.
+
+use crate::tables::VirtAddr;
+
+/// The operand of a TLBI by address (DDI 0487, C5.5, TLBI VAE1IS and its like): VA\[55:12\] in bits 43:0 whatever the granule,
+/// TTL (bits 47:44) zero, which names no level, ASID in bits 63:48.
+///
+/// The upper bits of a TTBR1 address do not spill into TTL, where they would name a level the entry is not on.
+///
+/// ```
+/// use cleave::{aarch64::tlb, tables::VirtAddr};
+/// assert_eq!(tlb::operand(VirtAddr(0xffff_8000_8000_1000), 0), 0x0ff8_0008_0001);
+/// ```
+#[must_use]
+pub const fn operand(address: VirtAddr, asid: u16) -> u64 {
+    const PAGE_BITS: u64 = (1 << 44) - 1;
+    (address.0 >> 12) & PAGE_BITS | (asid as u64) << 48
+}
+
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+mod instructions {
+    #![allow(unsafe_code, reason = "TLB maintenance is inline assembly")]
+
+    use super::{VirtAddr, operand};
+    use core::arch::asm;
+
+    macro_rules! all {
+        ($($(#[$doc:meta])* $name:ident: $instruction:literal;)*) => {
+            $(
+                $(#[$doc])*
+                #[inline(always)]
+                pub fn $name() {
+                    // SAFETY: removing cached translations never changes what an address means; without `nomem` no
+                    // access moves across it.
+                    unsafe { asm!($instruction, options(nostack, preserves_flags)) }
+                }
+            )*
+        };
+    }
+
+    macro_rules! by_address {
+        ($($(#[$doc:meta])* $name:ident: $instruction:literal;)*) => {
+            $(
+                $(#[$doc])*
+                #[inline(always)]
+                pub fn $name(address: VirtAddr) {
+                    // SAFETY: as for the whole-TLB forms; any operand is allowed.
+                    unsafe {
+                        asm!($instruction, in(reg) operand(address, 0), options(nostack, preserves_flags));
+                    }
+                }
+            )*
+        };
+    }
+
+    all! {
+        /// TLBI VMALLE1IS: every stage 1 EL1&0 entry of this VMID, on all CPUs of the inner shareable domain.
+        vmalle1is: "tlbi vmalle1is";
+        /// TLBI VMALLE1: the same, on this CPU.
+        vmalle1: "tlbi vmalle1";
+    }
+
+    by_address! {
+        /// TLBI VAE1IS: leaf and table entries used for `address`, ASID 0 or global, on all CPUs.
+        vae1is: "tlbi vae1is, {}";
+        /// TLBI VAAE1IS: the same for any ASID.
+        vaae1is: "tlbi vaae1is, {}";
+        /// TLBI VALE1IS: the leaf entry for `address` only, ASID 0 or global, on all CPUs.
+        vale1is: "tlbi vale1is, {}";
+        /// TLBI VAALE1IS: the same for any ASID.
+        vaale1is: "tlbi vaale1is, {}";
+        /// TLBI VAAE1: leaf and table entries used for `address`, any ASID, on this CPU.
+        vaae1: "tlbi vaae1, {}";
+    }
+}
+
+#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+pub use instructions::*;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upper_bits_of_a_ttbr1_address_stay_out_of_ttl_and_asid() {
+        assert_eq!(operand(VirtAddr(0xffff_0000_0000_0000), 0), 0xff0_0000_0000);
+        assert_eq!(operand(VirtAddr(0xffff_ffff_ffff_ffff), 0), 0xfff_ffff_ffff);
+        assert_eq!(operand(VirtAddr(0xffff_8000_8000_1fff), 0) >> 44, 0);
+    }
+
+    #[test]
+    fn the_page_number_is_in_units_of_4_kib_and_the_asid_on_top() {
+        assert_eq!(operand(VirtAddr(0x1_0000), 0), 0x10);
+        assert_eq!(operand(VirtAddr(0x1000), 0xabcd), 0xabcd_0000_0000_0001);
+    }
+}

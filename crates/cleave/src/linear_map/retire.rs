@@ -1,0 +1,83 @@
+//! Giving tables back: the old ones after a commit, the shadow after an abort.
+//!
+//! It does not ask whether that is safe yet. The caller knows: the commit's invalidation is complete when the rendezvous is
+//! over, and a shadow that was called off was never linked.
+
+use core::ops::Range;
+
+use crate::tables::{FrameSource, Geometry, Kind, Level, PhysAddr, TableMemory, slot};
+
+/// Frees every table below the root entries `entries` of `root` and returns how many there were. The entries
+/// themselves are not touched.
+///
+/// No walker may reach these tables, and no TLB may remember them: either they were never linked, or the invalidation
+/// that retires them has completed (Arm ARM D8.16; the commit's DSB ISH).
+pub fn free_tables<M: TableMemory, R: TableMemory, F: FrameSource>(
+    geometry: Geometry,
+    memory: &M,
+    roots: &R,
+    root: PhysAddr,
+    entries: Range<usize>,
+    frames: &mut F,
+) -> u64 {
+    let mut freed = 0;
+    for entry in entries {
+        let level = geometry.root_level();
+        if let (Kind::Table(below), Some(next)) = (roots.load(slot(root, entry)).kind(geometry, level), level.next()) {
+            freed += free_tree(geometry, memory, below, next, frames);
+        }
+    }
+    freed
+}
+
+fn free_tree<M: TableMemory, F: FrameSource>(
+    geometry: Geometry,
+    memory: &M,
+    table: PhysAddr,
+    level: Level,
+    frames: &mut F,
+) -> u64 {
+    let mut freed = 1;
+    if let Some(next) = level.next() {
+        for index in 0..geometry.entries(level) {
+            if let Kind::Table(below) = memory.load(slot(table, index)).kind(geometry, level) {
+                freed += free_tree(geometry, memory, below, next, frames);
+            }
+        }
+    }
+    frames.free(table);
+    freed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::fake::{FakeFrames, FakeMemory};
+    use crate::tables::{Attributes, Descriptor};
+
+    /// Only tables are given back, each once, and only those below the entries asked for; what the entries say stays.
+    #[test]
+    fn tables_are_freed_and_leaves_are_not() {
+        let geometry = Geometry::K4_V48;
+        let memory = FakeMemory::default();
+        let root = PhysAddr(0x1000);
+        memory.zero_table(root, 512);
+        let mut frames = FakeFrames::new(0x4000_0000, 0x1000, 10);
+        let [first, second, third, others] = [0; 4].map(|_| frames.allocate().unwrap());
+        memory.zero_table(first, 512);
+        memory.zero_table(second, 512);
+        // A page table's contents are never looked at: an unfilled one has none.
+        memory.store(slot(root, 0), Descriptor::table(first));
+        memory.store(slot(first, 511), Descriptor::table(second));
+        // Leaves that lie where frames are: not tables, whatever their address.
+        memory.store(slot(first, 0), Attributes::NORMAL.leaf(PhysAddr(0x4000_0000), Level::L1));
+        memory.store(slot(second, 0), Attributes::NORMAL.leaf(PhysAddr(0x4000_0000), Level::L2).made_invalid());
+        memory.store(slot(second, 511), Descriptor::table(third));
+        memory.store(slot(root, 1), Descriptor::table(others));
+        let before = memory.contents();
+        assert_eq!(free_tables(geometry, &memory, &memory, root, 0..1, &mut frames), 3);
+        assert_eq!(frames.out, [others].into());
+        assert_eq!(frames.available(), 9);
+        assert_eq!(memory.contents(), before);
+    }
+}

@@ -1,0 +1,176 @@
+//! Counting: how many leaves of which size a map has, and how many tables it takes to split them.
+//!
+//! The count is kept while painting, so that nobody has to walk the map to know what a split will need; a fresh
+//! walk ([`Census::of_tree`]) must give the same numbers, and a test and the audit say so.
+
+use super::address::{PhysAddr, PhysRange, VirtAddr};
+use super::descriptor::{Descriptor, Kind};
+use super::geometry::{Geometry, Level};
+use super::traits::TableMemory;
+use super::walk::{Visit, walk};
+
+/// How often each size of leaf occurs. Contiguous leaves are counted singly, and only under `contiguous`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LeafCounts {
+    plain: [u64; 4],
+    contiguous: [u64; 4],
+}
+
+impl LeafCounts {
+    /// Counts `count` leaves of `level`.
+    pub fn add(&mut self, level: Level, hint: Hint, count: u64) {
+        match hint {
+            Hint::Single => self.plain[level.number()] += count,
+            Hint::Contiguous => self.contiguous[level.number()] += count,
+        }
+    }
+
+    /// Leaves of `level` without the Contiguous bit.
+    #[must_use]
+    pub const fn plain(&self, level: Level) -> u64 {
+        self.plain[level.number()]
+    }
+
+    /// Leaves of `level` with the Contiguous bit.
+    #[must_use]
+    pub const fn contiguous(&self, level: Level) -> u64 {
+        self.contiguous[level.number()]
+    }
+
+    /// Leaves of `level`, with or without it.
+    #[must_use]
+    pub const fn at(&self, level: Level) -> u64 {
+        self.plain(level) + self.contiguous(level)
+    }
+}
+
+/// Whether a leaf has the Contiguous bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hint {
+    /// It stands for itself.
+    Single,
+    /// It is one of a group that a TLB may hold as one entry.
+    Contiguous,
+}
+
+impl From<Descriptor> for Hint {
+    fn from(leaf: Descriptor) -> Self {
+        if leaf.is_contiguous() { Self::Contiguous } else { Self::Single }
+    }
+}
+
+/// What a linear map consists of, and what splitting it takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Census {
+    /// Every leaf of the map, the kernel alias included.
+    pub leaves: LeafCounts,
+    /// The leaves of the kernel alias alone: they keep their size.
+    pub alias: LeafCounts,
+    /// Tables below the root.
+    pub tables: u64,
+}
+
+impl Census {
+    /// Counts `count` leaves of `level`.
+    pub fn add_leaves(&mut self, level: Level, hint: Hint, part: Part, count: u64) {
+        self.leaves.add(level, hint, count);
+        if part == Part::Alias {
+            self.alias.add(level, hint, count);
+        }
+    }
+
+    /// How many new tables it takes to split every leaf but those of the alias into pages: with the 4 KiB granule
+    /// 513 for each 1 GiB block and 1 for each 2 MiB block, contiguous or not.
+    #[must_use]
+    pub fn tables_to_split(&self, geometry: Geometry) -> u64 {
+        Level::ALL
+            .iter()
+            .map(|&level| (self.leaves.at(level) - self.alias.at(level)) * geometry.tables_to_split(level))
+            .sum()
+    }
+
+    /// What a walk of the tree under `root` finds, in the root's entries `entries`; `alias` is the physical range
+    /// of the kernel alias.
+    pub fn of_tree<M: TableMemory>(
+        memory: &M,
+        geometry: Geometry,
+        root: PhysAddr,
+        base: VirtAddr,
+        entries: core::ops::Range<usize>,
+        alias: PhysRange,
+    ) -> Self {
+        let mut census = Self::default();
+        walk(memory, geometry, root, base, entries, &mut |visit: Visit| match visit.kind {
+            Kind::Table(_) => census.tables += 1,
+            Kind::Leaf(output) | Kind::InvalidLeaf(output) => {
+                let part = if alias.contains(output) { Part::Alias } else { Part::Memory };
+                census.add_leaves(visit.level, visit.descriptor.into(), part, 1);
+            }
+            Kind::Empty | Kind::Reserved => {}
+        });
+        census
+    }
+}
+
+/// Which part of the linear map a leaf belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Ordinary memory: split on demand.
+    Memory,
+    /// The alias of the kernel's text and read-only data: read-only, and never split.
+    Alias,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::FakeMemory;
+    use super::super::traits::slot;
+    use super::super::{Attributes, Granule, VaBits};
+    use super::*;
+
+    #[test]
+    fn a_tree_is_counted_leaf_by_leaf() {
+        let memory = FakeMemory::default();
+        let [root, table1, table2] = [0x1000, 0x2000, 0x3000].map(PhysAddr);
+        for table in [root, table1, table2] {
+            memory.zero_table(table, 512);
+        }
+        let leaf = |output: u64, level| Attributes::NORMAL.leaf(PhysAddr(output), level);
+        memory.store(slot(root, 3), Descriptor::table(table1));
+        memory.store(slot(table1, 0), leaf(0, Level::L1));
+        memory.store(slot(table1, 1), leaf(1 << 30, Level::L1).made_invalid());
+        memory.store(slot(table1, 2), Descriptor::table(table2));
+        memory.store_run(slot(table2, 16), leaf(0x8200_0000, Level::L2).with_contiguous(), 0x20_0000, 16);
+        memory.store(slot(table2, 40), leaf(0x8500_0000, Level::L2));
+        memory.store(slot(table2, 41), leaf(0x8520_0000, Level::L2));
+        // In root entries that are not asked for.
+        memory.store(slot(root, 4), Descriptor::table(PhysAddr(0xdead_0000)));
+
+        let alias = PhysRange::new(PhysAddr(0x8500_0000), PhysAddr(0x8520_0000));
+        let base = VirtAddr(0xffff_0000_0000_0000);
+        let census = Census::of_tree(&memory, Geometry::K4_V48, root, base, 0..4, alias);
+        assert_eq!(census.tables, 2);
+        assert_eq!((census.leaves.plain(Level::L1), census.leaves.contiguous(Level::L1)), (2, 0));
+        assert_eq!((census.leaves.plain(Level::L2), census.leaves.contiguous(Level::L2)), (2, 16));
+        assert_eq!((census.alias.at(Level::L2), census.alias.at(Level::L1)), (1, 0));
+        // An invalid block counts: its pages will be there, invalid.
+        assert_eq!(census.tables_to_split(Geometry::K4_V48), 2 * 513 + 17);
+    }
+
+    #[test]
+    fn what_a_split_takes_depends_on_the_granule_and_leaves_the_alias_out() {
+        for (granule, per_l1) in [(Granule::K4, 513), (Granule::K16, 2049), (Granule::K64, 8193)] {
+            let geometry = Geometry { granule, va_bits: VaBits::V48 };
+            let mut census = Census::default();
+            census.add_leaves(Level::L2, Hint::Contiguous, Part::Memory, 32);
+            census.add_leaves(Level::L2, Hint::Single, Part::Alias, 5);
+            census.add_leaves(Level::L3, Hint::Single, Part::Memory, 1000);
+            census.add_leaves(Level::L3, Hint::Contiguous, Part::Alias, 128);
+            assert_eq!(census.tables_to_split(geometry), 32);
+            if geometry.leaf_allowed(Level::L1) {
+                census.add_leaves(Level::L1, Hint::Single, Part::Memory, 2);
+                assert_eq!(census.tables_to_split(geometry), 32 + 2 * per_l1);
+            }
+        }
+    }
+}

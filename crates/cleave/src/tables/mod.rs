@@ -1,0 +1,30 @@
+//! Translation tables as data: addresses, geometry, descriptors, walks, counts, and the seam to the machine.
+//!
+//! Portable and free of assembly. It knows the architecture, not the kernel: what a linear map is for is one room up.
+
+mod address;
+mod attributes;
+mod census;
+mod descriptor;
+mod dump;
+mod edit;
+mod frames;
+mod geometry;
+mod map;
+mod traits;
+mod walk;
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+pub use address::{PhysAddr, PhysRange, VirtAddr};
+pub use attributes::{Attributes, MemoryType, Permissions, Scope};
+pub use census::{Census, Hint, LeafCounts, Part};
+pub use descriptor::{Descriptor, Kind};
+pub use dump::{Decoded, Run, Size, dump, path};
+pub use edit::{change_permissions, clear_entries, copy_entries, map_blocks, replace_leaf, unlink};
+pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS};
+pub use geometry::{Geometry, Granule, Level, VaBits};
+pub use map::{MapError, map_pages};
+pub use traits::{Cpu, TableMemory, TlbiRepeat, TwoViews, invalidate_everywhere, slot};
+pub use walk::{Inherited, Visit, translate, walk};

@@ -1,0 +1,178 @@
+//! The seam: what table code asks of the machine.
+//!
+//! Each method is a single architectural action. On the device it compiles to the instruction; on the host it drives
+//! a model, which therefore sees every store, barrier and invalidation of the very code that boots.
+
+use super::address::{PhysAddr, PhysRange};
+use super::descriptor::Descriptor;
+
+/// Translation-table memory, reached by physical address through some mapping of it.
+///
+/// A value of this trait is a *view*: the linear map, the kernel image, a temporary window. A table may be
+/// reachable through several; code takes the view it may use at that moment, and the one that goes through the
+/// linear map is not among those that the commit gets.
+pub trait TableMemory {
+    /// One 64-bit single-copy-atomic load of the descriptor at `slot`.
+    fn load(&self, slot: PhysAddr) -> Descriptor;
+
+    /// One 64-bit single-copy-atomic store of the descriptor at `slot`. It orders nothing.
+    fn store(&self, slot: PhysAddr, value: Descriptor);
+
+    /// `count` consecutive stores from `first` on: `value`, `value + stride`, `value + 2 * stride`, ...
+    /// They may be observed in any order.
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        let mut value = value.0;
+        for index in 0..count {
+            self.store(slot(first, index), Descriptor(value));
+            value = value.wrapping_add(stride);
+        }
+    }
+}
+
+impl<T: TableMemory> TableMemory for &T {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        T::load(self, slot)
+    }
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        T::store(self, slot, value);
+    }
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        T::store_run(self, first, value, stride, count);
+    }
+}
+
+/// Two views in one: `near` for the tables in `range`, `far` for all others.
+#[derive(Clone, Copy, Debug)]
+pub struct TwoViews<N, F> {
+    /// The memory that `near` reaches.
+    pub range: PhysRange,
+    /// The view for it.
+    pub near: N,
+    /// The view for everything else.
+    pub far: F,
+}
+
+impl<N: TableMemory, F: TableMemory> TableMemory for TwoViews<N, F> {
+    #[inline]
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        if self.range.contains(slot) { self.near.load(slot) } else { self.far.load(slot) }
+    }
+    #[inline]
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        if self.range.contains(slot) {
+            self.near.store(slot, value);
+        } else {
+            self.far.store(slot, value);
+        }
+    }
+    #[inline]
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        // All of it in one table, and a table is on one side.
+        if self.range.contains(first) {
+            self.near.store_run(first, value, stride, count);
+        } else {
+            self.far.store_run(first, value, stride, count);
+        }
+    }
+}
+
+/// The address of descriptor `index` of the table at `table`.
+#[must_use]
+pub const fn slot(table: PhysAddr, index: usize) -> PhysAddr {
+    PhysAddr(table.0 + 8 * index as u64)
+}
+
+/// Barriers, TLB maintenance and translation registers of the CPU that executes the call.
+pub trait Cpu {
+    /// DSB ISHST: earlier stores are observed by every table walker before anything later begins.
+    fn dsb_ishst(&self);
+    /// DSB ISH: earlier accesses and broadcast TLBIs of this CPU are complete.
+    fn dsb_ish(&self);
+    /// DSB NSH: earlier local TLBIs of this CPU are complete.
+    fn dsb_nsh(&self);
+    /// ISB: later instructions of this CPU see completed context changes and TLB maintenance.
+    fn isb(&self);
+    /// TLBI VMALLE1IS: all stage 1 EL1&0 entries of this VMID, on every CPU of the inner shareable domain.
+    fn tlbi_vmalle1is(&self);
+    /// TLBI VMALLE1: the same on this CPU only.
+    fn tlbi_vmalle1(&self);
+    /// TLBI VALE1IS of an arbitrary address: the second half of the workaround for cores whose broadcast TLBI may
+    /// complete early; what it invalidates does not matter.
+    fn tlbi_vale1is_any(&self);
+    /// TTBR0_EL1 := `root`, ASID 0, CnP 0. Takes effect with the next ISB.
+    fn set_ttbr0(&self, root: PhysAddr);
+}
+
+/// Whether broadcast invalidations are done twice.
+///
+/// On some cores a broadcast TLBI followed by DSB can complete before every access that used the old translation
+/// has; Arm's errata notices ask for a second TLBI and DSB, on every CPU of a system with such a core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TlbiRepeat {
+    /// No core of the system needs it.
+    #[default]
+    Once,
+    /// Some core does.
+    Twice,
+}
+
+/// Makes every earlier store to a table visible to every walker and every cached translation of this VMID gone,
+/// on all CPUs, before it returns.
+#[inline(always)]
+pub fn invalidate_everywhere<C: Cpu>(cpu: &C, repeat: TlbiRepeat) {
+    // Pairs the descriptor stores before with the TLBI: a walk begun after the TLBI must not see the old value.
+    cpu.dsb_ishst();
+    cpu.tlbi_vmalle1is();
+    // Completes the TLBI on every CPU, and with it every access made through what it invalidated.
+    cpu.dsb_ish();
+    if repeat == TlbiRepeat::Twice {
+        cpu.tlbi_vale1is_any();
+        cpu.dsb_ish();
+    }
+    // This CPU's later fetches and accesses begin after the completion above.
+    cpu.isb();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::tables::fake::Event::{DsbIsh, DsbIshst, Isb, Vale1Is, Vmalle1Is};
+    use crate::tables::fake::FakeCpu;
+
+    #[test]
+    fn an_invalidation_is_ordered_on_both_sides() {
+        let cpu = FakeCpu::default();
+        invalidate_everywhere(&cpu, TlbiRepeat::Once);
+        assert_eq!(cpu.take(), [DsbIshst, Vmalle1Is, DsbIsh, Isb]);
+    }
+
+    #[test]
+    fn cores_that_complete_early_get_a_second_invalidation_and_barrier() {
+        let cpu = FakeCpu::default();
+        invalidate_everywhere(&cpu, TlbiRepeat::Twice);
+        assert_eq!(cpu.take(), [DsbIshst, Vmalle1Is, DsbIsh, Vale1Is, DsbIsh, Isb]);
+    }
+
+    #[test]
+    fn a_run_is_single_stores_of_consecutive_descriptors() {
+        #[derive(Default)]
+        struct Recorder(RefCell<Vec<(u64, u64)>>);
+        impl TableMemory for Recorder {
+            fn load(&self, _slot: PhysAddr) -> Descriptor {
+                unreachable!("a run only stores")
+            }
+            fn store(&self, slot: PhysAddr, value: Descriptor) {
+                self.0.borrow_mut().push((slot.0, value.0));
+            }
+        }
+        let recorder = Recorder::default();
+        recorder.store_run(PhysAddr(0x4010), Descriptor(0x8000_0703), 0x1000, 3);
+        recorder.store_run(PhysAddr(0x5000), Descriptor(7), 0, 0);
+        // The last page there is: the value behind it is computed and never stored.
+        recorder.store_run(PhysAddr(0x6000), Descriptor(u64::MAX - 0xfff), 0x1000, 1);
+        let stored = [(0x4010, 0x8000_0703), (0x4018, 0x8000_1703), (0x4020, 0x8000_2703), (0x6000, u64::MAX - 0xfff)];
+        assert_eq!(recorder.0.take(), stored);
+    }
+}

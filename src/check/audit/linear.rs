@@ -1,0 +1,170 @@
+//! The audit of the linear map, and of all leaves under TTBR1.
+
+use alloc::format;
+
+use crate::devicetree::MemoryRanges;
+use cleave::aarch64::timer;
+use cleave::aarch64::translate;
+use cleave::linear_map::Layout;
+use cleave::tables::{Census, Kind, LeafCounts, Level, Part, PhysAddr, PhysRange, Visit, walk};
+
+use super::expected::Ordinary;
+use super::{Findings, plant, sections};
+use crate::io::console;
+use crate::mm::dump;
+use crate::mm::image::Section;
+use crate::mm::layout::KERNEL_L0_INDEX;
+use crate::mm::memory::{self, GEOMETRY};
+use crate::mm::views::View;
+
+/// Where pages are asked for one by one; above, one in each 2 MiB.
+const DENSE: u64 = 4 << 30;
+const PAGE: u64 = 4096;
+const SPARSE_STEP: u64 = 2 << 20;
+
+/// Audits everything. `expected`: the leaves the linear map should have.
+pub(crate) fn audit(expected: &LeafCounts) -> Findings {
+    let expected = plant::faults(expected);
+    let layout = memory::layout();
+    let mut findings = Findings::default();
+    let mut progress = Progress::new();
+    sections::audit(&mut findings);
+    let ordinary = calibrate();
+    for &region in layout.regions() {
+        let mut at = region.start;
+        while at < region.end {
+            translates(layout, ordinary, at, &mut findings);
+            at = at.offset(if at.0 < DENSE { PAGE } else { SPARSE_STEP - at.0 % SPARSE_STEP });
+            progress.say(at);
+        }
+        // The page in front of a region and the one behind it: holes, unless another region or the alias is there.
+        let edges = [region.start.0.checked_sub(PAGE), Some(region.end.0)];
+        for edge in edges.into_iter().flatten().map(PhysAddr).filter(|&edge| layout.part(edge).is_none()) {
+            let answer = translate::read(memory::linear(edge));
+            if answer.address().is_some() {
+                findings.translation_mismatches += 1;
+                findings.name(|| format!("a hole in memory, {edge}, is mapped: {answer}"));
+            }
+        }
+    }
+    walk_everything(layout, &mut findings, &mut progress);
+    compare_counts(&expected, &mut findings);
+    if !findings.is_clean() {
+        // What there is, for whoever has to find out why. The console does not fail.
+        let _ = dump::write_all(&mut console::Lines);
+    }
+    findings
+}
+
+/// Asks the MMU what it makes of the attributes of the kernel's own data, which are those of the linear map.
+///
+/// # Panics
+/// When the kernel's data is not mapped: this CPU would not be here.
+fn calibrate() -> Ordinary {
+    let answer = translate::read(Section::Data.virt().start);
+    let ordinary = Ordinary::of(answer).unwrap_or_else(|| panic!("the kernel's data is not mapped: {answer}"));
+    if ordinary.attributes != 0xff {
+        log::info!("audit: the MMU calls Normal write-back memory {:#04x}", ordinary.attributes);
+    }
+    ordinary
+}
+
+fn compare_counts(expected: &LeafCounts, findings: &mut Findings) {
+    let found = findings.leaves;
+    for level in Level::ALL {
+        for (kind, found, expected) in [
+            ("single", found.plain(level), expected.plain(level)),
+            ("contiguous", found.contiguous(level), expected.contiguous(level)),
+        ] {
+            if found != expected {
+                findings.census_mismatches += 1;
+                findings.name(|| format!("{found} {kind} leaves of level {} and not {expected}", level.number()));
+            }
+        }
+    }
+}
+
+/// Asks the MMU for a load and a store.
+fn translates(layout: &Layout<'_>, ordinary: Ordinary, physical: PhysAddr, findings: &mut Findings) {
+    let address = memory::linear(physical);
+    let writable = match layout.part(physical) {
+        Some(Part::Memory) => true,
+        Some(Part::Alias) => false,
+        None => return,
+    };
+    let (load, store) = (translate::read(address), translate::write(address));
+    let wrong = if !ordinary.maps(load, physical) {
+        Some("")
+    } else if writable && store != load {
+        Some(", and cannot be written")
+    } else if !writable && store.address().is_some() {
+        Some(", and can be written")
+    } else {
+        None
+    };
+    if let Some(wrong) = wrong {
+        findings.translation_mismatches += 1;
+        findings.name(|| format!("{physical} in the linear map: {load}{wrong}"));
+    }
+}
+
+/// One walk over all of TTBR1: counts, W^X, and aliases of executable memory.
+fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut Progress) {
+    let base = layout.root_base();
+    let mut executable = MemoryRanges::new();
+    let each = |entries: core::ops::Range<usize>, visit: &mut dyn FnMut(&Visit, PhysAddr)| {
+        walk(&View::LINEAR, GEOMETRY, memory::root(), base, entries, &mut |found: Visit| {
+            if let Kind::Leaf(output) = found.kind {
+                visit(&found, output);
+            }
+        });
+    };
+    let all = 0..GEOMETRY.entries(GEOMETRY.root_level());
+    each(KERNEL_L0_INDEX..all.end, &mut |found, output| {
+        if found.is_executable() {
+            let range = PhysRange::new(output, output.offset(GEOMETRY.size(found.level)));
+            // The kernel's text is one piece of memory; a set that overflows would be a finding of its own.
+            findings.aliases += u64::from(executable.insert(range).is_err());
+        }
+    });
+    let text = executable;
+    let mut leaves = Census::default();
+    each(all, &mut |found, output| {
+        progress.say(output);
+        let size = GEOMETRY.size(found.level);
+        let linear = GEOMETRY.index(found.address, GEOMETRY.root_level()) < KERNEL_L0_INDEX;
+        if linear {
+            leaves.add_leaves(found.level, found.descriptor.into(), Part::Memory, 1);
+        }
+        if found.is_executable() && (found.is_writable() || linear) {
+            findings.wx += 1;
+            findings.name(|| format!("{} can be written or is in the linear map, and is executable", found.address));
+        }
+        if found.is_writable() && text.overlaps(PhysRange::new(output, output.offset(size))) {
+            findings.aliases += 1;
+            findings.name(|| format!("{} is a writable alias of code at {output}", found.address));
+        }
+    });
+    findings.leaves = leaves.leaves;
+}
+
+/// Says where it is, once a second.
+struct Progress {
+    last: u64,
+    steps: u32,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { last: timer::count(), steps: 0 }
+    }
+
+    fn say(&mut self, at: PhysAddr) {
+        self.steps += 1;
+        // The counter is not looked at for every page.
+        if self.steps.is_multiple_of(4096) && timer::count().wrapping_sub(self.last) > timer::frequency() {
+            self.last = timer::count();
+            log::info!("audit: at {at}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The boot arguments, and the faults they inject: each shows that something the kernel claims to survive, or to
+//! notice, is survived or noticed.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "some faults are made by doing what must not be done")]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use crate::options::{Banned, Bootargs, Fault};
+use cleave::aarch64::syndrome::Syndrome;
+use cleave::aarch64::{hint, timer};
+use cleave::rendezvous::Host;
+use cleave::tables::{Cpu, PhysAddr, VirtAddr};
+use spin::Once;
+
+use crate::cpu::lock::IrqLock;
+use crate::cpu::percpu::this_cpu;
+use crate::cpu::smp;
+use crate::irq::exceptions::errors;
+use crate::irq::ipi::{self, RENDEZVOUS};
+use crate::mm::memory;
+use crate::mm::views::ThisCpu;
+
+static ARGS: Once<Bootargs<'static>> = Once::new();
+
+/// Keeps the boot arguments for everyone.
+pub(crate) fn set_args(args: Bootargs<'static>) {
+    ARGS.call_once(|| args);
+    for fault in args.faults() {
+        match fault {
+            Fault::LockCall => CALL_AT_LOCKS.store(true, Ordering::Relaxed),
+            Fault::FrameLeak => LEAKS.store(true, Ordering::Relaxed),
+            Fault::CpuWxn { .. } => DROPS_WXN.store(true, Ordering::Relaxed),
+            Fault::CpuStall { cpu, milliseconds } => {
+                STALL.store(milliseconds, Ordering::Relaxed);
+                STALLS.store(cpu + 1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The boot arguments; those of an empty command line before they are known.
+pub(crate) fn args() -> &'static Bootargs<'static> {
+    ARGS.call_once(|| Bootargs::parse(""))
+}
+
+/// Keeps this CPU from the rendezvous for as long as `cpuN.late:MS` says, once.
+pub(crate) fn come_late() {
+    let cpu = this_cpu();
+    let Some(late) = args().fault_cpu_late(cpu.id) else { return };
+    if !cpu.own.was_late.first() {
+        return;
+    }
+    wait(ticks(late));
+}
+
+fn ticks(milliseconds: u64) -> u64 {
+    milliseconds.saturating_mul(timer::frequency()) / 1000
+}
+
+fn wait(ticks: u64) {
+    let start = timer::count();
+    while timer::count().wrapping_sub(start) < ticks {
+        hint::wait_for_event();
+    }
+}
+
+/// The CPU, by its number and one more, that is to stop while it fills tables, and for how many milliseconds; 0 for none.
+static STALLS: AtomicUsize = AtomicUsize::new(0);
+static STALL: AtomicU64 = AtomicU64::new(0);
+
+/// Returns for how many ticks `cpuN.stall:MS` stops this CPU, which is about to fill tables; `None` once it has stopped.
+pub(crate) fn stalls(cpu: usize) -> Option<u64> {
+    let chosen = STALLS.load(Ordering::Relaxed) == cpu + 1;
+    chosen.then(|| ticks(STALL.load(Ordering::Relaxed)))
+}
+
+/// Waits, on the leader, until the CPU that is to stop while it fills tables has filled some and has stopped. The leader's
+/// share is left for it meanwhile, however late it comes; five seconds are for a host that is busy.
+pub(crate) fn let_stall() {
+    let start = timer::count();
+    while STALLS.load(Ordering::Relaxed) != 0 && timer::count().wrapping_sub(start) < 5 * timer::frequency() {
+        hint::wait_for_event();
+    }
+}
+
+/// A CPU that stops at its first DSB ISHST: when it fills tables, after it has filled some and before it says so.
+pub(crate) struct Stalling {
+    ticks: Cell<u64>,
+}
+
+impl Stalling {
+    /// Stops for `ticks`.
+    pub(crate) const fn new(ticks: u64) -> Self {
+        Self { ticks: Cell::new(ticks) }
+    }
+}
+
+impl Cpu for Stalling {
+    fn dsb_ishst(&self) {
+        let ticks = self.ticks.take();
+        if ticks != 0 {
+            STALLS.store(0, Ordering::Relaxed);
+        }
+        wait(ticks);
+        ThisCpu.dsb_ishst();
+    }
+    fn dsb_ish(&self) {
+        ThisCpu.dsb_ish();
+    }
+    fn dsb_nsh(&self) {
+        ThisCpu.dsb_nsh();
+    }
+    fn isb(&self) {
+        ThisCpu.isb();
+    }
+    fn tlbi_vmalle1is(&self) {
+        ThisCpu.tlbi_vmalle1is();
+    }
+    fn tlbi_vmalle1(&self) {
+        ThisCpu.tlbi_vmalle1();
+    }
+    fn tlbi_vale1is_any(&self) {
+        ThisCpu.tlbi_vale1is_any();
+    }
+    fn set_ttbr0(&self, root: PhysAddr) {
+        ThisCpu.set_ttbr0(root);
+    }
+}
+
+/// Whether [`at_lock`] calls: looked up once, since the arguments are read anew at every question.
+static CALL_AT_LOCKS: AtomicBool = AtomicBool::new(false);
+/// The CPU, by its number and one more, whose stack is to overflow; 0 for none.
+static OVERFLOWS: AtomicUsize = AtomicUsize::new(0);
+
+/// With `fault=stack.secondary`: overflows this CPU's stack when it is the one that was chosen.
+pub(crate) fn at_work(cpu: usize) {
+    if OVERFLOWS.load(Ordering::Relaxed) == cpu + 1 {
+        overflow_stack();
+    }
+}
+
+/// Calls made by [`at_lock`].
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// With `fault=lock.call`: calls this CPU to the rendezvous while it holds a lock, at every lock there is. The call must
+/// not be taken before the lock is released: the interrupt's handler looks.
+pub(crate) fn at_lock() {
+    if CALL_AT_LOCKS.load(Ordering::Relaxed) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        ipi::call_myself();
+    }
+}
+
+/// Says how often [`at_lock`] called.
+pub(crate) fn tell_calls() {
+    if args().injects(Fault::LockCall) {
+        log::info!("called at {} locks, and taken behind each", CALLS.load(Ordering::Relaxed));
+    }
+}
+
+/// A lock for nobody but the fault that takes it.
+static PROBE_LOCK: IrqLock<()> = IrqLock::new("fault", ());
+
+/// True when some fault is to be made inside the window.
+pub(crate) fn any_in_window() -> bool {
+    let made = |fault| matches!(fault, Fault::Ban { .. } | Fault::CpuBan { .. } | Fault::RendezvousSecond);
+    args().faults().any(made)
+}
+
+/// Something to give back inside the window, from a box that was made outside; null once it is gone.
+static HELD: AtomicPtr<u64> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Makes what [`in_window`] may have to give back.
+pub(crate) fn before_window() {
+    HELD.store(Box::into_raw(Box::new(core::hint::black_box(1))), Ordering::Relaxed);
+}
+
+/// Gives it back where it still is.
+pub(crate) fn after_window() {
+    drop(take_held());
+}
+
+fn take_held() -> Option<Box<u64>> {
+    let held = HELD.swap(core::ptr::null_mut(), Ordering::AcqRel);
+    // SAFETY: only `before_window` stores a pointer, from a box; who swaps it out is its one owner.
+    (!held.is_null()).then(|| unsafe { Box::from_raw(held) })
+}
+
+/// The CPU, by its number and one more, that is to do while it is parked what is banned; 0 for none.
+static BREAKS_BAN: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes the faults of the window, on the leader, every CPU parked.
+pub(crate) fn in_window() {
+    let me = this_cpu().id;
+    for fault in args().faults() {
+        match fault {
+            Fault::Ban { act } => do_banned(act),
+            Fault::CpuBan { cpu, act } if cpu == me => do_banned(act),
+            Fault::CpuBan { cpu, .. } if smp::online().any(|online| online.id == cpu) => {
+                BREAKS_BAN.store(cpu + 1, Ordering::Release);
+                ipi::ThisCpu.kick_others();
+                // It ends the run. Should it not, this one goes on, and the run passes that must not.
+                let start = timer::count();
+                while BREAKS_BAN.load(Ordering::Acquire) != 0 && timer::count().wrapping_sub(start) < timer::frequency()
+                {
+                    hint::wait_for_event();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// On a follower that is parked: does what is banned if it is the one that was chosen.
+pub(crate) fn while_parked() {
+    let chosen = BREAKS_BAN.load(Ordering::Acquire);
+    if chosen != 0 && chosen == this_cpu().id + 1 {
+        for fault in args().faults() {
+            if let Fault::CpuBan { cpu, act } = fault
+                && cpu + 1 == chosen
+            {
+                do_banned(act);
+            }
+        }
+        BREAKS_BAN.store(0, Ordering::Release);
+    }
+}
+
+/// Does what is banned in the window. None of it may get past its guard.
+fn do_banned(act: Banned) {
+    match act {
+        Banned::Alloc => {
+            core::hint::black_box(Box::new(core::hint::black_box(0u64)));
+        }
+        Banned::Free => drop(core::hint::black_box(take_held())),
+        Banned::Lock => drop(PROBE_LOCK.lock()),
+        Banned::Log => log::info!("this line must not appear"),
+        Banned::Linear => {
+            // Nothing of it is reached: the guard is the first to be asked.
+            let _ = memory::map_new(VirtAddr(0), 0);
+        }
+    }
+}
+
+/// Touches the linear map, on the leader, while it is broken.
+pub(crate) fn touch_linear_map() {
+    let somewhere = memory::linear(memory::layout().regions()[0].end).0 - 8;
+    // SAFETY: none: the map is broken here, and the access must fault.
+    unsafe { (somewhere as *const u64).read_volatile() };
+}
+
+/// The faults that end the run, and an error that does not: after boot, since before there is nothing they would show.
+///
+/// # Panics
+/// That is what it is for.
+pub(crate) fn at_the_end() {
+    for fault in args().faults() {
+        match fault {
+            Fault::SErrorCorrected => {
+                // ESR_EL1 of an SError (DDI 0487, ESR_EL1): AET 0b110, DFSC 0b010001.
+                let corrected = Syndrome(0x2f << 26 | 1 << 25 | 0b110 << 10 | 0b01_0001);
+                assert!(errors::count_survivable(corrected), "a corrected error ends the run");
+            }
+            Fault::Panic => panic!("injected by fault=panic"),
+            Fault::WildBranch => wild_branch(),
+            Fault::StackOverflow => overflow_stack(),
+            Fault::StackSecondary => overflow_secondary(),
+            _ => {}
+        }
+    }
+}
+
+/// Branches to where nothing is.
+pub(crate) fn wild_branch() {
+    // SAFETY: none: there is nothing at this address, and the fetch must fault.
+    let nowhere: extern "C" fn() = unsafe { core::mem::transmute::<usize, extern "C" fn()>(0xffff_8000_dead_0000) };
+    nowhere();
+}
+
+/// Lets another CPU's stack overflow, and waits for its report to end the run.
+fn overflow_secondary() {
+    let me = this_cpu().id;
+    if let Some(last) = smp::online().map(|cpu| cpu.id).filter(|&id| id != me).last() {
+        OVERFLOWS.store(last + 1, Ordering::Relaxed);
+        ipi::wake_others();
+        let start = timer::count();
+        while timer::count().wrapping_sub(start) < 10 * timer::frequency() {
+            hint::wait_for_event();
+        }
+    }
+}
+
+/// Recurses until the stack is full, and further.
+pub(crate) fn overflow_stack() {
+    core::hint::black_box(overflow(1));
+}
+
+/// Recursion without an end, a little stack at a time.
+#[expect(unconditional_recursion, reason = "the stack is to overflow")]
+fn overflow(depth: u64) -> u64 {
+    let frame = core::hint::black_box([depth; 16]);
+    overflow(frame[0] + 1) + frame[1]
+}
+
+/// Whether some CPU is to clear SCTLR_EL1.WXN, and whether a frame is to be lost: looked up once, as [`CALL_AT_LOCKS`].
+static DROPS_WXN: AtomicBool = AtomicBool::new(false);
+static LEAKS: AtomicBool = AtomicBool::new(false);
+
+/// With `fault=cpuN.wxn`: this CPU executes what is writable from here on, if a descriptor lets it.
+pub(crate) fn drop_wxn() {
+    use cleave::aarch64::registers::SCTLR_EL1;
+    use tock_registers::interfaces::{Readable, Writeable};
+    if DROPS_WXN.load(Ordering::Relaxed) && args().injects(Fault::CpuWxn { cpu: this_cpu().id }) {
+        // No ISB: nothing that is writable is executable by its descriptor, so that it does not matter from when on.
+        SCTLR_EL1.set(SCTLR_EL1.get() & !(1 << 19));
+    }
+}
+
+/// With `fault=frame.leak`: takes a frame that is never given back.
+pub(crate) fn leak_frame() {
+    use cleave::tables::FrameSource;
+    if LEAKS.load(Ordering::Relaxed) {
+        let _ = memory::frames().allocate();
+    }
+}
+
+/// A frame source that fails at its n-th frame.
+pub(crate) struct Failing<'a, F> {
+    /// The source behind it.
+    pub(crate) frames: &'a mut F,
+    /// How many frames it still gives.
+    pub(crate) left: u64,
+}
+
+impl<F: cleave::tables::FrameSource> cleave::tables::FrameSource for Failing<'_, F> {
+    fn available(&self) -> u64 {
+        self.frames.available()
+    }
+
+    fn allocate(&mut self) -> Option<PhysAddr> {
+        self.left = self.left.checked_sub(1)?;
+        self.frames.allocate()
+    }
+
+    fn free(&mut self, frame: PhysAddr) {
+        self.frames.free(frame);
+    }
+}
+
+/// A second caller of the rendezvous, from inside the first: it must be refused.
+pub(crate) fn second_caller() -> Option<cleave::rendezvous::Refused> {
+    RENDEZVOUS.run(&ipi::ThisCpu, &this_cpu().own.slot, 1, 0, |_| ()).err()
+}

@@ -1,0 +1,50 @@
+//! The errata of this system's cores: what is worked around goes into the report, what is not onto the console.
+#![cfg(target_os = "none")]
+
+extern crate alloc;
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::vec::Vec;
+
+use cleave::aarch64::errata::{self, Remedy};
+
+use crate::cpu::smp;
+use crate::report::builder;
+use crate::report::{Erratum, Scope};
+
+/// True when the compiler was asked to avoid the sequence of Cortex-A53 erratum 835769: docs/hardware.md.
+const COMPILER_AVOIDS: bool = matches!(env!("CLEAVE_ERRATUM_835769").as_bytes(), b"avoided");
+
+/// Tells the errata of every core that is at work, each once.
+pub(crate) fn tell() {
+    let mut around = Vec::new();
+    let mut left = Vec::new();
+    for midr in smp::cpus().iter().filter_map(smp::Cpu::midr) {
+        for erratum in midr.errata() {
+            let list = match erratum.remedy {
+                Remedy::None => &mut left,
+                Remedy::CompilerOption if !COMPILER_AVOIDS => &mut left,
+                _ => &mut around,
+            };
+            let found = Erratum {
+                core: Cow::Owned(format!("{midr}")),
+                number: erratum.number.into(),
+                scope: match erratum.scope() {
+                    errata::Scope::Cpu => Scope::Cpu,
+                    errata::Scope::System => Scope::System,
+                },
+            };
+            if !list.contains(&found) {
+                list.push(found);
+            }
+        }
+    }
+    for Erratum { core, number, .. } in &around {
+        log::info!("{core}: erratum {number} is worked around");
+    }
+    for Erratum { core, number, .. } in &left {
+        log::warn!("{core}: erratum {number} is not worked around in this build");
+    }
+    builder::tell(|report| report.errata = around);
+}

@@ -1,0 +1,161 @@
+//! The kernel's only lock: a spin lock behind a guard that masks interrupts.
+//!
+//! A CPU that takes the rendezvous interrupt must hold no lock, or the others could wait for it for ever while it is
+//! parked. So interrupts are masked before the lock is tried and come back after it is released. A CPU that waits
+//! waits with the interrupts its caller had, so that it answers a rendezvous from there too.
+//!
+//! Only IRQ and FIQ are masked (DAIF.I and DAIF.F): an SError taken while a lock is held ends in a panic at once,
+//! which is better than one reported late and somewhere else.
+#![cfg(target_os = "none")]
+
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use cleave::aarch64::interrupts::{self, Masked};
+use cleave::aarch64::{cpu, hint};
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+use crate::check::guard::{self, Ban};
+use crate::check::inject;
+use crate::cpu::percpu::{self, PerCpu};
+
+/// No CPU: what [`IrqLock::owner`] holds while the lock is free.
+const NOBODY: u64 = 0;
+
+/// A value that is unlike on every CPU and never [`NOBODY`]. It comes from MPIDR_EL1, which is there from the first
+/// instruction on, before any per-CPU block is.
+fn this_cpu() -> u64 {
+    cpu::mpidr() | 1 << 63
+}
+
+/// A value of type `T` that one CPU at a time can reach, with interrupts masked.
+pub(crate) struct IrqLock<T> {
+    name: &'static str,
+    /// Who holds it, for the diagnosis of a second lock by the same CPU. Only ever compared with one's own value, so
+    /// relaxed accesses are enough.
+    owner: AtomicU64,
+    inner: SpinMutex<T>,
+}
+
+impl<T> IrqLock<T> {
+    /// A free lock; `name` is for diagnostics.
+    pub(crate) const fn new(name: &'static str, value: T) -> Self {
+        Self { name, owner: AtomicU64::new(NOBODY), inner: SpinMutex::new(value) }
+    }
+
+    /// Takes the lock, waiting for as long as it takes.
+    ///
+    /// # Panics
+    /// When this CPU holds it already, and inside the rendezvous window.
+    #[track_caller]
+    pub(crate) fn lock(&self) -> IrqGuard<'_, T> {
+        guard::check(Ban::Lock);
+        loop {
+            if let Some(guard) = self.attempt() {
+                return guard;
+            }
+            assert!(!self.is_mine(), "CPU {:#x} takes the lock \"{}\" twice", cpu::mpidr(), self.name);
+            // Here the caller's interrupts are back: a waiting CPU takes the rendezvous interrupt. YIELD, and not the ISB
+            // of `core::hint::spin_loop`: an emulator that runs all CPUs in one thread goes on to the next one at a
+            // YIELD, and would otherwise spend its whole time slice here.
+            while self.inner.is_locked() {
+                hint::yield_now();
+            }
+        }
+    }
+
+    /// For the path of a panic or a fault only: tries until `give_up` says so, asks no guard, never panics, and gives
+    /// up at once where this CPU itself holds the lock.
+    pub(crate) fn emergency_lock(&self, mut give_up: impl FnMut() -> bool) -> Option<IrqGuard<'_, T>> {
+        loop {
+            if let Some(guard) = self.attempt() {
+                return Some(guard);
+            }
+            if self.is_mine() || give_up() {
+                return None;
+            }
+            hint::yield_now();
+        }
+    }
+
+    /// Masks, tries once, and undoes the masking where the lock was taken.
+    #[inline]
+    fn attempt(&self) -> Option<IrqGuard<'_, T>> {
+        let masked = interrupts::mask();
+        let inner = self.inner.try_lock()?;
+        self.owner.store(this_cpu(), Ordering::Relaxed);
+        let held = Held::count();
+        if held.by.is_some() {
+            inject::at_lock();
+        }
+        Some(IrqGuard { owner: &self.owner, inner, _held: held, _masked: masked })
+    }
+
+    /// True when this CPU is the one that holds the lock.
+    fn is_mine(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == this_cpu()
+    }
+}
+
+impl<T> fmt::Debug for IrqLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IrqLock({:?}, {})", self.name, if self.inner.is_locked() { "held" } else { "free" })
+    }
+}
+
+/// The lock, held. Dropping it releases the lock first and gives the interrupts back after that.
+pub(crate) struct IrqGuard<'a, T> {
+    owner: &'a AtomicU64,
+    // Fields are dropped in this order: the lock, the count of held locks, the interrupts. An interrupt taken before the
+    // release therefore finds the lock counted, and `handle_irq` says so.
+    inner: SpinMutexGuard<'a, T>,
+    _held: Held,
+    _masked: Masked,
+}
+
+impl<T> Drop for IrqGuard<'_, T> {
+    fn drop(&mut self) {
+        // Before the release, or the next owner's name could be wiped out.
+        self.owner.store(NOBODY, Ordering::Relaxed);
+    }
+}
+
+/// One lock in the count of those that a CPU holds; dropping it takes the lock out of the count.
+struct Held {
+    /// The CPU that counted it; `None` before that CPU has a per-CPU block.
+    by: Option<&'static PerCpu>,
+}
+
+impl Held {
+    /// Counts a lock that this CPU has just taken, interrupts masked: the guard stays on this CPU.
+    fn count() -> Self {
+        let by = percpu::try_this_cpu();
+        if let Some(cpu) = by {
+            cpu.own.locks.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { by }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(cpu) = self.by {
+            cpu.own.locks.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<T> Deref for IrqGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for IrqGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}

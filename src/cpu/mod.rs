@@ -1,0 +1,12 @@
+//! CPUs: their state, how they are started and stopped, and the lock that keeps interrupts out.
+
+pub(crate) mod counter;
+pub(crate) mod errata;
+pub(crate) mod firmware;
+pub(crate) mod lock;
+pub(crate) mod percpu;
+pub(crate) mod power;
+pub(crate) mod smp;
+pub(crate) mod spin_table;
+pub(crate) mod stop;
+pub(crate) mod wait;

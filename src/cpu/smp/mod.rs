@@ -1,0 +1,218 @@
+//! The other CPUs: started one after the other, checked in under the holding root, admitted, and then at work.
+//!
+//! A secondary runs on the holding root, which has the kernel half and no linear map, until it is admitted: one that
+//! comes late can do no harm, whatever the map is going through. One that does not come at all is named in the report.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "a per-CPU block is installed, and TTBR1 changes")]
+
+extern crate alloc;
+
+mod start;
+mod state;
+
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use crate::devicetree::{Affinity, CpuError};
+use cleave::aarch64::midr::Midr;
+use cleave::aarch64::tlbi_repeat as repeat_for;
+use cleave::aarch64::{BbmLevel, CpuFacts, EntryLevel};
+use cleave::aarch64::{cpu, hint, interrupts, mmu, timer};
+use cleave::tables::{PhysAddr, TlbiRepeat, VirtAddr};
+use spin::Once;
+
+use crate::check::inject;
+use crate::check::stress;
+use crate::cpu::percpu::{PerCpu, this_cpu};
+use crate::irq::exceptions::errors;
+use crate::irq::gic;
+use crate::irq::ipi::idle_unless;
+use crate::mm::memory;
+use crate::mm::repaint;
+
+pub(crate) use start::{RecordPlace, start_others};
+pub(crate) use state::{Coherency, Own};
+use state::{State, Unusable};
+
+/// How a CPU is started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Method {
+    /// It was running already.
+    Boot,
+    /// PSCI CPU_ON.
+    Psci,
+    /// The release address of a spin-table.
+    SpinTable,
+}
+
+/// One CPU of the device tree.
+pub(crate) struct Cpu {
+    /// Its number, by the order of the tree.
+    pub(crate) id: usize,
+    /// Its affinity.
+    pub(crate) affinity: Affinity,
+    /// How it is started; `None` when the tree names no way.
+    pub(crate) method: Option<Method>,
+    /// The release word that starts it; `None` for any other way.
+    release: Option<PhysAddr>,
+    /// Its block, when it got one.
+    block: Option<&'static PerCpu>,
+    /// What went wrong with it.
+    pub(crate) error: Option<Cow<'static, str>>,
+}
+
+impl Cpu {
+    /// Its block, if it is at work.
+    pub(crate) fn online(&self) -> Option<&'static PerCpu> {
+        self.block.filter(|block| block.own.state() == State::Online)
+    }
+
+    /// Its core, once it has checked in.
+    pub(crate) fn midr(&self) -> Option<Midr> {
+        self.online().map(|block| Midr(block.own.midr.load(Ordering::Relaxed)))
+    }
+
+    /// Whether it takes part in hardware coherency, once it has checked in.
+    pub(crate) fn coherency(&self) -> Coherency {
+        match self.online().map(|block| block.own.coherency.load(Ordering::Relaxed)) {
+            Some(1) => Coherency::Enabled,
+            Some(2) => Coherency::Disabled,
+            _ => Coherency::Unknown,
+        }
+    }
+
+    /// What it says of itself, once it has checked in.
+    fn facts(&self) -> Option<CpuFacts> {
+        let own = &self.online()?.own;
+        let entry = if own.entry_level.load(Ordering::Relaxed) == 2 { EntryLevel::El2 } else { EntryLevel::El1 };
+        Some(CpuFacts { midr: self.midr()?, bbm: own.bbm.load(Ordering::Relaxed), entry })
+    }
+
+    /// Its CNTFRQ_EL0, in Hz, once it has checked in.
+    pub(crate) fn counter_frequency(&self) -> Option<u64> {
+        self.online().map(|block| block.own.counter_frequency.load(Ordering::Relaxed))
+    }
+
+    /// What it may be relied on for, once it has checked in.
+    pub(crate) fn level(&self) -> Option<(BbmLevel, EntryLevel)> {
+        let facts = self.facts()?;
+        let at_most = inject::args().cpu_bbm(self.id).map(|level| BbmLevel::from_number(level.into()));
+        Some((facts.level(at_most), facts.entry))
+    }
+}
+
+static CPUS: Once<Vec<Cpu>> = Once::new();
+
+/// Every CPU of the device tree, once they are started.
+pub(crate) fn cpus() -> &'static [Cpu] {
+    CPUS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Those at work.
+pub(crate) fn online() -> impl Iterator<Item = &'static PerCpu> {
+    cpus().iter().filter_map(Cpu::online)
+}
+
+/// How many are at work.
+pub(crate) fn online_count() -> u32 {
+    online().count() as u32
+}
+
+/// Returns whether broadcast invalidations have to be done twice on the CPUs that are at work.
+pub(crate) fn tlbi_repeat() -> TlbiRepeat {
+    repeat_for(cpus().iter().filter_map(Cpu::facts))
+}
+
+/// Where each CPU's redistributor is; empty with GICv2.
+pub(crate) type Redistributors = Vec<(Affinity, VirtAddr)>;
+
+/// A CPU as the device tree has it, or why it cannot be told.
+pub(crate) type Found = Result<crate::devicetree::Cpu<'static>, CpuError<'static>>;
+
+/// Gives the boot CPU its block and its interrupts.
+///
+/// # Panics
+/// When the tree does not have it, or its interrupts cannot be set up: nothing else would work.
+pub(crate) fn init_boot_cpu(cpus: &[Found], entry_level: u64, redistributors: &Redistributors) {
+    let mpidr = cpu::mpidr();
+    let me = Affinity::from_mpidr(mpidr);
+    let found = cpus.iter().flatten().find(|cpu| cpu.affinity == me);
+    let id = found.unwrap_or_else(|| panic!("the device tree does not have the CPU this runs on, {me}")).id;
+    let block = PerCpu::new(id, mpidr, crate::mm::image::boot_slot());
+    // SAFETY: the boot slot is part of the image and this CPU's alone; its block is written here, once.
+    unsafe {
+        let block = block.install();
+        crate::cpu::percpu::set_this_cpu(block);
+    }
+    let own = &this_cpu().own;
+    own.redistributor.store(redistributor(redistributors, mpidr), Ordering::Relaxed);
+    own.write_facts(entry_level);
+    init_interrupts(own).unwrap_or_else(|error| panic!("interrupt controller: {error}"));
+    own.set_state(State::Online);
+}
+
+fn redistributor(redistributors: &Redistributors, mpidr: u64) -> u64 {
+    let affinity = Affinity::from_mpidr(mpidr);
+    redistributors.binary_search_by_key(&affinity, |entry| entry.0).map_or(0, |index| redistributors[index].1.0)
+}
+
+fn init_interrupts(own: &Own) -> Result<(), gic::GicError> {
+    let Some(controller) = gic::get() else { return Ok(()) };
+    let base = own.redistributor.load(Ordering::Relaxed);
+    let base = (base != 0).then_some(VirtAddr(base));
+    // SAFETY: zero or an address that the walk over the redistributors gave; they stay mapped.
+    unsafe { controller.init_cpu(base) }.map(|_| ())
+}
+
+/// Checks that this CPU can translate to the end of memory. A lesser core beside greater ones may not; it would take address
+/// size faults in the linear map.
+fn reach_memory(id: usize) -> Result<(), Unusable> {
+    let reach = cpu::features().address_end(inject::args().cpu_pa(id));
+    match memory::layout().regions().last().map(|region| region.end) {
+        Some(end) if end > reach => Err(Unusable::Memory { reach, end }),
+        _ => Ok(()),
+    }
+}
+
+/// Where a secondary enters Rust: MMU and caches on, the holding root, interrupts masked.
+extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
+    let left = errors::left_by_firmware();
+    let cpu = this_cpu();
+    if inject::args().fault_cpu_absent(cpu.id) {
+        crate::cpu::power::halt();
+    }
+    timer::set_event_rate();
+    cpu.own.write_facts(entry_level);
+    if let Err(why) = reach_memory(cpu.id).and_then(|()| Ok(init_interrupts(&cpu.own)?)) {
+        cpu.own.unusable.call_once(|| why);
+        cpu.own.set_state(State::Unusable);
+        crate::cpu::power::halt();
+    }
+    cpu.own.set_state(State::CheckedIn);
+    while cpu.own.state() != State::Admitted {
+        hint::wait_for_event();
+    }
+    // SAFETY: the real root has all the holding root has, and the linear map, which nobody is changing: a CPU is
+    // admitted before the decision, while the map is as it was painted.
+    unsafe { mmu::switch_ttbr1(memory::root()) };
+    cpu.own.set_state(State::Online);
+    errors::unmask(left);
+    interrupts::unmask();
+    work(cpu)
+}
+
+/// What a CPU does when nobody calls it.
+fn work(cpu: &'static PerCpu) -> ! {
+    loop {
+        repaint::help(cpu);
+        inject::at_work(cpu.id);
+        if stress::is_on() {
+            stress::step(cpu);
+            // Other CPUs of an emulator that runs them all in one thread get their turn.
+            hint::yield_now();
+        } else {
+            idle_unless(|| stress::is_on() || repaint::wants_help());
+        }
+    }
+}

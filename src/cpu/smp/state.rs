@@ -1,0 +1,176 @@
+//! What each CPU's block has for the rooms that work on every CPU, its state first.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use cleave::aarch64::{barrier, cpu, hint, timer};
+use cleave::rendezvous::Slot as Timeline;
+use cleave::tables::PhysAddr;
+use spin::Once;
+
+use crate::check::audit::Registers;
+use crate::check::inject;
+use crate::check::stress;
+use crate::irq::gic;
+use crate::irq::ipi::Once as Flag;
+
+/// Where a CPU stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Not heard of yet.
+    Absent = 0,
+    /// In the kernel, under the holding root, its facts written down.
+    CheckedIn = 1,
+    /// May go over to the real root.
+    Admitted = 2,
+    /// At work.
+    Online = 3,
+    /// Came, and cannot be used.
+    Unusable = 4,
+}
+
+/// The part of a per-CPU block that belongs to this room and the ones that work on every CPU. Written by its own CPU
+/// unless said otherwise.
+pub(crate) struct Own {
+    state: AtomicU8,
+    pub(super) midr: AtomicU32,
+    /// ID_AA64MMFR2_EL1.BBM.
+    pub(super) bbm: AtomicU8,
+    pub(super) entry_level: AtomicU8,
+    /// Its CNTFRQ_EL0, in Hz.
+    pub(super) counter_frequency: AtomicU64,
+    /// Whether it takes part in hardware coherency, as a [`Coherency`].
+    pub(super) coherency: AtomicU8,
+    /// What its translation and timer registers held: [`Registers`]' fields, in their order.
+    registers: [AtomicU64; 4],
+    /// Where its redistributor is (GICv3); written before it is started.
+    pub(crate) redistributor: AtomicU64,
+    /// Its part of the rendezvous' timeline.
+    pub(crate) slot: Timeline,
+    /// Its part of the load.
+    pub(crate) load: stress::Counters,
+    /// Chunks it claimed in the filling under way; zeroed by the leader before.
+    pub(crate) chunks: AtomicU64,
+    /// Tables it filled.
+    pub(crate) filled: AtomicU64,
+    /// Locks it holds.
+    pub(crate) locks: AtomicU64,
+    /// Whether it has come late once already (fault injection).
+    pub(crate) was_late: Flag,
+    /// Where it was when it was stopped for good; 0 while it is not.
+    pub(crate) stopped_at: AtomicU64,
+    /// Why it is [`State::Unusable`].
+    pub(super) unusable: Once<Unusable>,
+}
+
+impl Own {
+    /// A CPU nobody has heard of.
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: AtomicU8::new(State::Absent as u8),
+            midr: AtomicU32::new(0),
+            bbm: AtomicU8::new(0),
+            entry_level: AtomicU8::new(0),
+            counter_frequency: AtomicU64::new(0),
+            coherency: AtomicU8::new(Coherency::Unknown as u8),
+            registers: [const { AtomicU64::new(0) }; 4],
+            redistributor: AtomicU64::new(0),
+            slot: Timeline::new(),
+            load: stress::Counters::new(),
+            chunks: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
+            locks: AtomicU64::new(0),
+            was_late: Flag::new(),
+            stopped_at: AtomicU64::new(0),
+            unusable: Once::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Absent,
+            1 => State::CheckedIn,
+            2 => State::Admitted,
+            3 => State::Online,
+            _ => State::Unusable,
+        }
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        // Release: what was written before it is there for whoever sees it.
+        self.state.store(state as u8, Ordering::Release);
+        // The state is visible before the event that makes a waiting CPU look.
+        barrier::dsb_ishst();
+        hint::send_event();
+    }
+
+    /// Returns what the CPU's registers held when it checked in.
+    pub(crate) fn registers(&self) -> Registers {
+        let [sctlr, tcr, mair, cntkctl] = [0, 1, 2, 3].map(|at: usize| self.registers[at].load(Ordering::Relaxed));
+        Registers { sctlr, tcr, mair, cntkctl }
+    }
+
+    pub(super) fn write_facts(&self, entry_level: u64) {
+        inject::drop_wxn();
+        let Registers { sctlr, tcr, mair, cntkctl } = Registers::read();
+        for (to, value) in self.registers.iter().zip([sctlr, tcr, mair, cntkctl]) {
+            to.store(value, Ordering::Relaxed);
+        }
+        self.midr.store(cpu::midr().0, Ordering::Relaxed);
+        self.bbm.store(cpu::features().bbm, Ordering::Relaxed);
+        self.entry_level.store(entry_level as u8, Ordering::Relaxed);
+        self.counter_frequency.store(timer::firmware_frequency(), Ordering::Relaxed);
+        // A hypervisor would trap the register.
+        let smpen = if entry_level == 2 { cpu::takes_part_in_coherency() } else { None };
+        let coherency = match smpen {
+            None => Coherency::Unknown,
+            Some(true) => Coherency::Enabled,
+            Some(false) => Coherency::Disabled,
+        };
+        self.coherency.store(coherency as u8, Ordering::Relaxed);
+    }
+}
+
+/// Why a CPU that came cannot be used.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unusable {
+    /// Its part of the interrupt controller cannot be set up.
+    Interrupts(gic::GicError),
+    /// Memory ends behind the last address it can translate to (ID_AA64MMFR0_EL1.PARange).
+    Memory {
+        /// The end of its addresses.
+        reach: PhysAddr,
+        /// The end of memory.
+        end: PhysAddr,
+    },
+}
+
+impl From<gic::GicError> for Unusable {
+    fn from(error: gic::GicError) -> Self {
+        Self::Interrupts(error)
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupts(error) => error.fmt(f),
+            Self::Memory { reach, end } => {
+                write!(f, "its physical addresses end at {reach} (PARange), and memory at {end}")
+            }
+        }
+    }
+}
+
+/// What CPUECTLR_EL1.SMPEN says of a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Coherency {
+    /// The core has no such bit, or may not be asked.
+    Unknown = 0,
+    /// Set: it takes part.
+    Enabled = 1,
+    /// Clear: firmware's omission, which nobody below EL3 can mend, or an emulator that has no such bit.
+    Disabled = 2,
+}

@@ -1,0 +1,32 @@
+//! What the tree says of itself: the machine's name, and the words of the boot loader. For people and for the report; no
+//! decision hangs on a name.
+
+use super::nodes::{self, BadProperty, PropertyFault};
+use super::tree::Tree;
+
+impl<'a> Tree<'a> {
+    /// The machine's model (Devicetree Specification v0.4, section 2.3.2), if the tree gives it.
+    #[must_use]
+    pub(crate) fn model(&self) -> Option<&'a str> {
+        nodes::text(&self.fdt.root(), "model")
+    }
+
+    /// What the machine is compatible with, the closest first (Devicetree Specification v0.4, section 2.3.1).
+    pub(crate) fn compatible(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        nodes::strings(&self.fdt.root(), "compatible")
+    }
+
+    /// The boot loader's words for the kernel, `bootargs` in `/chosen`; empty when there are none.
+    ///
+    /// # Errors
+    /// When they are not UTF-8.
+    pub(crate) fn bootargs(&self) -> Result<&'a str, BadProperty<'a>> {
+        let Some(chosen) = self.named.chosen else {
+            return Ok("");
+        };
+        match nodes::bytes(&chosen, "bootargs") {
+            None => Ok(""),
+            Some(_) => nodes::text(&chosen, "bootargs").ok_or(nodes::bad(&chosen, "bootargs", PropertyFault::NotText)),
+        }
+    }
+}

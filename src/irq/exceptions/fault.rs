@@ -1,0 +1,103 @@
+//! The report of an exception nobody survives.
+
+use core::fmt::{self, Write as _};
+
+use cleave::aarch64::cpu;
+use cleave::tables::VirtAddr;
+
+use super::Frame;
+use super::backtrace::backtrace;
+use super::mapping::Mapping;
+use crate::cpu::percpu;
+use crate::cpu::power::{self, PanicEntry, Verdict};
+use crate::cpu::stop;
+use crate::io::console::emergency_print;
+use crate::mm::address_class::Place;
+use crate::report::builder;
+
+/// Who took the exception, and through which of the 16 vectors.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin {
+    /// A thread, or what claims to be EL0.
+    Thread(u64),
+    /// An exception handler.
+    Handler(u64),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Thread(vector) | Self::Handler(vector)) = *self;
+        let kind = ["synchronous exception", "IRQ", "FIQ", "SError"][(vector & 3) as usize];
+        let from = match vector {
+            0..4 => "",
+            4..8 => " in an exception handler",
+            8..12 => " from EL0",
+            _ => " from EL0, AArch32",
+        };
+        write!(f, "{kind}{from}")
+    }
+}
+
+/// Prints everything there is to know, and ends the run.
+pub(super) fn report(frame: &Frame, origin: Origin) -> ! {
+    match power::enter_panic() {
+        PanicEntry::First => emergency_print(format_args!("{}", Report { frame, origin })),
+        // The report itself may be what faults.
+        PanicEntry::Again => emergency_print(format_args!("cleave: PANIC again, in the first one's report\n")),
+    }
+    power::end(Verdict::Panic)
+}
+
+struct Report<'a> {
+    frame: &'a Frame,
+    origin: Origin,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frame, origin } = self;
+        let syndrome = frame.syndrome();
+        match percpu::try_this_cpu() {
+            Some(cpu) => write!(f, "\ncleave: PANIC on CPU {}: ", cpu.id)?,
+            None => write!(f, "\ncleave: PANIC on CPU {:#x} (no per-CPU block): ", cpu::mpidr())?,
+        }
+        let mut message = builder::record_panic(f);
+        write!(message, "{origin}")?;
+        // An interrupt has no syndrome.
+        if matches!(origin, Origin::Thread(vector) | Origin::Handler(vector) if vector & 3 == 0 || vector & 3 == 3) {
+            write!(message, ": {syndrome}")?;
+            if syndrome.address_is_valid() {
+                write!(message, ", {:#x}: {}", frame.far, Place::of(VirtAddr(frame.far)))?;
+            }
+        }
+        message.end();
+        let [elr, lr] = [frame.elr, frame.registers[30]];
+        let backtrace = backtrace(frame.registers[29]);
+        // Before the rest of the report, which may fault.
+        builder::record_backtrace(&[elr, lr], &backtrace);
+        writeln!(f)?;
+        if syndrome.address_is_valid() {
+            writeln!(f, "  FAR  {:#018x}  {}", frame.far, Place::of(VirtAddr(frame.far)))?;
+        } else {
+            writeln!(f, "  FAR  {:#018x}  (not valid)", frame.far)?;
+        }
+        writeln!(f, "  ELR  {:#018x}  {}", frame.elr, Place::of(VirtAddr(frame.elr)))?;
+        // The byte below it: an empty stack's pointer is the first address behind the stack.
+        writeln!(f, "  SP   {:#018x}  {}", frame.sp, Place::of(VirtAddr(frame.sp.wrapping_sub(1))))?;
+        writeln!(f, "  ESR  {:#018x}  SPSR {:#018x}", frame.esr, frame.spsr)?;
+        for (row, values) in frame.registers.chunks(4).enumerate() {
+            for (column, value) in values.iter().enumerate() {
+                write!(f, "  x{:<2}  {value:#018x}", row * 4 + column)?;
+            }
+            writeln!(f)?;
+        }
+        if let Some(abort) = syndrome.as_abort()
+            && syndrome.address_is_valid()
+        {
+            write!(f, "{}", Mapping { address: VirtAddr(frame.far), abort })?;
+        }
+        // The link register too: a function without a frame of its own has not stored it anywhere.
+        writeln!(f, "  backtrace:\n  at  {elr:#018x}\n  lr  {lr:#018x}")?;
+        write!(f, "{backtrace}{}", stop::Others)
+    }
+}

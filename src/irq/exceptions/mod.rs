@@ -1,0 +1,150 @@
+//! What happens when an exception is taken: interrupts go to the handler that was set, TLB conflicts and errors that leave the
+//! state whole are survived, and everything else is reported and ends the run.
+//!
+//! Nothing here takes a lock, allocates or touches the linear map: a fault may come from the middle of any of them, and
+//! from inside the rendezvous window. `boot/vectors.S` says on which stack each exception arrives.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "the vectors are part of this module")]
+
+mod backtrace;
+pub(crate) mod errors;
+mod expected;
+mod fault;
+mod mapping;
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use cleave::aarch64::syndrome::{Status, Syndrome};
+use cleave::aarch64::{barrier, tlb};
+
+use crate::boot::Parked;
+use crate::cpu::percpu::{self, PerCpu};
+use crate::mm::layout::{EMERGENCY_TOP, LINEAR_BASE, LINEAR_BYTES};
+
+pub(crate) use backtrace::{Backtrace, backtrace_here};
+pub(crate) use expected::{faulting_load, faulting_read};
+
+/// The interrupted state, as the vectors store it. An interrupt's frame holds only what a function call may change:
+/// x19 to x28, SP, ESR and FAR in it are leftovers.
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub(crate) struct Frame {
+    /// x0 to x30.
+    pub(crate) registers: [u64; 31],
+    /// The interrupted stack pointer.
+    pub(crate) sp: u64,
+    /// Where it was taken, and where the return goes.
+    pub(crate) elr: u64,
+    /// The interrupted PSTATE.
+    pub(crate) spsr: u64,
+    /// Why it was taken.
+    pub(crate) esr: u64,
+    /// The faulting address, where ESR says there is one.
+    pub(crate) far: u64,
+    /// A frame record, x29 and ELR, by which a backtrace walks through the exception.
+    record: [u64; 2],
+}
+
+const _: () = assert!(size_of::<Frame>().is_multiple_of(16), "SP stays aligned");
+const _: () = assert!(offset_of!(Frame, spsr) == offset_of!(Frame, elr) + 8, "stored as a pair");
+const _: () = assert!(offset_of!(Frame, far) == offset_of!(Frame, esr) + 8, "stored as a pair");
+const _: () = assert!(offset_of!(Frame, sp) == 31 * 8, "stored as a pair with x30");
+
+impl Frame {
+    /// The syndrome.
+    pub(crate) fn syndrome(&self) -> Syndrome {
+        Syndrome(self.esr)
+    }
+}
+
+global_asm!(
+    include_str!("../../../boot/vectors.S"),
+    FRAME_SIZE = const size_of::<Frame>(),
+    FRAME_SP = const offset_of!(Frame, sp),
+    FRAME_ELR = const offset_of!(Frame, elr),
+    FRAME_ESR = const offset_of!(Frame, esr),
+    FRAME_RECORD = const offset_of!(Frame, record),
+    PER_CPU_EMERGENCY_TOP = const offset_of!(PerCpu, emergency_top),
+    EMERGENCY_TOP = const EMERGENCY_TOP,
+    REASON_NESTED = const Parked::Nested as u32,
+    HANDLE_EXCEPTION = sym handle_exception,
+    HANDLE_NESTED = sym handle_nested,
+    HANDLE_IRQ = sym handle_irq,
+);
+
+/// How many TLB conflicts in a row at one instruction, for one address, are survived. The handler invalidates this CPU's
+/// whole TLB, so the same access meets another only if somebody remakes it; a third is a bug.
+const CONFLICTS_IN_A_ROW: u64 = 2;
+
+/// The interrupt handler, a `fn()`; null until one is set.
+static IRQ_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Sets what an interrupt calls, on every CPU: on the exception stack, interrupts masked.
+pub(crate) fn set_irq_handler(handler: fn()) {
+    IRQ_HANDLER.store(handler as *mut (), Ordering::Release);
+}
+
+/// An interrupt of a thread.
+extern "C" fn handle_irq() {
+    let handler = IRQ_HANDLER.load(Ordering::Acquire);
+    assert!(!handler.is_null(), "an interrupt before there is a handler");
+    if let Some(cpu) = percpu::try_this_cpu() {
+        cpu.interrupts.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: only `set_irq_handler` writes it, and what it writes was a `fn()`.
+    let handler = unsafe { core::mem::transmute::<*mut (), fn()>(handler) };
+    handler();
+}
+
+/// Any other exception of a thread. Returns to retry the instruction.
+extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
+    let goes_on = match vector {
+        0 => survives_tlb_conflict(frame) || expected::skips(frame),
+        3 => errors::survives(frame),
+        _ => false,
+    };
+    if goes_on {
+        return;
+    }
+    fault::report(frame, fault::Origin::Thread(vector));
+}
+
+/// An exception of a handler, on the emergency stack. Returns to retry the instruction.
+extern "C" fn handle_nested(frame: &mut Frame, vector: u64) {
+    // A handler may touch the linear map too, and meet a conflict there as any thread may.
+    let goes_on = match vector {
+        4 => survives_tlb_conflict(frame) || expected::skips(frame),
+        7 => errors::survives(frame),
+        _ => false,
+    };
+    if goes_on {
+        return;
+    }
+    fault::report(frame, fault::Origin::Handler(vector));
+}
+
+/// Recovers from a TLB conflict abort on the linear map (DDI 0487, D8, "TLB conflicts": the cure is to invalidate
+/// the entries that match). False when this is another fault, or one that must not go on.
+///
+/// The FAR is a hint: with two entries matching, which address missed is not certain. Text, stacks, this function and
+/// the root table are outside the linear map, whose entries are the only ones that ever change size.
+fn survives_tlb_conflict(frame: &Frame) -> bool {
+    let conflict = frame.syndrome().as_abort().is_some_and(|abort| abort.status == Status::TlbConflict);
+    let in_linear_map = frame.far.wrapping_sub(LINEAR_BASE) < LINEAR_BYTES;
+    if !conflict || !in_linear_map {
+        return false;
+    }
+    let Some(cpu) = percpu::try_this_cpu() else { return false };
+    if cpu.conflicts.count(frame.elr, frame.far) > CONFLICTS_IN_A_ROW {
+        return false;
+    }
+    // Every entry of this CPU goes, whatever sizes they have; no table changed, so nothing is to be ordered before it.
+    tlb::vmalle1();
+    // It is complete on this CPU before...
+    barrier::dsb_nsh();
+    // ...the retry, which the ERET would synchronise as well.
+    barrier::isb();
+    true
+}

@@ -1,0 +1,158 @@
+//! Interrupts: two SGIs. One calls a CPU to the rendezvous (or ends its wait there), the other wakes it up to look for
+//! work. And the kernel's side of the rendezvous.
+#![cfg(target_os = "none")]
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use cleave::aarch64::{barrier, hint, interrupts, timer};
+use cleave::rendezvous::{Host, Rendezvous};
+
+use crate::check::guard;
+use crate::check::inject;
+use crate::check::probe;
+use crate::check::stress;
+use crate::check::symbols;
+use crate::cpu::percpu::this_cpu;
+use crate::cpu::stop;
+use crate::irq::gic::{self, encoding::Sgi};
+
+/// Calls to the rendezvous, and releases from it.
+pub(crate) const CALL: Sgi = Sgi::new(0);
+/// Wakes an idle CPU.
+const WAKE: Sgi = Sgi::new(1);
+
+/// The kernel's one rendezvous.
+pub(crate) static RENDEZVOUS: Rendezvous = Rendezvous::new();
+
+/// What the IRQ vector calls, interrupts masked, on the exception stack.
+pub(crate) fn handle_irq() {
+    let Some(controller) = gic::get() else { return };
+    let Some(interrupt) = controller.acknowledge() else { return };
+    // What makes the rendezvous free of deadlocks: an interrupted CPU holds no lock, for locks mask interrupts.
+    let held = this_cpu().own.locks.load(Ordering::Relaxed);
+    assert!(held == 0, "interrupted with {held} locks held");
+    let called = interrupt.is(CALL);
+    let stopped = interrupt.is(stop::STOP);
+    let known = called || stopped || interrupt.is(WAKE);
+    let id = interrupt.id();
+    // Ended before the rendezvous is attended: the release is the same SGI, and must be able to become pending while
+    // this CPU waits for it with interrupts masked.
+    controller.end(interrupt);
+    if stopped {
+        stop::asked();
+    } else if called {
+        RENDEZVOUS.attend(&ThisCpu, &this_cpu().own.slot);
+    } else if !known {
+        log::warn!("interrupt {id}, which nobody asked for");
+    }
+}
+
+/// Wakes every other CPU to look for work. What this CPU wrote before is visible to them then.
+pub(crate) fn wake_others() {
+    if let Some(controller) = gic::get() {
+        controller.send_sgi_to_others(WAKE);
+    }
+}
+
+/// Calls this CPU to a rendezvous that nobody leads: it comes as soon as interrupts are open, and finds nothing.
+pub(crate) fn call_myself() {
+    if let Some(controller) = gic::get() {
+        controller.send_sgi_to_self(CALL);
+    }
+}
+
+/// Waits for an interrupt unless `busy` finds something to do; interrupts are open on the way in and out.
+///
+/// Looked at with interrupts masked, so that a wake-up between the look and the sleep is not lost: it stays pending,
+/// and a pending interrupt ends WFI whether it is masked or not (DDI 0487, D1.7.2).
+pub(crate) fn idle_unless(busy: impl FnOnce() -> bool) {
+    let masked = interrupts::mask();
+    if !busy() {
+        hint::wait_for_interrupt();
+    }
+    drop(masked);
+}
+
+/// The CPU that attends or leads a rendezvous.
+pub(crate) struct ThisCpu;
+
+impl Host for ThisCpu {
+    type Masked = interrupts::Masked;
+
+    #[inline(always)]
+    fn kick_others(&self) {
+        stress::called();
+        if let Some(controller) = gic::get() {
+            // Stores before are visible before the SGI is: the driver's barrier.
+            controller.send_sgi_to_others(CALL);
+        }
+    }
+
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        timer::count()
+    }
+
+    fn pause(&self) {
+        // The event stream ends it after some 100 us at the latest (boot/el1.S), so the deadline is looked at.
+        hint::wait_for_event();
+    }
+
+    fn wait(&self) {
+        inject::while_parked();
+        if !probe::poll() {
+            hint::wait_for_interrupt();
+        }
+    }
+
+    fn wake(&self) {
+        // The step this CPU just took is visible before the event that makes the leader look at it.
+        barrier::dsb_ishst();
+        hint::send_event();
+    }
+
+    fn interrupts_enabled(&self) -> bool {
+        !interrupts::are_masked()
+    }
+
+    #[inline(always)]
+    fn mask_all(&self) -> Self::Masked {
+        interrupts::mask_all()
+    }
+
+    #[inline(always)]
+    fn isb(&self) {
+        barrier::isb();
+    }
+
+    fn before_arrival(&self) {
+        symbols::cleave_gather();
+        stress::before_arrival();
+        inject::come_late();
+    }
+
+    fn on_arrival(&self) {
+        guard::enter();
+    }
+
+    fn on_release(&self) {
+        guard::leave();
+        symbols::cleave_release();
+    }
+}
+
+/// A flag that is set once, for things that happen at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Once(AtomicBool);
+
+impl Once {
+    /// Not yet.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// True for the first caller only.
+    pub(crate) fn first(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,5 @@
+//! Exceptions, the interrupt controller, and the interrupts between CPUs.
+
+pub(crate) mod exceptions;
+pub(crate) mod gic;
+pub(crate) mod ipi;

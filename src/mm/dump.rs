@@ -1,0 +1,115 @@
+//! Everything mapped, for people: the tables under both TTBRs folded to ranges, and the way to one address.
+#![cfg(target_os = "none")]
+
+use core::fmt::{self, Write};
+
+use cleave::aarch64::mmu;
+use cleave::tables::{Census, PhysAddr, VirtAddr, dump, path};
+
+use crate::mm::address_class::Place;
+use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
+use crate::mm::memory::{self, GEOMETRY};
+use crate::mm::views::{Careful, View};
+
+/// One of the two halves of the address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// TTBR0_EL1, from address 0 up.
+    Lower,
+    /// TTBR1_EL1.
+    Upper,
+}
+
+impl Half {
+    /// The half that `address` lies in; `None` when its upper bits are not all alike.
+    pub(crate) fn of(address: VirtAddr) -> Option<Self> {
+        match address.0 >> 48 {
+            0 => Some(Self::Lower),
+            0xffff => Some(Self::Upper),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Lower => "TTBR0",
+            Self::Upper => "TTBR1",
+        }
+    }
+
+    /// The root this CPU translates with.
+    pub(crate) fn root(self) -> PhysAddr {
+        match self {
+            Self::Lower => mmu::ttbr0(),
+            Self::Upper => mmu::ttbr1(),
+        }
+    }
+
+    const fn base(self) -> VirtAddr {
+        match self {
+            Self::Lower => VirtAddr(0),
+            Self::Upper => VirtAddr(LINEAR_BASE),
+        }
+    }
+}
+
+/// Writes every range of `half` on a line of its own; returns how many are writable and executable.
+///
+/// Outside the rendezvous window: the tables are read through the linear map.
+pub(crate) fn write_half(half: Half, out: &mut impl Write) -> Result<u64, fmt::Error> {
+    let root = half.root();
+    writeln!(out, "{}: root {root} ({}_EL1)", half.name(), half.name())?;
+    let entries = 0..GEOMETRY.entries(GEOMETRY.root_level());
+    let (mut result, mut runs, mut warnings) = (Ok(()), 0, 0);
+    dump(&View::LINEAR, GEOMETRY, root, half.base(), entries, &mut |run| {
+        runs += 1;
+        warnings += u64::from(run.is_writable_and_executable());
+        // In the lower half there is nothing but the physical window of the classic split.
+        let line = match half {
+            Half::Upper => writeln!(out, "  {run}  {}", Place::of(run.start)),
+            Half::Lower => writeln!(out, "  {run}  the physical window"),
+        };
+        if result.is_ok() {
+            result = line;
+        }
+    });
+    result?;
+    if runs == 0 {
+        writeln!(out, "  nothing is mapped")?;
+    }
+    Ok(warnings)
+}
+
+/// Writes everything.
+pub(crate) fn write_all(out: &mut impl Write) -> fmt::Result {
+    let warnings = write_half(Half::Lower, out)? + write_half(Half::Upper, out)?;
+    if warnings != 0 {
+        writeln!(out, "WARNING: {warnings} ranges are writable and executable")?;
+    }
+    Ok(())
+}
+
+/// Writes the way from the root to `address`.
+pub(crate) fn write_path(memory: &Careful, half: Half, address: VirtAddr, out: &mut impl Write) -> fmt::Result {
+    let root = half.root();
+    writeln!(out, "{:#018x}: {}; root {root} ({}_EL1)", address.0, Place::of(address), half.name())?;
+    let mut result = Ok(());
+    path(memory, GEOMETRY, root, address, &mut |index, at, found| {
+        let line = writeln!(out, "  L{} [{index:3}] {at}: {:?}  {found}", found.level.number(), found.descriptor);
+        if result.is_ok() {
+            result = line;
+        }
+    });
+    result?;
+    match cleave::tables::translate(memory, GEOMETRY, root, address) {
+        Some((_, output)) => writeln!(out, "  -> {output}"),
+        None => writeln!(out, "  not mapped"),
+    }
+}
+
+/// Counts the linear map afresh.
+pub(crate) fn linear_census() -> Census {
+    let layout = memory::layout();
+    let entries = 0..(LINEAR_BYTES >> 39) as usize;
+    Census::of_tree(&View::LINEAR, GEOMETRY, memory::root(), layout.root_base(), entries, layout.alias())
+}

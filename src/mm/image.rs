@@ -1,0 +1,160 @@
+//! The kernel image as the linker and the boot code made it: its parts, and the static tables in it.
+//!
+//! The only place that names linker symbols. Each is taken for its address alone, never read.
+#![cfg(target_os = "none")]
+#![allow(unsafe_code, reason = "linker symbols are extern statics")]
+
+use core::ops::Range;
+use core::ptr::addr_of;
+
+use crate::boot::load_address;
+use crate::mm::layout::{EARLY_TABLES, IMAGE_BASE, PAGE, Slot};
+use cleave::tables::{PhysAddr, PhysRange, VirtAddr};
+
+/// Declares linker symbols and a function for the address of each.
+macro_rules! symbols {
+    ($($symbol:ident),* $(,)?) => {
+        mod symbol {
+            unsafe extern "C" {
+                $(pub(super) static $symbol: u8;)*
+            }
+        }
+        $(
+            fn $symbol() -> VirtAddr {
+                VirtAddr(addr_of!(symbol::$symbol) as u64)
+            }
+        )*
+    };
+}
+
+symbols!(
+    cleave_image_start,
+    cleave_image_end,
+    cleave_text_start,
+    cleave_text_end,
+    cleave_rodata_start,
+    cleave_rodata_end,
+    cleave_data_start,
+    cleave_data_end,
+    cleave_bss_start,
+    cleave_bss_end,
+    cleave_tables_start,
+    cleave_tables_end,
+    cleave_stacks_start,
+    cleave_stacks_end,
+    cleave_root,
+    cleave_holding_root,
+    cleave_empty_root,
+    cleave_shadow_root,
+    cleave_window_root,
+    cleave_kernel_l1,
+    cleave_early_tables,
+    cleave_boot_slot,
+);
+
+/// A part of the image, whole pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// Everything from the header to the last guard page.
+    Image,
+    /// Code: read-only, executable.
+    Text,
+    /// Constants and unwind tables: read-only.
+    Rodata,
+    /// Initialised data: read-write.
+    Data,
+    /// Zeroed data: read-write.
+    Bss,
+    /// The static translation tables: read-write.
+    Tables,
+    /// The boot CPU's slot; its guard pages are not mapped.
+    Stacks,
+}
+
+impl Section {
+    /// Its link addresses.
+    #[must_use]
+    pub(crate) fn virt(self) -> Range<VirtAddr> {
+        match self {
+            Self::Image => cleave_image_start()..cleave_image_end(),
+            Self::Text => cleave_text_start()..cleave_text_end(),
+            Self::Rodata => cleave_rodata_start()..cleave_rodata_end(),
+            Self::Data => cleave_data_start()..cleave_data_end(),
+            Self::Bss => cleave_bss_start()..cleave_bss_end(),
+            Self::Tables => cleave_tables_start()..cleave_tables_end(),
+            Self::Stacks => cleave_stacks_start()..cleave_stacks_end(),
+        }
+    }
+
+    /// Where the loader put it.
+    #[must_use]
+    pub(crate) fn phys(self) -> PhysRange {
+        let range = self.virt();
+        PhysRange::new(physical(range.start), physical(range.end))
+    }
+}
+
+/// The physical address of something in the image, from its link address.
+///
+/// # Panics
+/// When `address` is not in the image.
+#[must_use]
+pub(crate) fn physical(address: VirtAddr) -> PhysAddr {
+    // The end of a range may be passed too.
+    assert!((IMAGE_BASE..=cleave_image_end().0).contains(&address.0), "{address} is not in the image");
+    load_address().offset(address.0 - IMAGE_BASE)
+}
+
+/// A static table, or a run of them, in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// The TTBR1 root: the kernel half from boot on, the linear map once it is painted.
+    Root,
+    /// The TTBR1 root of CPUs that are not admitted: the kernel half alone.
+    HoldingRoot,
+    /// The TTBR0 root after boot: no entry, ever.
+    EmptyRoot,
+    /// Holds the root entries of a repaint until they go live.
+    ShadowRoot,
+    /// The TTBR0 root of the physical window.
+    WindowRoot,
+    /// The kernel half's level 1 table.
+    KernelL1,
+}
+
+impl Table {
+    /// Its link address.
+    #[must_use]
+    pub(crate) fn virt(self) -> VirtAddr {
+        match self {
+            Self::Root => cleave_root(),
+            Self::HoldingRoot => cleave_holding_root(),
+            Self::EmptyRoot => cleave_empty_root(),
+            Self::ShadowRoot => cleave_shadow_root(),
+            Self::WindowRoot => cleave_window_root(),
+            Self::KernelL1 => cleave_kernel_l1(),
+        }
+    }
+
+    /// Its physical address, what a TTBR or a table descriptor holds.
+    #[must_use]
+    pub(crate) fn phys(self) -> PhysAddr {
+        physical(self.virt())
+    }
+}
+
+/// The link address of early table `index`, zeroed at boot.
+///
+/// # Panics
+/// When `index` is not below [`EARLY_TABLES`].
+#[must_use]
+pub(crate) fn early_table(index: usize) -> VirtAddr {
+    assert!(index < EARLY_TABLES, "there are {EARLY_TABLES} early tables");
+    cleave_early_tables().offset(index as u64 * PAGE)
+}
+
+/// The boot CPU's slot.
+#[must_use]
+pub(crate) fn boot_slot() -> Slot {
+    Slot::at(cleave_boot_slot())
+}

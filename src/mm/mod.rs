@@ -1,0 +1,11 @@
+//! Memory: where things are, the maps of them, the frames, the heap, and the repaint as this kernel does it.
+
+pub(crate) mod address_class;
+pub(crate) mod dump;
+pub(crate) mod early;
+pub(crate) mod heap;
+pub(crate) mod image;
+pub(crate) mod layout;
+pub(crate) mod memory;
+pub(crate) mod repaint;
+pub(crate) mod views;

@@ -1,0 +1,50 @@
+//! A reservation that takes long says how far it is.
+
+use cleave::aarch64::timer;
+use cleave::tables::{FrameSource, PhysAddr};
+
+use super::MANY;
+
+/// A frame source that says how far a long reservation is, once a second.
+pub(super) struct Telling<'a, F> {
+    frames: &'a mut F,
+    said: u64,
+}
+
+impl<'a, F: FrameSource> Telling<'a, F> {
+    /// In front of `frames`.
+    pub(super) fn new(frames: &'a mut F) -> Self {
+        Self { frames, said: timer::count() }
+    }
+}
+
+impl<F: FrameSource> FrameSource for Telling<'_, F> {
+    fn available(&self) -> u64 {
+        self.frames.available()
+    }
+
+    fn allocate(&mut self) -> Option<PhysAddr> {
+        self.frames.allocate()
+    }
+
+    fn free(&mut self, frame: PhysAddr) {
+        self.frames.free(frame);
+    }
+
+    fn allocate_each<E: FnMut(PhysAddr)>(&mut self, count: u64, mut each: E) -> u64 {
+        let mut done = 0;
+        while done < count {
+            let part = (count - done).min(MANY / 4);
+            let got = self.frames.allocate_each(part, &mut each);
+            done += got;
+            if got < part {
+                break;
+            }
+            if timer::count().wrapping_sub(self.said) > timer::frequency() {
+                self.said = timer::count();
+                log::info!("reserved {done} of {count} frames");
+            }
+        }
+        done
+    }
+}

@@ -1,0 +1,123 @@
+//! Commands that only look.
+
+use core::fmt::Write as _;
+use core::sync::atomic::Ordering;
+
+use cleave::aarch64::EntryLevel;
+use cleave::aarch64::timer;
+use cleave::tables::{FRAME_SIZE, FrameSource, Level, Size, VirtAddr};
+
+use super::commands::{Done, Wrong, needs_none, number};
+use super::{Screen, Session};
+use crate::cpu::smp;
+use crate::mm::dump::{self, Half};
+use crate::mm::heap;
+use crate::mm::memory;
+use crate::mm::views::Careful;
+
+pub(super) fn cpus(_: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    for cpu in smp::cpus() {
+        write!(Screen, "  CPU {:<3} affinity {:#x}", cpu.id, cpu.affinity.bits())?;
+        match (cpu.midr(), cpu.level()) {
+            (Some(midr), Some((level, entry))) => {
+                let entry = if entry == EntryLevel::El2 { "EL2" } else { "EL1" };
+                let method = match cpu.method {
+                    Some(smp::Method::Boot) => "the loader",
+                    Some(smp::Method::Psci) => "PSCI",
+                    Some(smp::Method::SpinTable) => "a spin-table",
+                    None => "nobody",
+                };
+                let level = level.number();
+                writeln!(Screen, "  online, {midr}, BBM level {level}, started by {method} at {entry}")?;
+            }
+            _ => writeln!(Screen, "  not online: {}", cpu.error.as_deref().unwrap_or("nobody knows why"))?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn map(_: &mut Session, words: &[&str]) -> Done {
+    match words {
+        [] => dump::write_all(&mut Screen)?,
+        ["ttbr0"] => drop(dump::write_half(Half::Lower, &mut Screen)?),
+        ["ttbr1"] => drop(dump::write_half(Half::Upper, &mut Screen)?),
+        _ => return Err(Wrong::Usage),
+    }
+    Ok(())
+}
+
+pub(super) fn pt(_: &mut Session, words: &[&str]) -> Done {
+    let [address] = words else { return Err(Wrong::Usage) };
+    let address = VirtAddr(number(address)?);
+    let half = Half::of(address).ok_or("that is in neither half: bits 63:48 must be all alike")?;
+    Ok(dump::write_path(&Careful::default(), half, address, &mut Screen)?)
+}
+
+pub(super) fn leaves(_: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    let found = dump::linear_census();
+    let counts = &found.leaves;
+    for (name, count) in [
+        ("1G", counts.at(Level::L1)),
+        ("cont2M", counts.contiguous(Level::L2)),
+        ("2M", counts.plain(Level::L2)),
+        ("cont4K", counts.contiguous(Level::L3)),
+        ("4K", counts.plain(Level::L3)),
+    ] {
+        writeln!(Screen, "  {name:>7} {count}")?;
+    }
+    writeln!(
+        Screen,
+        "  in {} tables; a full split takes {} more",
+        found.tables,
+        found.tables_to_split(memory::GEOMETRY)
+    )?;
+    Ok(())
+}
+
+pub(super) fn frames(_: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    let free = memory::frames().available();
+    writeln!(Screen, "  frames: {free} free ({})", Size(free * FRAME_SIZE))?;
+    writeln!(Screen, "  heap: {}", heap::statistics())?;
+    Ok(())
+}
+
+pub(super) fn stats(_: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    writeln!(Screen, "  counter {} at {} Hz", timer::count(), timer::frequency())?;
+    for cpu in smp::online() {
+        let lines = cpu.own.load.lines();
+        let (interrupts, conflicts) = (&cpu.interrupts, &cpu.conflicts.total);
+        writeln!(
+            Screen,
+            "  CPU {:<3} {} interrupts, {} TLB conflicts, lines checked {} before, {} during, {} after",
+            cpu.id,
+            interrupts.load(Ordering::Relaxed),
+            conflicts.load(Ordering::Relaxed),
+            lines.before,
+            lines.during,
+            lines.after
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn timeline(_: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    let kicked = smp::online().map(|cpu| cpu.own.slot.times().kicked).max().unwrap_or(0);
+    if kicked == 0 {
+        return Err("no rendezvous has taken place yet".into());
+    }
+    writeln!(Screen, "  called at {kicked}")?;
+    writeln!(Screen, "  CPU      arrived       masked     released  tables")?;
+    for cpu in smp::online() {
+        let times = cpu.own.slot.times();
+        let [arrived, masked, released] =
+            [times.arrived, times.masked, times.released].map(|ticks| ticks.saturating_sub(kicked));
+        let filled = cpu.own.filled.load(Ordering::Relaxed);
+        writeln!(Screen, "  {:>3} {arrived:>12} {masked:>12} {released:>12} {filled:>7}", cpu.id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! The monitor: an interactive look at the running kernel, on the serial console, when the bootargs ask for it.
+//!
+//! It runs on the boot CPU after the report; the other CPUs are idle, or under load when told so. Line editing, history
+//! and completion are `embedded-cli`'s; what the commands are is the table in [`commands`]. The serial line is polled.
+//! What comes in is not trusted: bytes that are no text are dropped, and a line that is too long is not executed.
+#![cfg(target_os = "none")]
+
+mod commands;
+mod inspect;
+mod poke;
+
+use core::convert::Infallible;
+use core::fmt::{self, Write as _};
+
+use cleave::aarch64::hint;
+use cleave::tables::LeafCounts;
+use embedded_cli::autocomplete::{Autocompletion, Request};
+use embedded_cli::cli::{CliBuilder, CliHandle};
+use embedded_cli::command::RawCommand;
+use embedded_cli::service::{Autocomplete, CommandProcessor, Help, ProcessError};
+
+use crate::cpu::power::Verdict;
+use crate::io::console;
+use commands::COMMANDS;
+
+/// The longest line, in bytes.
+const LINE: usize = 120;
+/// What the history remembers, in bytes.
+const HISTORY: usize = 1024;
+const PROMPT: &str = "cleave> ";
+
+const BACKSPACE: u8 = 0x08;
+const DELETE: u8 = 0x7f;
+const ESCAPE: u8 = 0x1b;
+const CTRL_C: u8 = 0x03;
+const CTRL_U: u8 = 0x15;
+/// The key that moves the cursor to the right.
+const RIGHT: [u8; 3] = *b"\x1b[C";
+
+/// What the commands work on, and what they find out.
+pub(crate) struct Session {
+    /// The leaves the linear map should have: what the audit compares with.
+    pub(crate) expected: LeafCounts,
+    /// Whether the run so far was good.
+    pub(crate) verdict: Verdict,
+    /// Set by `off`.
+    over: bool,
+}
+
+/// The console as the commands write to it.
+#[derive(Clone, Copy)]
+struct Screen;
+
+impl fmt::Write for Screen {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        console::print(format_args!("{text}"));
+        Ok(())
+    }
+}
+
+impl embedded_io::ErrorType for Screen {
+    type Error = Infallible;
+}
+
+impl embedded_io::Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+        // The editor writes text that was read here, which is ASCII, and escape sequences.
+        console::print(format_args!("{}", core::str::from_utf8(bytes).unwrap_or("?")));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// The names of the commands, for completion.
+struct Names;
+
+impl Autocomplete for Names {
+    fn autocomplete(request: Request<'_>, completion: &mut Autocompletion<'_>) {
+        if let Request::CommandName(start) = request {
+            COMMANDS.iter().filter_map(|command| command.name.strip_prefix(start)).for_each(|rest| {
+                completion.merge_autocompletion(rest);
+            });
+        }
+    }
+}
+
+impl Help for Names {}
+
+/// What the person types, before the editor sees it.
+struct Keys {
+    /// Bytes of the line so far, as far as this room can tell.
+    length: usize,
+    /// More than the editor takes were typed: the line must not be executed.
+    too_long: bool,
+    last: u8,
+}
+
+/// What a byte from the line is.
+enum Key {
+    /// Nothing: a byte that is no text.
+    None,
+    /// For the editor.
+    Byte(u8),
+    /// The line is to be forgotten.
+    Abandon,
+}
+
+impl Keys {
+    /// Sorts a byte.
+    fn press(&mut self, byte: u8) -> Key {
+        let last = core::mem::replace(&mut self.last, byte);
+        match byte {
+            DELETE | BACKSPACE => {
+                self.length = self.length.saturating_sub(1);
+                Key::Byte(BACKSPACE)
+            }
+            // The tail of an escape sequence is not text.
+            b'[' if last == ESCAPE => Key::Byte(byte),
+            b' '..=b'~' => {
+                self.length += 1;
+                self.too_long |= self.length > LINE;
+                Key::Byte(byte)
+            }
+            b'\t' | b'\r' | b'\n' | ESCAPE => Key::Byte(byte),
+            CTRL_C | CTRL_U => Key::Abandon,
+            _ => Key::None,
+        }
+    }
+
+    /// The line has ended; says whether it was too long.
+    fn end_line(&mut self) -> bool {
+        self.length = 0;
+        core::mem::take(&mut self.too_long)
+    }
+}
+
+/// Reads and executes commands until `off`; returns the verdict of the run.
+pub(crate) fn run(expected: LeafCounts, verdict: Verdict) -> Verdict {
+    console::print(format_args!("\nmonitor: `help` lists the commands, Tab completes, `off` ends the run\n"));
+    let mut session = Session { expected, verdict, over: false };
+    let builder = CliBuilder::default().writer(Screen).command_buffer([0; LINE]).history_buffer([0; HISTORY]);
+    // Writing to the console does not fail.
+    let Ok(mut cli) = builder.prompt(PROMPT).build();
+    let mut keys = Keys { length: 0, too_long: false, last: 0 };
+    while !session.over {
+        let Some(byte) = console::read_byte() else {
+            // The event stream ends it (boot/el1.S) before the FIFO of the line can fill up at 115200 baud.
+            hint::wait_for_event();
+            continue;
+        };
+        let key = keys.press(byte);
+        let mut process = Process { session: &mut session, too_long: false };
+        match key {
+            Key::None => {}
+            Key::Byte(byte) => {
+                process.too_long = matches!(byte, b'\r' | b'\n') && keys.end_line();
+                let Ok(()) = cli.process_byte::<Names, _>(byte, &mut process);
+            }
+            Key::Abandon => {
+                keys.end_line();
+                // To the end of the line, and then all of it away: the editor has no key for that.
+                for byte in RIGHT.iter().cycle().take(RIGHT.len() * LINE).chain([BACKSPACE; LINE].iter()) {
+                    let Ok(()) = cli.process_byte::<Names, _>(*byte, &mut process);
+                }
+            }
+        }
+    }
+    session.verdict
+}
+
+/// What the editor calls with a line.
+struct Process<'s> {
+    session: &'s mut Session,
+    too_long: bool,
+}
+
+impl CommandProcessor<Screen, Infallible> for Process<'_> {
+    fn process<'a>(
+        &mut self,
+        _: &mut CliHandle<'_, Screen, Infallible>,
+        line: RawCommand<'a>,
+    ) -> Result<(), ProcessError<'a, Infallible>> {
+        if self.too_long {
+            // The screen does not fail.
+            let _ = writeln!(Screen, "error: a line has at most {LINE} characters; nothing was done");
+        } else {
+            execute(self.session, &line);
+        }
+        Ok(())
+    }
+}
+
+/// How a command is used, on one line.
+struct Usage<'a>(&'a commands::Command);
+
+impl fmt::Display for Usage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(command) = self;
+        let space = if command.usage.is_empty() { "" } else { " " };
+        write!(f, "{}{space}{}", command.name, command.usage)
+    }
+}
+
+/// Finds the command and runs it; says what is wrong with it otherwise.
+fn execute(session: &mut Session, line: &RawCommand<'_>) {
+    use embedded_cli::arguments::Arg;
+    let mut words = [""; commands::MOST_WORDS];
+    let mut count = 0;
+    let mut right = true;
+    for word in line.args().args() {
+        match (word, words.get_mut(count)) {
+            (Ok(Arg::Value(text)), Some(place)) => {
+                *place = text;
+                count += 1;
+            }
+            _ => right = false,
+        }
+    }
+    let Some(command) = COMMANDS.iter().find(|command| command.name == line.name()) else {
+        let _ = writeln!(Screen, "error: no command {}; `help` lists them", line.name());
+        return;
+    };
+    let done = if right { (command.run)(session, &words[..count]) } else { Err(commands::Wrong::Usage) };
+    // The screen does not fail.
+    let _ = match done {
+        Ok(()) => Ok(()),
+        Err(commands::Wrong::Usage) => writeln!(Screen, "usage: {}", Usage(command)),
+        Err(commands::Wrong::Because(why)) => writeln!(Screen, "error: {why}"),
+    };
+}

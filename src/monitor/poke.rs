@@ -1,0 +1,151 @@
+//! Commands that do something.
+#![allow(unsafe_code, reason = "some faults are made by doing what must not be done")]
+
+extern crate alloc;
+
+use alloc::format;
+use core::fmt::Write as _;
+
+use cleave::aarch64::translate;
+use cleave::tables::VirtAddr;
+
+use super::commands::{Done, Wrong, needs_none, number};
+use super::{Screen, Session};
+use crate::check::audit as auditor;
+use crate::check::inject;
+use crate::check::stress as worker;
+use crate::cpu::percpu::this_cpu;
+use crate::cpu::power::{self, Verdict};
+use crate::irq::exceptions::faulting_load;
+use crate::mm::address_class::Place;
+use crate::mm::dump;
+use crate::mm::image::Section;
+use crate::mm::layout::Part;
+use crate::mm::memory;
+use crate::mm::repaint::{self, Ending};
+
+pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    let census = dump::linear_census();
+    if census.tables_to_split(memory::GEOMETRY) == 0 {
+        return Err("the linear map is in pages already".into());
+    }
+    let (ending, account) = repaint::repaint(&census);
+    for text in &account.errors {
+        writeln!(Screen, "  {text}")?;
+    }
+    match ending {
+        Ending::Done => {}
+        Ending::OutOfMemory(missing) => return Err(format!("nothing has changed: {missing}").into()),
+        Ending::Aborted => return Err("nothing has changed: not every CPU came to the rendezvous".into()),
+        Ending::Busy => return Err("nothing has changed: the map is being changed already".into()),
+    }
+    session.expected = account.after;
+    writeln!(
+        Screen,
+        "  {} tables reserved, {} used, {} given back",
+        account.tally.reserved, account.tally.used, account.tally.returned
+    )?;
+    if let Some(measured) = account.measured {
+        let window = measured.ended.wrapping_sub(measured.began);
+        writeln!(Screen, "  {} ticks in all, {window} of them in the window", account.total)?;
+    }
+    Ok(())
+}
+
+pub(super) fn probe(_: &mut Session, words: &[&str]) -> Done {
+    let [address] = words else { return Err(Wrong::Usage) };
+    let address = VirtAddr(number(address)?);
+    if !address.is_aligned(8) {
+        return Err("a word lies at a multiple of 8".into());
+    }
+    if let Place::Devices = Place::of(address) {
+        return Err("a load from a device may change it".into());
+    }
+    writeln!(Screen, "  {}", Place::of(address))?;
+    match faulting_load(address) {
+        Some(word) => writeln!(Screen, "  holds {word:#018x}, at {}", translate::read(address))?,
+        None => writeln!(Screen, "  the load faults: {}", translate::read(address))?,
+    }
+    writeln!(Screen, "  a store would meet: {}", translate::write(address))?;
+    Ok(())
+}
+
+pub(super) fn load(session: &mut Session, words: &[&str]) -> Done {
+    match words {
+        ["on"] if worker::is_on() => Err("the load is on already".into()),
+        ["on"] => {
+            worker::start();
+            Ok(())
+        }
+        ["off"] if !worker::is_on() => Err("the load is off already".into()),
+        ["off"] => {
+            let account = worker::stop();
+            writeln!(Screen, "  {} lines checked, {} mismatches", account.lines, account.mismatches)?;
+            if account.mismatches != 0 {
+                session.verdict = Verdict::Fail;
+            }
+            Ok(())
+        }
+        _ => Err(Wrong::Usage),
+    }
+}
+
+pub(super) fn audit(session: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    let found = auditor::audit(&session.expected);
+    writeln!(Screen, "  {found}")?;
+    for text in &found.named {
+        writeln!(Screen, "  {text}")?;
+    }
+    if !found.is_clean() {
+        session.verdict = Verdict::Fail;
+    }
+    Ok(())
+}
+
+pub(super) fn rendezvous(_: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    let measured = repaint::drill(None).map_err(|refused| format!("{refused}"))?;
+    let (gather, release) = (measured.began.wrapping_sub(measured.kicked), measured.gone.wrapping_sub(measured.ended));
+    writeln!(Screen, "  {gather} ticks to gather, {release} to let go")?;
+    Ok(())
+}
+
+pub(super) fn fault(_: &mut Session, words: &[&str]) -> Done {
+    let [kind] = words else { return Err(Wrong::Usage) };
+    let target = match *kind {
+        "null" => VirtAddr(8),
+        "hole" => memory::linear(memory::layout().regions().last().ok_or("there is no memory")?.end),
+        "guard" => VirtAddr(this_cpu().slot.range(Part::Thread).start.0 - 8),
+        "alias" => memory::linear(Section::Text.phys().start),
+        "branch" => {
+            inject::wild_branch();
+            return Err("the branch came back".into());
+        }
+        "overflow" => {
+            inject::overflow_stack();
+            return Err("the recursion ended".into());
+        }
+        _ => return Err(Wrong::Usage),
+    };
+    // SAFETY: none: nothing may be stored there, and the store must fault.
+    unsafe { core::hint::black_box(target.0 as *mut u64).write(0) };
+    Err("the store went through".into())
+}
+
+pub(super) fn panic(_: &mut Session, words: &[&str]) -> Done {
+    match words {
+        [] => panic!("asked for on the monitor"),
+        [word] => panic!("asked for on the monitor: {word}"),
+        _ => Err(Wrong::Usage),
+    }
+}
+
+pub(super) fn reboot(_: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    Err(match power::reset() {
+        Some(error) => format!("PSCI SYSTEM_RESET: {error}").into(),
+        None => "this machine's firmware has no PSCI to restart it with".into(),
+    })
+}

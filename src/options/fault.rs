@@ -1,0 +1,224 @@
+//! Faults to inject, for tests of what the kernel survives: the list of `fault=`.
+
+use super::BootargError;
+use super::word::{cpu_word, decimal};
+
+/// What may not be done between a CPU's arrival in the rendezvous and the release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Banned {
+    /// `alloc`: taking memory.
+    Alloc,
+    /// `free`: giving memory back.
+    Free,
+    /// `lock`: taking a lock.
+    Lock,
+    /// `log`: logging a line.
+    Log,
+    /// `linear`: mapping pages, through the linear map.
+    Linear,
+}
+
+/// A fault to inject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// `reserve:N`: the reservation fails at its frame N.
+    Reserve {
+        /// The number of the frame.
+        frame: usize,
+    },
+    /// `cpuN.absent`: the CPU is started and never checks in.
+    CpuAbsent {
+        /// The CPU.
+        cpu: usize,
+    },
+    /// `cpuN.late:MS`: the CPU comes late to the first rendezvous it is called to.
+    CpuLate {
+        /// The CPU.
+        cpu: usize,
+        /// By how many milliseconds.
+        milliseconds: u64,
+    },
+    /// `cpuN.stall:MS`: the CPU stops for so long in the middle of the first tables it fills.
+    CpuStall {
+        /// The CPU.
+        cpu: usize,
+        /// For how many milliseconds.
+        milliseconds: u64,
+    },
+    /// `cpuN.psci:CODE`: CPU_ON returns this for the CPU (Arm DEN 0022, return error codes).
+    CpuPsci {
+        /// The CPU.
+        cpu: usize,
+        /// The code, negative for an error.
+        code: i32,
+    },
+    /// `cpuN.wxn`: the CPU clears SCTLR_EL1.WXN before it says what its registers hold.
+    CpuWxn {
+        /// The CPU.
+        cpu: usize,
+    },
+    /// `load.flip`: a bit of the load's memory is changed.
+    LoadFlip,
+    /// `load.swap`: two lines of the load change places.
+    LoadSwap,
+    /// `frame.leak`: a frame is taken during the repaint and never given back.
+    FrameLeak,
+    /// `lock.call`: a CPU that takes a lock is called to the rendezvous, at every lock.
+    LockCall,
+    /// `rendezvous.second`: a second caller while a rendezvous runs.
+    RendezvousSecond,
+    /// `window.touch`: the linear map is touched inside the window.
+    WindowTouch,
+    /// `ban.alloc` and its like: what is banned inside the window is done there, by the leader.
+    Ban {
+        /// What is done.
+        act: Banned,
+    },
+    /// `cpuN.ban.alloc` and its like: the same by CPU N, which is parked if it is not the leader.
+    CpuBan {
+        /// The CPU.
+        cpu: usize,
+        /// What is done.
+        act: Banned,
+    },
+    /// `stack.secondary`: recursion without an end, on a CPU that is not the boot CPU.
+    StackSecondary,
+    /// `wild.branch`: a branch to where nothing is.
+    WildBranch,
+    /// `stack.overflow`: recursion without an end.
+    StackOverflow,
+    /// `probe.notlbi`: the TLB invalidation is left out of the window, with `selftest`.
+    ProbeNoTlbi,
+    /// `probe.local`: the invalidation of the window is this CPU's alone, with `selftest`.
+    ProbeLocal,
+    /// `wx`: a leaf of the linear map becomes writable and executable, before the audit.
+    Wx,
+    /// `audit.flip`: a leaf is changed before the audit.
+    AuditFlip,
+    /// `serror.corrected`: an SError that says of itself that it was corrected.
+    SErrorCorrected,
+    /// `page.readonly`: a page of the linear map becomes read-only, before the audit.
+    PageReadonly,
+    /// `hole.mapped`: the page behind a region of memory is mapped, before the audit.
+    HoleMapped,
+    /// `text.writable`: code is mapped a second time, writable, before the audit.
+    TextWritable,
+    /// `rodata.execute`: a page of the kernel's constants becomes executable, before the audit.
+    RodataExecute,
+    /// `guard.mapped`: the guard page of the boot CPU's exception stack is mapped, before the audit.
+    GuardMapped,
+    /// `census.count`: the audit is told of a leaf that is not there.
+    CensusCount,
+    /// `panic`.
+    Panic,
+}
+
+/// The faults that have no parameter.
+const PLAIN: [(&str, Fault); 21] = [
+    ("load.flip", Fault::LoadFlip),
+    ("load.swap", Fault::LoadSwap),
+    ("frame.leak", Fault::FrameLeak),
+    ("lock.call", Fault::LockCall),
+    ("rendezvous.second", Fault::RendezvousSecond),
+    ("window.touch", Fault::WindowTouch),
+    ("stack.secondary", Fault::StackSecondary),
+    ("wild.branch", Fault::WildBranch),
+    ("stack.overflow", Fault::StackOverflow),
+    ("probe.notlbi", Fault::ProbeNoTlbi),
+    ("probe.local", Fault::ProbeLocal),
+    ("wx", Fault::Wx),
+    ("audit.flip", Fault::AuditFlip),
+    ("serror.corrected", Fault::SErrorCorrected),
+    ("page.readonly", Fault::PageReadonly),
+    ("hole.mapped", Fault::HoleMapped),
+    ("text.writable", Fault::TextWritable),
+    ("rodata.execute", Fault::RodataExecute),
+    ("guard.mapped", Fault::GuardMapped),
+    ("census.count", Fault::CensusCount),
+    ("panic", Fault::Panic),
+];
+
+/// What is banned, by its name.
+const BANNED: [(&str, Banned); 5] = [
+    ("ban.alloc", Banned::Alloc),
+    ("ban.free", Banned::Free),
+    ("ban.lock", Banned::Lock),
+    ("ban.log", Banned::Log),
+    ("ban.linear", Banned::Linear),
+];
+
+/// What is to be done although it is banned.
+fn banned(name: &str) -> Option<Banned> {
+    BANNED.iter().find(|(known, _)| *known == name).map(|&(_, act)| act)
+}
+
+impl Fault {
+    /// The CPU that is named, if one is.
+    #[must_use]
+    pub(crate) const fn cpu(&self) -> Option<usize> {
+        match *self {
+            Self::CpuAbsent { cpu }
+            | Self::CpuLate { cpu, .. }
+            | Self::CpuStall { cpu, .. }
+            | Self::CpuPsci { cpu, .. }
+            | Self::CpuWxn { cpu }
+            | Self::CpuBan { cpu, .. } => Some(cpu),
+            _ => None,
+        }
+    }
+}
+
+/// The faults of a comma-separated list, with their words. An empty list has none; an empty entry in a list is an error.
+pub(super) fn faults(list: &str) -> impl Iterator<Item = (&str, Result<Fault, BootargError<'_>>)> {
+    let entries = (!list.is_empty()).then(|| list.split(','));
+    let read = |word| (word, fault(word).map_err(|expected| BootargError { word, expected }));
+    entries.into_iter().flatten().map(read)
+}
+
+/// What to say of anything else.
+const KNOWN: &str = "a fault that is known, such as reserve:N, cpuN.late:MS or load.flip";
+
+/// Reads one fault, or says what it should look like.
+fn fault(word: &str) -> Result<Fault, &'static str> {
+    if let Some((_, fault)) = PLAIN.iter().find(|(name, _)| *name == word) {
+        return Ok(*fault);
+    }
+    if let Some(act) = banned(word) {
+        return Ok(Fault::Ban { act });
+    }
+    let (name, parameter) = match word.split_once(':') {
+        Some((name, parameter)) => (name, Some(parameter)),
+        None => (word, None),
+    };
+    let number = parameter.and_then(decimal);
+    if name == "reserve" {
+        let frame = number.and_then(|number| usize::try_from(number).ok());
+        let frame = frame.filter(|&frame| frame != 0);
+        return frame.map(|frame| Fault::Reserve { frame }).ok_or("reserve:N, a frame's number from 1");
+    }
+    match cpu_word(name) {
+        Some((cpu, "absent")) if parameter.is_none() => Ok(Fault::CpuAbsent { cpu }),
+        Some((cpu, "wxn")) if parameter.is_none() => Ok(Fault::CpuWxn { cpu }),
+        Some((_, "absent")) => Err("cpuN.absent, without a parameter"),
+        Some((cpu, "late")) => {
+            number.map(|milliseconds| Fault::CpuLate { cpu, milliseconds }).ok_or("cpuN.late:MS, milliseconds")
+        }
+        Some((cpu, "stall")) => {
+            number.map(|milliseconds| Fault::CpuStall { cpu, milliseconds }).ok_or("cpuN.stall:MS, milliseconds")
+        }
+        Some((cpu, "psci")) => {
+            parameter.and_then(code).map(|code| Fault::CpuPsci { cpu, code }).ok_or("cpuN.psci:CODE, such as -2")
+        }
+        Some((cpu, act)) if parameter.is_none() => banned(act).map(|act| Fault::CpuBan { cpu, act }).ok_or(KNOWN),
+        _ => Err(KNOWN),
+    }
+}
+
+/// A PSCI return code: a decimal number, with a minus sign for an error.
+fn code(text: &str) -> Option<i32> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text),
+    };
+    i32::try_from(decimal(digits)?).ok()?.checked_mul(sign)
+}

@@ -1,0 +1,313 @@
+//! The boot arguments: what the person at the boot loader wants of this kernel.
+//!
+//! Words are separated by white space; a double quote may stand around a word or its value. Firmware adds words of
+//! its own, so a word that is not known changes nothing and is listed ([`Bootargs::unknown`]). A known word with a bad
+//! value changes nothing either, and is an error ([`Bootargs::errors`]). Of a word that is given twice the last good
+//! one counts; `fault=` adds up, each of its faults a word of its own.
+
+mod fault;
+mod word;
+
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+
+use fault::faults;
+pub(crate) use fault::{Banned, Fault};
+use word::{Word, words};
+
+/// How much of FEAT_BBM the kernel believes in: `bbml2=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum BbmTrust {
+    /// `auto`: level 3 or a listed core, and plain level 2 if every CPU entered at EL2.
+    #[default]
+    Auto,
+    /// `trust`: level 2 always.
+    Trust,
+    /// `strict`: level 3 or a listed core only.
+    Strict,
+    /// `off`: as if no CPU had it.
+    Off,
+}
+
+/// What becomes of the linear map's blocks: `linear=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum LinearMode {
+    /// `auto`: split where a live mapping cannot change its size later.
+    #[default]
+    Auto,
+    /// `block`: never split at boot.
+    Block,
+    /// `page`: pages from the start.
+    Page,
+    /// `require`: as `auto`, but a repaint that cannot be done fails the run.
+    Require,
+}
+
+/// When the repaint's tables are filled: `fill=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum FillMode {
+    /// `ahead`: before the window.
+    #[default]
+    Ahead,
+    /// `window`: inside it.
+    Window,
+}
+
+/// Whether the CPUs are kept busy on the linear map through the repaint: `load=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Load {
+    /// `on`.
+    #[default]
+    On,
+    /// `off`.
+    Off,
+}
+
+/// How the console gets the report: `report=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum ReportMode {
+    /// As text for a person.
+    #[default]
+    Text,
+    /// `json`: with one line of JSON for a program as well.
+    Json,
+}
+
+/// How the machine is left at the end: `exit=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum ExitMode {
+    /// PSCI SYSTEM_OFF where there is PSCI; else the CPUs halt.
+    #[default]
+    PowerOff,
+    /// `semihosting`: with an exit status for the emulator.
+    Semihosting,
+}
+
+/// What the architectural counter counts: `clock=`. No register says it: an emulator that counts instructions shows
+/// any frequency, and so does a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum ClockKind {
+    /// `real`: time.
+    #[default]
+    Real,
+    /// `counted`: the executed instructions of all CPUs together, as under an emulator's instruction counting.
+    Counted,
+}
+
+/// What to do after boot, each a word of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// `selftest`.
+    Selftest,
+    /// `bench`.
+    Bench,
+    /// `monitor`.
+    Monitor,
+}
+
+/// A known word with a value that it cannot have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BootargError<'a> {
+    /// The word as it was given, or the one fault of `fault=` that is meant.
+    pub(crate) word: &'a str,
+    /// What it should look like.
+    pub(crate) expected: &'static str,
+}
+
+impl fmt::Display for BootargError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "boot argument {}: expected {}", self.word, self.expected)
+    }
+}
+
+impl core::error::Error for BootargError<'_> {}
+
+/// The boot arguments, read. The text stays where it is; words that can be many are read again when asked for.
+///
+/// # Examples
+/// ```
+/// use crate::options::{Bootargs, LinearMode};
+///
+/// let args = Bootargs::parse("console=ttyAMA0,115200 linear=page cpu2.bbm=0 fill=never");
+/// assert_eq!(args.linear, LinearMode::Page);
+/// assert_eq!(args.cpu_bbm(2), Some(0));
+/// assert_eq!(args.unknown().next(), Some("console=ttyAMA0,115200"));
+/// assert_eq!(args.errors().next().map(|error| error.word), Some("fill=never"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bootargs<'a> {
+    text: &'a str,
+    /// How much of FEAT_BBM to believe in.
+    pub(crate) bbm_trust: BbmTrust,
+    /// What becomes of the linear map's blocks.
+    pub(crate) linear: LinearMode,
+    /// When tables are filled.
+    pub(crate) fill: FillMode,
+    /// How long the leader of a rendezvous waits, in milliseconds; `None`: as long as it thinks right.
+    pub(crate) deadline: Option<u64>,
+    /// Whether the CPUs are kept busy through the repaint.
+    pub(crate) load: Load,
+    /// How the report is given.
+    pub(crate) report: ReportMode,
+    /// How the machine is left.
+    pub(crate) exit: ExitMode,
+    /// What the counter counts.
+    pub(crate) clock: ClockKind,
+}
+
+impl<'a> Bootargs<'a> {
+    /// Reads the words of `text`. Never fails: see [`errors`](Self::errors).
+    #[must_use]
+    pub(crate) fn parse(text: &'a str) -> Self {
+        let mut args = Self {
+            text,
+            bbm_trust: BbmTrust::default(),
+            linear: LinearMode::default(),
+            fill: FillMode::default(),
+            deadline: None,
+            load: Load::default(),
+            report: ReportMode::default(),
+            exit: ExitMode::default(),
+            clock: ClockKind::default(),
+        };
+        for (_, word) in words(text) {
+            match word {
+                Word::BbmTrust(value) => args.bbm_trust = value,
+                Word::Linear(value) => args.linear = value,
+                Word::Fill(value) => args.fill = value,
+                Word::Deadline(value) => args.deadline = Some(value),
+                Word::Load(value) => args.load = value,
+                Word::Report(value) => args.report = value,
+                Word::Exit(value) => args.exit = value,
+                Word::Clock(value) => args.clock = value,
+                Word::CpuBbm { .. }
+                | Word::CpuPa { .. }
+                | Word::Task(_)
+                | Word::Faults(_)
+                | Word::Unknown
+                | Word::Bad(_) => {}
+            }
+        }
+        args
+    }
+
+    /// The whole text, as the boot loader gave it.
+    #[must_use]
+    pub(crate) const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// The words that are not known, as they were given.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        words(self.text).filter(|(_, word)| matches!(word, Word::Unknown)).map(|(text, _)| text)
+    }
+
+    /// The known words that have a bad value, and the faults of `fault=` that are not known.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = BootargError<'a>> + use<'a> {
+        words(self.text).flat_map(|(text, word)| {
+            let (own, list) = match word {
+                Word::Bad(expected) => (Some(BootargError { word: text, expected }), ""),
+                Word::Faults(list) => (None, list),
+                _ => (None, ""),
+            };
+            own.into_iter().chain(faults(list).filter_map(|(_, fault)| fault.err()))
+        })
+    }
+
+    /// The words and faults about a CPU that a machine of `cpus` CPUs does not have, with its number.
+    pub(crate) fn strangers(&self, cpus: usize) -> impl Iterator<Item = (&'a str, usize)> + use<'a> {
+        let named = words(self.text).flat_map(|(text, word)| {
+            let (own, list) = match word {
+                Word::CpuBbm { cpu, .. } | Word::CpuPa { cpu, .. } => (Some((text, cpu)), ""),
+                Word::Faults(list) => (None, list),
+                _ => (None, ""),
+            };
+            let injected = faults(list).filter_map(|(text, fault)| Some((text, fault.ok()?.cpu()?)));
+            own.into_iter().chain(injected)
+        });
+        named.filter(move |&(_, cpu)| cpu >= cpus)
+    }
+
+    /// True when the task is asked for. Several may be.
+    #[must_use]
+    pub(crate) fn asks_for(&self, task: Task) -> bool {
+        words(self.text).any(|(_, word)| matches!(word, Word::Task(asked) if asked == task))
+    }
+
+    /// The level of FEAT_BBM that `cpuN.bbm=` lets CPU `cpu` claim at most.
+    #[must_use]
+    pub(crate) fn cpu_bbm(&self, cpu: usize) -> Option<u8> {
+        let levels = words(self.text).filter_map(|(_, word)| match word {
+            Word::CpuBbm { cpu: own, level } if own == cpu => Some(level),
+            _ => None,
+        });
+        levels.last()
+    }
+
+    /// The bits of a physical address that `cpuN.pa=` lets CPU `cpu` have at most.
+    #[must_use]
+    pub(crate) fn cpu_pa(&self, cpu: usize) -> Option<u8> {
+        self.cpu_pas().filter(|&(own, _)| own == cpu).last().map(|(_, bits)| bits)
+    }
+
+    /// Every `cpuN.pa=` with its CPU, in the order given.
+    pub(crate) fn cpu_pas(&self) -> impl Iterator<Item = (usize, u8)> + use<'a> {
+        words(self.text).filter_map(|(_, word)| match word {
+            Word::CpuPa { cpu, bits } => Some((cpu, bits)),
+            _ => None,
+        })
+    }
+
+    /// The faults to inject, in the order given.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = Fault> + use<'a> {
+        let lists = words(self.text).filter_map(|(_, word)| match word {
+            Word::Faults(list) => Some(list),
+            _ => None,
+        });
+        lists.flat_map(faults).filter_map(|(_, fault)| fault.ok())
+    }
+
+    /// True when exactly this fault is to be injected.
+    #[must_use]
+    pub(crate) fn injects(&self, fault: Fault) -> bool {
+        self.faults().any(|asked| asked == fault)
+    }
+
+    /// The number of the frame at which the reservation is to fail: `reserve:N`.
+    #[must_use]
+    pub(crate) fn fault_reserve(&self) -> Option<usize> {
+        let frames = self.faults().filter_map(|fault| match fault {
+            Fault::Reserve { frame } => Some(frame),
+            _ => None,
+        });
+        frames.last()
+    }
+
+    /// True when CPU `cpu` is never to come: `cpuN.absent`.
+    #[must_use]
+    pub(crate) fn fault_cpu_absent(&self, cpu: usize) -> bool {
+        self.injects(Fault::CpuAbsent { cpu })
+    }
+
+    /// By how many milliseconds CPU `cpu` is to be late: `cpuN.late:MS`.
+    #[must_use]
+    pub(crate) fn fault_cpu_late(&self, cpu: usize) -> Option<u64> {
+        let delays = self.faults().filter_map(|fault| match fault {
+            Fault::CpuLate { cpu: own, milliseconds } if own == cpu => Some(milliseconds),
+            _ => None,
+        });
+        delays.last()
+    }
+
+    /// What CPU_ON is to return for CPU `cpu`: `cpuN.psci:CODE`.
+    #[must_use]
+    pub(crate) fn fault_cpu_psci(&self, cpu: usize) -> Option<i32> {
+        let codes = self.faults().filter_map(|fault| match fault {
+            Fault::CpuPsci { cpu: own, code } if own == cpu => Some(code),
+            _ => None,
+        });
+        codes.last()
+    }
+}

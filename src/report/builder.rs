@@ -1,0 +1,346 @@
+//! What the report tells: facts are put in as they become known, so that a panic's report has what there was.
+#![cfg(target_os = "none")]
+
+extern crate alloc;
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use crate::devicetree::{Conduit, MemoryMap, Tree};
+use crate::options::{ClockKind, ReportMode};
+use cleave::aarch64::timer;
+use cleave::linear_map::{Action, Decision};
+use cleave::tables::{LeafCounts, Level, PhysRange};
+
+use crate::check::audit;
+use crate::check::inject;
+use crate::check::stress;
+use crate::cpu::counter;
+use crate::cpu::lock::IrqLock;
+use crate::cpu::percpu;
+use crate::cpu::smp;
+use crate::cpu::wait;
+use crate::io::console;
+use crate::irq::exceptions::Backtrace;
+use crate::irq::gic;
+use crate::irq::ipi::Once;
+use crate::mm::memory;
+use crate::mm::repaint::{Account, Ending};
+use crate::report::{self, Panic, Report};
+
+static REPORT: IrqLock<Option<Report>> = IrqLock::new("report", None);
+
+/// What the CPU that panics says of it, beside the report and its lock.
+static PANIC: Panic = Panic::new();
+
+/// How long the report is waited for after a panic, in milliseconds: another CPU may be changing it, and has its
+/// interrupts masked until it is done.
+const REPORT_WAIT: u64 = 100;
+
+/// Changes the report.
+pub(crate) fn tell(change: impl FnOnce(&mut Report)) {
+    change(REPORT.lock().get_or_insert_with(Report::default));
+}
+
+/// Adds an error, and says it on the console.
+pub(crate) fn error(text: String) {
+    log::error!("{text}");
+    tell(|report| report.errors.push(Cow::Owned(text)));
+}
+
+/// Who runs and what was asked.
+pub(crate) fn tell_kernel() {
+    let args = inject::args();
+    tell(|report| {
+        report.kernel.version = Some(env!("CARGO_PKG_VERSION").into());
+        report.kernel.commit = Some(env!("CLEAVE_COMMIT").into());
+        report.kernel.profile = Some(env!("CLEAVE_PROFILE").into());
+        report.kernel.bootargs = Some(args.text().to_string().into());
+        report.clock = clock();
+        report.kernel.unknown_bootargs = args.unknown().map(|word| Cow::Owned(word.to_string())).collect();
+    });
+}
+
+/// What the boot arguments say of the counter.
+fn clock() -> report::Clock {
+    match inject::args().clock {
+        ClockKind::Real => report::Clock::Real,
+        ClockKind::Counted => report::Clock::Counted,
+    }
+}
+
+/// What it runs on.
+pub(crate) fn tell_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u64, conduit: Option<Conduit>) {
+    let range = |range: PhysRange| range.start.0..range.end.0;
+    tell(|report| {
+        report.machine.model = tree.model().map(Cow::Borrowed);
+        report.machine.compatible = tree.compatible().map(Cow::Borrowed).collect();
+        report.machine.entry_el = Some(if entry_el == 2 { report::EntryLevel::El2 } else { report::EntryLevel::El1 });
+        report.machine.granule = Some(memory::GEOMETRY.page_size());
+        report.machine.va_bits = Some(memory::GEOMETRY.address_bits() as u8);
+        report.machine.conduit = conduit.map(|conduit| match conduit {
+            Conduit::Hvc => report::Conduit::Hvc,
+            Conduit::Smc => report::Conduit::Smc,
+        });
+        report.machine.gic = gic::get().map(|gic| match gic.version() {
+            2 => report::GicVersion::V2,
+            _ => report::GicVersion::V3,
+        });
+        report.memory.bytes = Some(map.ram().bytes());
+        report.memory.regions = memory::layout().regions().iter().map(|&region| range(region)).collect();
+        report.memory.reserved = map.reserved().iter().chain(map.no_map().iter()).map(range).collect();
+        report.memory.reserved.sort_by_key(|range| range.start);
+        // They were said on the console when they were found.
+        report.errors.extend(memory::losses(map).map(|lost| Cow::Owned(format!("{lost}"))));
+    });
+}
+
+/// The CPUs, and what became of each.
+pub(crate) fn tell_cpus() {
+    let cpus: Vec<report::Cpu> = smp::cpus()
+        .iter()
+        .map(|cpu| report::Cpu {
+            id: cpu.id as u32,
+            mpidr: cpu.affinity.bits(),
+            midr: cpu.midr().map(|midr| midr.0.into()),
+            core: cpu.midr().map(|midr| Cow::Owned(format!("{midr}"))),
+            bbm: cpu.level().map(|(level, _)| level.number()),
+            smpen: match cpu.coherency() {
+                smp::Coherency::Unknown => None,
+                smp::Coherency::Enabled => Some(true),
+                smp::Coherency::Disabled => Some(false),
+            },
+            method: cpu.method.map(|method| match method {
+                smp::Method::Boot => report::Method::Boot,
+                smp::Method::Psci => report::Method::Psci,
+                smp::Method::SpinTable => report::Method::SpinTable,
+            }),
+            online: cpu.online().is_some(),
+            error: cpu.error.clone(),
+        })
+        .collect();
+    for cpu in smp::cpus() {
+        if let Some(why) = &cpu.error {
+            error(format!("CPU {}: {why}", cpu.id));
+        }
+    }
+    tell(|report| report.cpus = cpus);
+    counter::differences().for_each(error);
+    tell_coherency();
+}
+
+/// What the cores that can tell say of their part in hardware coherency (CPUECTLR_EL1.SMPEN). Setting it is firmware's
+/// business; where it set it on some CPUs and not on others, nothing the CPUs share can be trusted.
+fn tell_coherency() {
+    let count = |wanted| smp::cpus().iter().filter(|cpu| cpu.coherency() == wanted).count();
+    match (count(smp::Coherency::Enabled), count(smp::Coherency::Disabled)) {
+        (0, 0) => {}
+        (set, 0) => log::info!("SMPEN is set on {set} CPUs"),
+        (0, clear) => log::info!("SMPEN reads 0 on {clear} CPUs: an emulator, or firmware that left coherency off"),
+        (_, _) => {
+            for cpu in smp::cpus().iter().filter(|cpu| cpu.coherency() == smp::Coherency::Disabled) {
+                error(format!(
+                    "CPU {}: SMPEN is clear and on others set: firmware left this one's coherency off",
+                    cpu.id
+                ));
+            }
+        }
+    }
+}
+
+fn leaves(counts: &LeafCounts) -> report::Leaves {
+    report::Leaves {
+        block_1g: counts.at(Level::L1),
+        contiguous_2m: counts.contiguous(Level::L2),
+        block_2m: counts.plain(Level::L2),
+        contiguous_4k: counts.contiguous(Level::L3),
+        page_4k: counts.plain(Level::L3),
+    }
+}
+
+/// The painted map.
+pub(crate) fn tell_painted(painted: &memory::Painted) {
+    tell(|report| {
+        report.ticks.frequency = Some(timer::frequency());
+        report.ticks.paint = Some(painted.ticks);
+        report.leaves_before = Some(leaves(&painted.census.leaves));
+    });
+}
+
+/// The decision.
+pub(crate) fn tell_decision(decision: &Decision) {
+    tell(|report| {
+        report.decision.level = Some(decision.level.number());
+        report.decision.action = Some(match decision.action {
+            Action::Split => report::Action::Split,
+            Action::Keep => report::Action::Keep,
+            Action::Page => report::Action::Page,
+        });
+        report.decision.outcome = Some(report::Outcome::None);
+        report.decision.attempts = Some(0);
+        report.decision.reason = Some(Cow::Owned(format!("{}", decision.reason)));
+    });
+}
+
+/// The repaint, and whether it counts as a failure.
+pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
+    for text in &account.errors {
+        tell(|report| report.errors.push(Cow::Owned(text.clone())));
+    }
+    match ending {
+        Ending::Done => {}
+        Ending::OutOfMemory(missing) => error(format!("the linear map stays in blocks: {missing}")),
+        Ending::Aborted => error("the linear map stays in blocks: not every CPU came to the rendezvous".into()),
+        Ending::Busy => error("the linear map stays in blocks: it is being changed already".into()),
+    }
+    tell(|report| {
+        report.decision.outcome = Some(match ending {
+            Ending::Done => report::Outcome::Done,
+            Ending::OutOfMemory(_) => report::Outcome::OutOfMemory,
+            Ending::Aborted | Ending::Busy => report::Outcome::Aborted,
+        });
+        report.decision.attempts = Some(account.tally.attempts);
+        report.tables = Some(report::Tables {
+            census: account.tally.needed,
+            reserved: account.tally.reserved,
+            used: account.tally.used,
+            returned: account.tally.returned,
+        });
+        report.ticks.reserve = account.reserve;
+        report.ticks.fill = account.fill;
+        report.ticks.repaint = Some(account.total);
+        if let Some(measured) = &account.measured {
+            report.ticks.gather = Some(measured.began.wrapping_sub(measured.kicked));
+            report.ticks.window = Some(measured.ended.wrapping_sub(measured.began));
+            report.ticks.release = Some(measured.gone.wrapping_sub(measured.ended));
+        }
+    });
+}
+
+/// Tells the timeline of the repaint's last rendezvous, begun by this CPU: done, or called off on its deadline. A moment
+/// before its kick is of an earlier attempt.
+pub(crate) fn tell_timeline() {
+    let kicked = percpu::this_cpu().own.slot.times().kicked;
+    if kicked == 0 {
+        // It was refused before it called anybody.
+        return;
+    }
+    let known = |ticks: u64| (ticks >= kicked).then_some(ticks);
+    let timeline = smp::online()
+        .map(|cpu| {
+            let times = cpu.own.slot.times();
+            report::Moments {
+                cpu: cpu.id as u32,
+                kicked: Some(kicked),
+                arrived: known(times.arrived),
+                masked: known(times.masked),
+                released: known(times.released),
+                filled: cpu.own.filled.load(Ordering::Relaxed),
+            }
+        })
+        .collect();
+    tell(|report| report.timeline = timeline);
+}
+
+/// The load.
+pub(crate) fn tell_load(account: &stress::Account) {
+    let per_cpu = smp::online()
+        .map(|cpu| {
+            let lines = cpu.own.load.lines();
+            report::Lines { before: lines.before, during: lines.during, after: lines.after }
+        })
+        .collect();
+    tell(|report| {
+        report.load = Some(report::Load {
+            cpus: account.cpus,
+            bytes_checked: account.bytes(),
+            mismatches: account.mismatches,
+            // TLB conflict aborts that were survived; any other fault ends the run in a panic.
+            faults: smp::online().map(|cpu| cpu.conflicts.total.load(Ordering::Relaxed)).sum(),
+            per_cpu,
+        });
+    });
+}
+
+/// The audit, and what it found by name.
+pub(crate) fn tell_audit(findings: &audit::Findings) {
+    for text in &findings.named {
+        error(format!("audit: {text}"));
+    }
+    tell(|report| {
+        report.leaves_after = Some(leaves(&findings.leaves));
+        report.audit = Some(report::Audit {
+            wx: findings.wx,
+            aliases: findings.aliases,
+            translation_mismatches: findings.translation_mismatches,
+            census_mismatches: findings.census_mismatches,
+        });
+    });
+}
+
+/// Prints the report for people, with its result.
+pub(crate) fn publish(result: report::Verdict) {
+    let mut report = REPORT.lock();
+    let report = report.get_or_insert_with(Report::default);
+    report.result = result;
+    // The console does not fail.
+    let _ = report.write_text(&mut *console::lock());
+}
+
+/// Prints the report for programs, where one is asked for, with the result of the whole run. It is the last thing of a
+/// run: a panic behind it would have a report of its own, and there is one line.
+pub(crate) fn publish_line(result: report::Verdict) {
+    if inject::args().report != ReportMode::Json {
+        return;
+    }
+    let mut report = REPORT.lock();
+    let report = report.get_or_insert_with(Report::default);
+    report.result = result;
+    let mut console = console::lock();
+    // The monitor leaves its prompt.
+    console.begin_line();
+    // The console does not fail.
+    let _ = report.write_line(&mut *console);
+}
+
+/// Begins the record of this CPU's panic or fault. What is written to the result goes to `out` too. Takes no lock and no
+/// memory; only the CPU that has claimed the end of the run may call it.
+pub(crate) fn record_panic(out: &mut dyn fmt::Write) -> report::Message<'_> {
+    PANIC.begin(percpu::try_this_cpu().map(|cpu| cpu.id), out)
+}
+
+/// Adds to the record of the panic an exception's ELR and LR, where it was one, and the call chain: the addresses that
+/// the console shows, in its order.
+pub(crate) fn record_backtrace(exception: &[u64], backtrace: &Backtrace) {
+    exception.iter().for_each(|&address| PANIC.add_address(address));
+    backtrace.addresses(|address| PANIC.add_address(address));
+}
+
+/// Prints the report of a run that ends in a panic: what was known, past all locks but the report's own.
+pub(crate) fn publish_after_panic() {
+    static ONCE: Once = Once::new();
+    // Once: a panic in here comes back.
+    if inject::args().report != ReportMode::Json || !ONCE.first() {
+        return;
+    }
+    // The CPU that panics may hold the lock itself, and its report may be half changed; or another one that panics too
+    // has stopped with it. Then there is a report without what was known, which still has the panic.
+    let mut held = REPORT.emergency_lock(wait::deadline(REPORT_WAIT));
+    match held.as_deref_mut() {
+        Some(report) => print_after_panic(report.get_or_insert_with(Report::default)),
+        None => print_after_panic(&mut Report::default()),
+    }
+}
+
+/// Neither takes memory nor gives any back: a default report has none, and only plain values are replaced.
+fn print_after_panic(report: &mut Report) {
+    report.clock = clock();
+    report.panic = PANIC.get();
+    report.result = report::Verdict::Fail;
+    // One print, and so whole under the console's lock, where that can be had.
+    console::emergency_print(format_args!("{}", report::Line(report)));
+}

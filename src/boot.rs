@@ -10,7 +10,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::mm::layout;
-use cleave::tables::PhysAddr;
+use cleave::tables::{PhysAddr, VirtAddr};
 
 /// Where the loader put the image: written once by `boot/head.S`, in .data since .bss is cleared before that.
 static LOAD_ADDRESS: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -108,16 +108,16 @@ pub(crate) fn is_marked() -> bool {
     unsafe { cleave_board_mark == BOARD_MARK }
 }
 
-/// The physical entry point for PSCI CPU_ON.
+/// Returns the entry point for PSCI CPU_ON, where the image is linked.
 #[must_use]
-pub(crate) fn secondary_entry() -> PhysAddr {
-    crate::mm::image::physical(cleave::tables::VirtAddr(cleave_secondary_entry as *const () as u64))
+pub(crate) fn secondary_entry() -> VirtAddr {
+    VirtAddr(cleave_secondary_entry as *const () as u64)
 }
 
-/// The physical entry point that is written into the release word of a spin-table.
+/// Returns the entry point that is written into the release word of a spin-table, where the image is linked.
 #[must_use]
-pub(crate) fn spin_table_entry() -> PhysAddr {
-    crate::mm::image::physical(cleave::tables::VirtAddr(cleave_spin_table_entry as *const () as u64))
+pub(crate) fn spin_table_entry() -> VirtAddr {
+    VirtAddr(cleave_spin_table_entry as *const () as u64)
 }
 
 /// Stops this CPU for good, interrupts masked, the reason in x0.

@@ -176,7 +176,7 @@ fn what_a_released_cpu_reads_is_cleaned_before_the_event() {
     );
     in_order(
         &rust("src/cpu/spin_table.rs", "pub(crate) fn release("),
-        &["regions()", "write_volatile(spin_table_entry", "cache::clean(address", "hint::send_event()"],
+        &["regions()", "write_volatile(image::physical(spin_table_entry", "cache::clean(address", "hint::send_event()"],
     );
     in_order(&rust("src/cpu/smp/start.rs", "\nfn prepare("), &["SecondaryBoot {", "write(record)", "cache::clean("]);
     // Every record is in the chain before any word is written: CPUs may share one.

@@ -173,12 +173,12 @@ class Cpu:
         if not self.block:
             # QEMU says of a CPU that was never started that it is halted.
             return "off" if "halted" in (self.thread.details or "") else "booting"
-        number = self.number("own", "state")
+        number = self.number("state", "stage")
         return STATES[number] if number < len(STATES) else f"{number}?"
 
     def is_parked(self):
         """Whether it is between its arrival in a rendezvous and the release."""
-        return bool(self.block) and bool(self.number("window"))
+        return bool(self.block) and bool(self.number("in_rendezvous"))
 
     def function(self):
         """The function it is in."""
@@ -197,9 +197,9 @@ class Cpu:
 
     def times(self):
         """Its part of the timeline, and the tables it filled."""
-        slot = [self.number("own", "slot", name)
+        slot = [self.number("state", "slot", name)
                 for name in ("generation", "kicked", "arrived", "masked", "released")]
-        return slot + [self.number("own", "filled")]
+        return slot + [self.number("state", "filled")]
 
 
 def cpus(kernel):

@@ -1,4 +1,4 @@
-//! The boot arguments, and the faults they inject: each shows that something the kernel claims to survive, or to
+//! Fault injection: the faults that boot arguments ask for. Each shows that something the kernel claims to survive, or to
 //! notice, is survived or noticed.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "some faults are made by doing what must not be done")]
@@ -9,29 +9,28 @@ use alloc::boxed::Box;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use crate::options::{Banned, Bootargs, Fault};
+use crate::options::{self, Banned, Bootargs, Fault};
 use cleave::aarch64::syndrome::Syndrome;
 use cleave::aarch64::{hint, timer};
 use cleave::rendezvous::Host;
 use cleave::tables::{Cpu, PhysAddr, VirtAddr};
-use spin::Once;
 
-use crate::cpu::lock::IrqLock;
-use crate::cpu::percpu::this_cpu;
+use crate::cpu::lock::{self, IrqLock};
+use crate::cpu::percpu::{PerCpu, this_cpu};
+use crate::cpu::power;
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
 use crate::irq::ipi::{self, RENDEZVOUS};
+use crate::mm::layout::MAX_SLOTS;
 use crate::mm::memory;
 use crate::mm::views::ThisCpu;
 
-static ARGS: Once<Bootargs<'static>> = Once::new();
-
-/// Keeps the boot arguments for everyone.
-pub(crate) fn set_args(args: Bootargs<'static>) {
-    ARGS.call_once(|| args);
+/// Arms the faults that `args` asks for and that are looked for often: looked up once, since the arguments are read anew at
+/// every question.
+pub(crate) fn arm(args: &Bootargs<'static>) {
     for fault in args.faults() {
         match fault {
-            Fault::LockCall => CALL_AT_LOCKS.store(true, Ordering::Relaxed),
+            Fault::LockCall => lock::call_at_locks(at_lock),
             Fault::FrameLeak => LEAKS.store(true, Ordering::Relaxed),
             Fault::CpuWxn { .. } => DROPS_WXN.store(true, Ordering::Relaxed),
             Fault::CpuStall { cpu, milliseconds } => {
@@ -43,19 +42,18 @@ pub(crate) fn set_args(args: Bootargs<'static>) {
     }
 }
 
-/// The boot arguments; those of an empty command line before they are known.
-pub(crate) fn args() -> &'static Bootargs<'static> {
-    ARGS.call_once(|| Bootargs::parse(""))
-}
+/// The CPUs that have come late once already, a bit each.
+static WAS_LATE: [AtomicU64; (MAX_SLOTS as usize).div_ceil(64)] =
+    [const { AtomicU64::new(0) }; (MAX_SLOTS as usize).div_ceil(64)];
 
 /// Keeps this CPU from the rendezvous for as long as `cpuN.late:MS` says, once.
 pub(crate) fn come_late() {
     let cpu = this_cpu();
-    let Some(late) = args().fault_cpu_late(cpu.id) else { return };
-    if !cpu.own.was_late.first() {
-        return;
+    let Some(late) = options::current().fault_cpu_late(cpu.id) else { return };
+    let bit = 1 << (cpu.id % 64);
+    if WAS_LATE[cpu.id / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+        wait(ticks(late));
     }
-    wait(ticks(late));
 }
 
 fn ticks(milliseconds: u64) -> u64 {
@@ -132,16 +130,12 @@ impl Cpu for Stalling {
     }
 }
 
-/// Whether [`at_lock`] calls: looked up once, since the arguments are read anew at every question.
-static CALL_AT_LOCKS: AtomicBool = AtomicBool::new(false);
 /// The CPU, by its number and one more, whose stack is to overflow; 0 for none.
 static OVERFLOWS: AtomicUsize = AtomicUsize::new(0);
 
-/// With `fault=stack.secondary`: overflows this CPU's stack when it is the one that was chosen.
-pub(crate) fn at_work(cpu: usize) {
-    if OVERFLOWS.load(Ordering::Relaxed) == cpu + 1 {
-        overflow_stack();
-    }
+/// With `fault=stack.secondary`: returns true when the stack of `cpu` is to overflow.
+pub(crate) fn is_to_overflow(cpu: &PerCpu) -> bool {
+    OVERFLOWS.load(Ordering::Relaxed) == cpu.id + 1
 }
 
 /// Calls made by [`at_lock`].
@@ -149,16 +143,14 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// With `fault=lock.call`: calls this CPU to the rendezvous while it holds a lock, at every lock there is. The call must
 /// not be taken before the lock is released: the interrupt's handler looks.
-pub(crate) fn at_lock() {
-    if CALL_AT_LOCKS.load(Ordering::Relaxed) {
-        CALLS.fetch_add(1, Ordering::Relaxed);
-        ipi::call_myself();
-    }
+fn at_lock() {
+    CALLS.fetch_add(1, Ordering::Relaxed);
+    ipi::call_myself();
 }
 
 /// Says how often [`at_lock`] called.
 pub(crate) fn tell_calls() {
-    if args().injects(Fault::LockCall) {
+    if options::current().injects(Fault::LockCall) {
         log::info!("called at {} locks, and taken behind each", CALLS.load(Ordering::Relaxed));
     }
 }
@@ -169,7 +161,7 @@ static PROBE_LOCK: IrqLock<()> = IrqLock::new("fault", ());
 /// True when some fault is to be made inside the window.
 pub(crate) fn any_in_window() -> bool {
     let made = |fault| matches!(fault, Fault::Ban { .. } | Fault::CpuBan { .. } | Fault::RendezvousSecond);
-    args().faults().any(made)
+    options::current().faults().any(made)
 }
 
 /// Something to give back inside the window, from a box that was made outside; null once it is gone.
@@ -197,7 +189,7 @@ static BREAKS_BAN: AtomicUsize = AtomicUsize::new(0);
 /// Makes the faults of the window, on the leader, every CPU parked.
 pub(crate) fn in_window() {
     let me = this_cpu().id;
-    for fault in args().faults() {
+    for fault in options::current().faults() {
         match fault {
             Fault::Ban { act } => do_banned(act),
             Fault::CpuBan { cpu, act } if cpu == me => do_banned(act),
@@ -220,7 +212,7 @@ pub(crate) fn in_window() {
 pub(crate) fn while_parked() {
     let chosen = BREAKS_BAN.load(Ordering::Acquire);
     if chosen != 0 && chosen == this_cpu().id + 1 {
-        for fault in args().faults() {
+        for fault in options::current().faults() {
             if let Fault::CpuBan { cpu, act } = fault
                 && cpu + 1 == chosen
             {
@@ -259,7 +251,7 @@ pub(crate) fn touch_linear_map() {
 /// # Panics
 /// That is what it is for.
 pub(crate) fn at_the_end() {
-    for fault in args().faults() {
+    for fault in options::current().faults() {
         match fault {
             Fault::SErrorCorrected => {
                 // ESR_EL1 of an SError (DDI 0487, ESR_EL1): AET 0b110, DFSC 0b010001.
@@ -307,15 +299,27 @@ fn overflow(depth: u64) -> u64 {
     overflow(frame[0] + 1) + frame[1]
 }
 
-/// Whether some CPU is to clear SCTLR_EL1.WXN, and whether a frame is to be lost: looked up once, as [`CALL_AT_LOCKS`].
+/// Whether some CPU is to clear SCTLR_EL1.WXN, and whether a frame is to be lost: looked up once.
 static DROPS_WXN: AtomicBool = AtomicBool::new(false);
 static LEAKS: AtomicBool = AtomicBool::new(false);
+
+/// With `fault=cpuN.absent`: stops this secondary for good before it checks in.
+pub(crate) fn stay_absent(cpu: &PerCpu) {
+    if options::current().fault_cpu_absent(cpu.id) {
+        power::halt();
+    }
+}
+
+/// With `fault=cpuN.psci:CODE`: returns what CPU_ON is to have answered for `cpu`.
+pub(crate) fn cpu_on_answer(cpu: usize) -> Option<i32> {
+    options::current().fault_cpu_psci(cpu)
+}
 
 /// With `fault=cpuN.wxn`: this CPU executes what is writable from here on, if a descriptor lets it.
 pub(crate) fn drop_wxn() {
     use cleave::aarch64::registers::SCTLR_EL1;
     use tock_registers::interfaces::{Readable, Writeable};
-    if DROPS_WXN.load(Ordering::Relaxed) && args().injects(Fault::CpuWxn { cpu: this_cpu().id }) {
+    if DROPS_WXN.load(Ordering::Relaxed) && options::current().injects(Fault::CpuWxn { cpu: this_cpu().id }) {
         // No ISB: nothing that is writable is executable by its descriptor, so that it does not matter from when on.
         SCTLR_EL1.set(SCTLR_EL1.get() & !(1 << 19));
     }
@@ -354,5 +358,5 @@ impl<F: cleave::tables::FrameSource> cleave::tables::FrameSource for Failing<'_,
 
 /// A second caller of the rendezvous, from inside the first: it must be refused.
 pub(crate) fn second_caller() -> Option<cleave::rendezvous::Refused> {
-    RENDEZVOUS.run(&ipi::ThisCpu, &this_cpu().own.slot, 1, 0, |_| ()).err()
+    RENDEZVOUS.run(&ipi::ThisCpu, &this_cpu().state.slot, 1, 0, |_| ()).err()
 }

@@ -1,8 +1,7 @@
 //! What checks the kernel: stress test, audit, probe, guard, and the injection of faults.
 
 pub(crate) mod audit;
-pub(crate) mod guard;
+pub(crate) mod hooks;
 pub(crate) mod inject;
 pub(crate) mod probe;
 pub(crate) mod stress;
-pub(crate) mod symbols;

@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use crate::options::Fault;
+use crate::options::{self, Fault};
 use cleave::aarch64::{barrier, hint, timer};
 use cleave::deadline::Deadline;
 use cleave::linear_map::free_tables;
@@ -162,7 +162,7 @@ pub(crate) enum Plan {
 impl Plan {
     /// Chooses by the faults that are injected.
     pub(crate) fn chosen() -> Self {
-        let injects = |fault| inject::args().injects(fault);
+        let injects = |fault| options::current().injects(fault);
         match () {
             () if injects(Fault::WindowTouch) => Self::Touch,
             () if injects(Fault::ProbeNoTlbi) => Self::ProbeWithoutInvalidation,

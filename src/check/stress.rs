@@ -9,16 +9,16 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
-use crate::options::Fault;
+use crate::options::{self, Fault};
 use cleave::aarch64::{hint, timer};
 use cleave::deadline::Deadline;
 use cleave::tables::{FRAME_SIZE, FrameSource, PhysAddr};
+use spin::Once;
 
-use crate::check::inject;
+use crate::cpu::patience::patience;
 use crate::cpu::percpu::{PerCpu, this_cpu};
 use crate::cpu::smp;
 use crate::mm::memory;
-use crate::mm::repaint;
 
 /// A line: 64 bytes, eight words.
 const WORDS: usize = 8;
@@ -29,7 +29,7 @@ const LEAST: u64 = 4;
 const MOST: u64 = 64;
 
 /// What a CPU has checked. Written by that CPU.
-pub(crate) struct Counters {
+struct Counters {
     before: AtomicU64,
     during: AtomicU64,
     after: AtomicU64,
@@ -52,7 +52,7 @@ pub(crate) struct Lines {
 
 impl Counters {
     /// Nothing yet.
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         Self {
             before: AtomicU64::new(0),
             during: AtomicU64::new(0),
@@ -64,7 +64,7 @@ impl Counters {
     }
 
     /// The lines checked.
-    pub(crate) fn lines(&self) -> Lines {
+    fn lines(&self) -> Lines {
         Lines {
             before: self.before.load(Ordering::Relaxed),
             during: self.during.load(Ordering::Relaxed),
@@ -91,6 +91,18 @@ struct Area {
     /// For the lines checked in the interrupt of the call: apart, since the step that was interrupted may be in the
     /// middle of a line.
     interrupt: PhysAddr,
+}
+
+/// What each CPU has checked, by the CPUs' numbers; made by the first [`start`].
+static COUNTERS: Once<Vec<Counters>> = Once::new();
+
+fn counters(cpu: usize) -> Option<&'static Counters> {
+    COUNTERS.get()?.get(cpu)
+}
+
+/// Returns the lines that a CPU has checked.
+pub(crate) fn lines(cpu: usize) -> Lines {
+    counters(cpu).map_or(Lines { before: 0, during: 0, after: 0 }, Counters::lines)
 }
 
 /// The areas by the CPUs' numbers, while there are any: null until [`start`], and after [`stop`].
@@ -136,6 +148,7 @@ pub(crate) fn start() {
     let step = bytes / (each * online.len() as u64);
     let mut spread = Spread { regions: layout.regions(), position: 0 };
     let cpus = smp::cpus().iter().map(|cpu| cpu.id).max().unwrap_or(0) + 1;
+    COUNTERS.call_once(|| (0..cpus).map(|_| Counters::new()).collect());
     let mut areas: Vec<Option<Area>> = (0..cpus).map(|_| None).collect();
     for _ in 0..each {
         // CPU by CPU within each round, so that every CPU has frames everywhere.
@@ -155,11 +168,11 @@ pub(crate) fn start() {
             }
         }
     }
-    if inject::args().injects(Fault::LoadFlip) {
+    if options::current().injects(Fault::LoadFlip) {
         // Found by the CPU's own first check, which writes the line anew.
         flip(areas.iter().flatten().find_map(|area| area.frames.first()));
     }
-    if inject::args().injects(Fault::LoadSwap) {
+    if options::current().injects(Fault::LoadSwap) {
         exchange(areas.iter().flatten().find_map(|area| area.frames.get(1..3)));
     }
     // Release: whoever sees them sees them whole.
@@ -207,7 +220,7 @@ impl Spread<'_> {
 
 /// Checks the next line of this CPU and writes it anew.
 pub(crate) fn step(cpu: &PerCpu) {
-    let counters = &cpu.own.load;
+    let Some(counters) = counters(cpu.id) else { return };
     counters.busy.store(true, Ordering::SeqCst);
     // Looked at after `busy` was set: whoever switched the load off and then sees this CPU not busy knows that it does
     // not touch a line again.
@@ -227,9 +240,9 @@ pub(crate) fn step(cpu: &PerCpu) {
 pub(crate) fn before_arrival() {
     let cpu = this_cpu();
     if is_on()
-        && let Some(area) = area(cpu.id)
+        && let (Some(counters), Some(area)) = (counters(cpu.id), area(cpu.id))
     {
-        check(&cpu.own.load, area.interrupt, timer::count_unordered());
+        check(counters, area.interrupt, timer::count_unordered());
     }
 }
 
@@ -292,15 +305,15 @@ fn holds(line: PhysAddr) -> bool {
     found == words(line, found[1])
 }
 
-/// Lets this CPU work until every CPU has checked at least `lines` lines in the present phase, or for as long as CPUs are
+/// Lets this CPU work until every CPU has checked at least `least` lines in the present phase, or for as long as CPUs are
 /// waited for elsewhere.
-pub(crate) fn let_run(lines: u64) {
+pub(crate) fn let_run(least: u64) {
     let counted = |cpu: &PerCpu| {
-        let lines = cpu.own.load.lines();
+        let lines = lines(cpu.id);
         if PHASE.load(Ordering::Relaxed) == BEFORE { lines.before } else { lines.after }
     };
-    let mut deadline = Deadline::new(timer::count(), repaint::patience(smp::online_count().into()));
-    while smp::online().any(|cpu| counted(cpu) < lines) && !deadline.has_passed(timer::count()) {
+    let mut deadline = Deadline::new(timer::count(), patience(smp::online_count().into()));
+    while smp::online().any(|cpu| counted(cpu) < least) && !deadline.has_passed(timer::count()) {
         step(this_cpu());
         hint::wait_for_event();
     }
@@ -326,23 +339,23 @@ impl Account {
 /// Stops the load, checks every line once more, gives the frames back.
 pub(crate) fn stop() -> Account {
     ON.store(false, Ordering::SeqCst);
-    for cpu in smp::online() {
-        while cpu.own.load.busy.load(Ordering::SeqCst) {
+    for counters in smp::online().filter_map(|cpu| counters(cpu.id)) {
+        while counters.busy.load(Ordering::SeqCst) {
             hint::wait_for_event();
         }
     }
     let mut account = Account { cpus: 0, lines: 0, mismatches: 0 };
     for cpu in smp::online() {
-        let lines = cpu.own.load.lines();
+        let lines = lines(cpu.id);
         account.lines += lines.before + lines.during + lines.after;
-        account.mismatches += cpu.own.load.mismatches.load(Ordering::Relaxed);
+        account.mismatches += counters(cpu.id).map_or(0, |counters| counters.mismatches.load(Ordering::Relaxed));
         account.cpus += u64::from(area(cpu.id).is_some());
     }
     let areas = || areas().into_iter().flatten().flatten();
-    if inject::args().injects(Fault::LoadFlip) {
+    if options::current().injects(Fault::LoadFlip) {
         flip(areas().find_map(|area| area.frames.last()));
     }
-    if inject::args().injects(Fault::LoadSwap) {
+    if options::current().injects(Fault::LoadSwap) {
         exchange(areas().find_map(|area| area.frames.get(..2)));
     }
     for area in areas() {

@@ -1,15 +1,8 @@
 //! The frequency of the counter: chosen once, by the boot CPU, and used on every CPU.
 #![cfg(target_os = "none")]
 
-extern crate alloc;
-
-use alloc::format;
-use alloc::string::String;
-
 use crate::devicetree::Tree;
 use cleave::aarch64::timer;
-
-use crate::cpu::smp;
 
 /// Chooses the frequency: the device tree's, which is there where CNTFRQ_EL0 is wrong, or else what firmware left in
 /// CNTFRQ_EL0 of this CPU.
@@ -30,14 +23,4 @@ pub(crate) fn choose_frequency(tree: &Tree<'static>) {
 pub(crate) fn require_frequency() {
     let known = timer::frequency() != 0;
     assert!(known, "firmware left CNTFRQ_EL0 at 0, and the device tree has no clock-frequency for the timer");
-}
-
-/// Returns a text for each CPU at work whose CNTFRQ_EL0 is not the frequency in use. CNTFRQ_EL0 belongs to one CPU, and
-/// firmware that sets it on the boot CPU can forget the others.
-pub(crate) fn differences() -> impl Iterator<Item = String> {
-    let used = timer::frequency();
-    let noted = smp::cpus().iter().filter_map(|cpu| Some((cpu.id, cpu.counter_frequency()?)));
-    noted.filter(move |&(_, noted)| noted != used).map(move |(id, noted)| {
-        format!("CPU {id}: firmware left CNTFRQ_EL0 at {noted}; the frequency used on every CPU is {used} Hz")
-    })
 }

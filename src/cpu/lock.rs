@@ -14,14 +14,22 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use cleave::aarch64::interrupts::{self, Masked};
 use cleave::aarch64::{cpu, hint};
+use spin::Once;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-use crate::check::guard::{self, Ban};
-use crate::check::inject;
+use crate::cpu::ban::{self, Ban};
 use crate::cpu::percpu::{self, PerCpu};
 
 /// No CPU: what [`IrqLock::owner`] holds while the lock is free.
 const NOBODY: u64 = 0;
+
+/// What a CPU calls when it has just taken a lock; none in an ordinary run.
+static AT_LOCK: Once<fn()> = Once::new();
+
+/// Has `hook` called whenever a CPU has taken a lock, interrupts masked. The first call counts.
+pub(crate) fn call_at_locks(hook: fn()) {
+    AT_LOCK.call_once(|| hook);
+}
 
 /// A value that is unlike on every CPU and never [`NOBODY`]. It comes from MPIDR_EL1, which is there from the first
 /// instruction on, before any per-CPU block is.
@@ -50,7 +58,7 @@ impl<T> IrqLock<T> {
     /// When this CPU holds it already, and inside the rendezvous window.
     #[track_caller]
     pub(crate) fn lock(&self) -> IrqGuard<'_, T> {
-        guard::check(Ban::Lock);
+        ban::check(Ban::Lock);
         loop {
             if let Some(guard) = self.attempt() {
                 return guard;
@@ -86,8 +94,10 @@ impl<T> IrqLock<T> {
         let inner = self.inner.try_lock()?;
         self.owner.store(this_cpu(), Ordering::Relaxed);
         let held = Held::count();
-        if held.by.is_some() {
-            inject::at_lock();
+        if held.by.is_some()
+            && let Some(hook) = AT_LOCK.get()
+        {
+            hook();
         }
         Some(IrqGuard { owner: &self.owner, inner, _held: held, _masked: masked })
     }
@@ -132,7 +142,7 @@ impl Held {
     fn count() -> Self {
         let by = percpu::try_this_cpu();
         if let Some(cpu) = by {
-            cpu.own.locks.fetch_add(1, Ordering::Relaxed);
+            cpu.state.locks.fetch_add(1, Ordering::Relaxed);
         }
         Self { by }
     }
@@ -141,7 +151,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(cpu) = self.by {
-            cpu.own.locks.fetch_sub(1, Ordering::Relaxed);
+            cpu.state.locks.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

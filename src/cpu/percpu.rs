@@ -6,14 +6,13 @@
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "TPIDR_EL1 becomes a reference")]
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cleave::aarch64::registers::TPIDR_EL1;
 use cleave::tables::VirtAddr;
 use tock_registers::interfaces::{Readable, Writeable};
 
-use crate::check::guard::Window;
-use crate::cpu::smp::Own;
+use crate::cpu::state::CpuState;
 use crate::mm::layout::{Part, Slot};
 
 /// What a CPU has of its own.
@@ -27,14 +26,14 @@ pub(crate) struct PerCpu {
     pub(crate) mpidr: u64,
     /// Where its stacks and this block lie.
     pub(crate) slot: Slot,
-    /// Whether it is inside the rendezvous window.
-    pub(crate) window: Window,
+    /// True between its arrival in a rendezvous and its release ([`crate::cpu::ban`]).
+    pub(crate) in_rendezvous: AtomicBool,
     /// Interrupts taken.
     pub(crate) interrupts: AtomicU64,
     /// TLB conflict aborts survived.
     pub(crate) conflicts: Conflicts,
-    /// What the kernel's rooms that run on every CPU keep for each.
-    pub(crate) own: Own,
+    /// What the parts of the kernel that run on every CPU keep for each.
+    pub(crate) state: CpuState,
 }
 
 /// The TLB conflict aborts of one CPU, touched by that CPU alone, in its exception handler.
@@ -71,7 +70,7 @@ impl PerCpu {
             id,
             mpidr,
             slot,
-            window: Window::new(),
+            in_rendezvous: AtomicBool::new(false),
             interrupts: AtomicU64::new(0),
             conflicts: Conflicts {
                 total: AtomicU64::new(0),
@@ -79,7 +78,7 @@ impl PerCpu {
                 last_far: AtomicU64::new(0),
                 row: AtomicU64::new(0),
             },
-            own: Own::new(),
+            state: CpuState::new(),
         }
     }
 

@@ -1,234 +1,70 @@
-//! The end of the run: the verdict, and then off.
+//! Ways to stop the machine: a semihosting exit, if the boot arguments ask for one; PSCI SYSTEM_OFF, if there is PSCI; sleep
+//! for ever with interrupts masked.
 //!
-//! The console's last line is `cleave: PASS` or `cleave: FAIL`; after a panic it is what the panic handler wrote, with
-//! a line that begins `cleave: PANIC`. Then the machine stops by the first of these that works: a semihosting exit,
-//! if the bootargs ask for one; PSCI SYSTEM_OFF, if there is PSCI; sleeping for ever with interrupts masked.
-//!
-//! Each way may fail by a fault of its own (an `hlt` where nobody takes semihosting calls is an undefined
-//! instruction), and the fault's handler ends here again. So each way is tried once: who comes back goes on to the
-//! next.
+//! Each way may fail by a fault of its own (an `hlt` where no debugger takes semihosting calls is an undefined instruction),
+//! and the fault's handler ends here again. So each way is tried once: a CPU that comes back goes on to the next.
+#![cfg(target_os = "none")]
 
-use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering};
 
-use crate::report;
+use cleave::aarch64::semihosting;
 
-/// How the run ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
-    /// Everything that was to be shown was shown.
-    Pass,
-    /// Something was not.
-    Fail,
-    /// A broken invariant: the kernel does not know what is true any more.
-    Panic,
+use crate::boot::{self, Parked};
+use crate::cpu::firmware::{Firmware, PsciError};
+use crate::devicetree::Conduit;
+use crate::options::ExitMode;
+
+/// Ways that [`configure`] allowed and that were not tried yet, as bits.
+static WAYS: AtomicU8 = AtomicU8::new(0);
+const SEMIHOSTING: u8 = 1 << 0;
+const PSCI_HVC: u8 = 1 << 1;
+const PSCI_SMC: u8 = 1 << 2;
+
+/// Says how the machine may stop; `conduit` is the way to PSCI, where there is one. Until then it can only sleep.
+pub(crate) fn configure(exit: ExitMode, conduit: Option<Conduit>) {
+    let semihosting = match exit {
+        ExitMode::PowerOff => 0,
+        ExitMode::Semihosting => SEMIHOSTING,
+    };
+    let psci = match conduit {
+        Some(Conduit::Hvc) => PSCI_HVC,
+        Some(Conduit::Smc) => PSCI_SMC,
+        None => 0,
+    };
+    WAYS.store(semihosting | psci, Ordering::Relaxed);
 }
 
-impl Verdict {
-    /// The status a runner of the kernel ends with; 2 is its own, for a kernel that said nothing.
-    pub(crate) const fn status(self) -> u64 {
-        match self {
-            Self::Pass => 0,
-            Self::Fail => 1,
-            Self::Panic => 3,
-        }
+/// Stops the machine by the first way that works; a debugger that takes semihosting calls gets `status`. Returns when no way
+/// is left.
+pub(crate) fn off(status: u64) {
+    if take(SEMIHOSTING) {
+        semihosting::exit(status);
     }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pass => "PASS",
-            Self::Fail => "FAIL",
-            Self::Panic => "PANIC",
-        })
+    if take(PSCI_HVC) {
+        Firmware::behind(Conduit::Hvc).system_off();
     }
-}
-
-/// The report has no word for a panic: it has the panic, and has failed.
-impl From<Verdict> for report::Verdict {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Pass => Self::Pass,
-            Verdict::Fail | Verdict::Panic => Self::Fail,
-        }
+    if take(PSCI_SMC) {
+        Firmware::behind(Conduit::Smc).system_off();
     }
 }
 
-#[cfg(target_os = "none")]
-pub(crate) use ending::*;
-
-#[cfg(target_os = "none")]
-mod ending {
-    use core::fmt::{self, Write as _};
-    use core::panic::PanicInfo;
-    use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-
-    use crate::devicetree::Conduit;
-    use crate::options::ExitMode;
-    use cleave::aarch64::{cpu, interrupts, semihosting};
-
-    use super::Verdict;
-    use crate::boot::{self, Parked};
-    use crate::check::guard;
-    use crate::cpu::firmware::{Firmware, PsciError};
-    use crate::cpu::percpu;
-    use crate::cpu::stop;
-    use crate::io::console;
-    use crate::report::builder;
-
-    /// Ways that [`configure`] allowed and that were not tried yet, as bits.
-    static WAYS: AtomicU8 = AtomicU8::new(0);
-    const SEMIHOSTING: u8 = 1 << 0;
-    const PSCI_HVC: u8 = 1 << 1;
-    const PSCI_SMC: u8 = 1 << 2;
-
-    /// The CPU that ends the run, and the one that panics: its MPIDR with bit 63 set; 0 for none.
-    static ENDING: AtomicU64 = AtomicU64::new(0);
-
-    /// What [`begin_panic`] found.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub(crate) enum PanicEntry {
-        /// The first: report it, then [`end`].
-        First,
-        /// A panic while reporting one, or while ending: report nothing that could panic again, only [`end`].
-        Again,
-    }
-
-    /// Says how the machine may stop; `conduit` is the way to PSCI, where there is one. Until then it can only sleep.
-    pub(crate) fn configure(exit: ExitMode, conduit: Option<Conduit>) {
-        let semihosting = match exit {
-            ExitMode::PowerOff => 0,
-            ExitMode::Semihosting => SEMIHOSTING,
-        };
-        let psci = match conduit {
-            Some(Conduit::Hvc) => PSCI_HVC,
-            Some(Conduit::Smc) => PSCI_SMC,
-            None => 0,
-        };
-        WAYS.store(semihosting | psci, Ordering::Relaxed);
-    }
-
-    /// Claims the end of the run for this CPU; false if it has it already. A CPU that finds another one at it sleeps
-    /// for ever, so that there is one report and one verdict.
-    fn claim() -> bool {
-        interrupts::mask().keep();
-        let me = cpu::mpidr() | 1 << 63;
-        match ENDING.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => true,
-            Err(other) if other == me => false,
-            Err(_) => halt(),
-        }
-    }
-
-    /// Claims the report of a panic or a fault for this CPU, before its first word. Masks its interrupts for good. Any
-    /// other CPU that comes later sleeps for ever.
-    pub(crate) fn enter_panic() -> PanicEntry {
-        // Whatever this CPU was in the middle of, it will not come back to it; its report may do what it must.
-        guard::leave();
-        if !claim() {
-            return PanicEntry::Again;
-        }
-        stop::ask_others();
-        PanicEntry::First
-    }
-
-    /// The panic handler's first call: [`enter_panic`], and then one line, past all locks, that begins `cleave: PANIC`.
-    /// The text of a panic inside the report of another is left out: it may be what panicked.
-    pub(crate) fn begin_panic(info: &PanicInfo<'_>) -> PanicEntry {
-        let entry = enter_panic();
-        match entry {
-            PanicEntry::First => console::emergency_print(format_args!("{}\n", PanicLine(info))),
-            PanicEntry::Again => {
-                console::emergency_print(format_args!("cleave: PANIC again, in the first one's report\n"))
-            }
-        }
-        entry
-    }
-
-    /// What is known of a panic, on one line as far as its message is one.
-    struct PanicLine<'a>(&'a PanicInfo<'a>);
-
-    impl fmt::Display for PanicLine<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            match percpu::try_this_cpu() {
-                Some(cpu) => write!(f, "cleave: PANIC on CPU {}: ", cpu.id)?,
-                None => write!(f, "cleave: PANIC on the boot CPU: ")?,
-            }
-            let mut message = builder::record_panic(f);
-            write!(message, "{}", self.0.message())?;
-            message.end();
-            match self.0.location() {
-                Some(place) => write!(f, ", at {place}"),
-                None => Ok(()),
-            }
-        }
-    }
-
-    /// Ends the run with `verdict`. The calling CPU's interrupts are masked for good; other CPUs run on until the
-    /// machine stops, but their output is dropped.
-    pub(crate) fn end(verdict: Verdict) -> ! {
-        if claim() {
-            // Nobody panicked.
-            match verdict {
-                Verdict::Pass | Verdict::Fail => console::close(Some(format_args!("cleave: {verdict}\n"))),
-                Verdict::Panic => console::close(None),
-            }
-        } else {
-            // This CPU has panicked, and reported it.
-            builder::publish_after_panic();
-            console::close(None);
-        }
-        if take(SEMIHOSTING) {
-            semihosting::exit(verdict.status());
-        }
-        if take(PSCI_HVC) {
-            Firmware::behind(Conduit::Hvc).system_off();
-        }
-        if take(PSCI_SMC) {
-            Firmware::behind(Conduit::Smc).system_off();
-        }
-        match verdict {
-            Verdict::Panic => boot::park(Parked::Panicked),
-            Verdict::Pass | Verdict::Fail => halt(),
-        }
-    }
-
-    /// Restarts the machine. Comes back with the reason when that does not work; `None` where there is no PSCI.
-    pub(crate) fn reset() -> Option<PsciError> {
-        let ways = WAYS.load(Ordering::Relaxed);
-        let conduit = match () {
-            () if ways & PSCI_HVC != 0 => Conduit::Hvc,
-            () if ways & PSCI_SMC != 0 => Conduit::Smc,
-            () => return None,
-        };
-        console::drain();
-        Some(Firmware::behind(conduit).system_reset())
-    }
-
-    /// Stops this CPU for good, asleep with interrupts masked.
-    pub(crate) fn halt() -> ! {
-        boot::park(Parked::Ended)
-    }
-
-    /// Takes `way` out of the ways that are left; false if it was not among them.
-    fn take(way: u8) -> bool {
-        WAYS.fetch_and(!way, Ordering::Relaxed) & way != 0
-    }
+/// Restarts the machine. Comes back with the reason when that does not work; `None` where there is no PSCI.
+pub(crate) fn reset() -> Option<PsciError> {
+    let ways = WAYS.load(Ordering::Relaxed);
+    let conduit = match () {
+        () if ways & PSCI_HVC != 0 => Conduit::Hvc,
+        () if ways & PSCI_SMC != 0 => Conduit::Smc,
+        () => return None,
+    };
+    Some(Firmware::behind(conduit).system_reset())
 }
 
-#[cfg(test)]
-mod tests {
-    extern crate std;
+/// Stops this CPU for good, asleep with interrupts masked.
+pub(crate) fn halt() -> ! {
+    boot::park(Parked::Ended)
+}
 
-    use super::*;
-    use std::format;
-
-    #[test]
-    fn the_verdicts_are_the_words_and_the_statuses_that_runners_look_for() {
-        let all = [(Verdict::Pass, "PASS", 0), (Verdict::Fail, "FAIL", 1), (Verdict::Panic, "PANIC", 3)];
-        for (verdict, word, status) in all {
-            assert_eq!(format!("{verdict}"), word);
-            assert_eq!(verdict.status(), status);
-        }
-    }
+/// Takes `way` out of the ways that are left; false if it was not among them.
+fn take(way: u8) -> bool {
+    WAYS.fetch_and(!way, Ordering::Relaxed) & way != 0
 }

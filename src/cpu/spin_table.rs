@@ -14,6 +14,7 @@ use cleave::tables::{PhysAddr, PhysRange, VirtAddr};
 
 use crate::boot::{SPIN_TABLE_RECORDS, SecondaryBoot, spin_table_entry};
 use crate::cpu::smp::RecordPlace;
+use crate::mm::image;
 use crate::mm::memory;
 
 /// Bytes of a release word: the specification's are 64 bits on every 64-bit machine.
@@ -68,7 +69,7 @@ pub(crate) fn release(word: PhysAddr) -> Result<(), ReleaseError> {
     let address = memory::linear(word);
     // SAFETY: in the linear map, as checked, which nobody changes while CPUs start; aligned; its page is reserved, so
     // that nothing of ours is there. Volatile: a CPU that the compiler does not know reads it.
-    unsafe { (address.0 as *mut u64).write_volatile(spin_table_entry().0) };
+    unsafe { (address.0 as *mut u64).write_volatile(image::physical(spin_table_entry()).0) };
     // To the point of coherency, where a CPU with its caches off reads. The DSB SY that ends it completes the clean, and
     // so the store, before the event: a CPU that wakes sees the address or sleeps on and is woken by this one.
     cache::clean(address..address.offset(WORD));

@@ -11,6 +11,7 @@ mod cpus;
 mod identity;
 mod interrupts;
 mod memory;
+mod named;
 mod nodes;
 mod psci;
 mod ranges;

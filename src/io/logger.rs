@@ -47,7 +47,7 @@ mod installed {
     use log::{LevelFilter, Log, Metadata, Record};
 
     use super::{Stamp, label, milliseconds};
-    use crate::check::guard::{self, Ban};
+    use crate::cpu::ban::{self, Ban};
     use crate::cpu::percpu;
     use crate::io::console;
 
@@ -74,7 +74,7 @@ mod installed {
         }
 
         fn log(&self, record: &Record<'_>) {
-            guard::check(Ban::Log);
+            ban::check(Ban::Log);
             if self.enabled(record.metadata()) {
                 let cpu = percpu::try_this_cpu().map_or(0, |cpu| cpu.id);
                 let level = label(record.level());

@@ -2,19 +2,17 @@
 //! work. And the kernel's side of the rendezvous.
 #![cfg(target_os = "none")]
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
 use cleave::aarch64::{barrier, hint, interrupts, timer};
 use cleave::rendezvous::{Host, Rendezvous};
+use spin::Once;
 
-use crate::check::guard;
-use crate::check::inject;
-use crate::check::probe;
-use crate::check::stress;
-use crate::check::symbols;
+use crate::cpu::ban;
 use crate::cpu::percpu::this_cpu;
 use crate::cpu::stop;
 use crate::irq::gic::{self, encoding::Sgi};
+use crate::irq::symbols;
 
 /// Calls to the rendezvous, and releases from it.
 pub(crate) const CALL: Sgi = Sgi::new(0);
@@ -24,12 +22,35 @@ const WAKE: Sgi = Sgi::new(1);
 /// The kernel's one rendezvous.
 pub(crate) static RENDEZVOUS: Rendezvous = Rendezvous::new();
 
+/// What is done at points of every rendezvous, on the CPU that gets there. Installed from above: nothing here depends on it.
+pub(crate) struct Hooks {
+    /// The leader is about to send the IPI that calls the others, or lets them go.
+    pub(crate) before_ipi: fn(),
+    /// The CPU was called, and has not arrived.
+    pub(crate) before_arrival: fn(),
+    /// The CPU is parked; true when it must not sleep.
+    pub(crate) while_parked: fn() -> bool,
+}
+
+static HOOKS: Once<Hooks> = Once::new();
+
+/// Installs the hooks of every rendezvous. The first call counts.
+pub(crate) fn install(hooks: Hooks) {
+    HOOKS.call_once(|| hooks);
+}
+
+fn hooks(call: impl FnOnce(&Hooks)) {
+    if let Some(hooks) = HOOKS.get() {
+        call(hooks);
+    }
+}
+
 /// What the IRQ vector calls, interrupts masked, on the exception stack.
 pub(crate) fn handle_irq() {
     let Some(controller) = gic::get() else { return };
     let Some(interrupt) = controller.acknowledge() else { return };
     // What makes the rendezvous free of deadlocks: an interrupted CPU holds no lock, for locks mask interrupts.
-    let held = this_cpu().own.locks.load(Ordering::Relaxed);
+    let held = this_cpu().state.locks.load(Ordering::Relaxed);
     assert!(held == 0, "interrupted with {held} locks held");
     let called = interrupt.is(CALL);
     let stopped = interrupt.is(stop::STOP);
@@ -41,7 +62,7 @@ pub(crate) fn handle_irq() {
     if stopped {
         stop::asked();
     } else if called {
-        RENDEZVOUS.attend(&ThisCpu, &this_cpu().own.slot);
+        RENDEZVOUS.attend(&ThisCpu, &this_cpu().state.slot);
     } else if !known {
         log::warn!("interrupt {id}, which nobody asked for");
     }
@@ -81,7 +102,7 @@ impl Host for ThisCpu {
 
     #[inline(always)]
     fn kick_others(&self) {
-        stress::called();
+        hooks(|hooks| (hooks.before_ipi)());
         if let Some(controller) = gic::get() {
             // Stores before are visible before the SGI is: the driver's barrier.
             controller.send_sgi_to_others(CALL);
@@ -99,8 +120,8 @@ impl Host for ThisCpu {
     }
 
     fn wait(&self) {
-        inject::while_parked();
-        if !probe::poll() {
+        let busy = HOOKS.get().is_some_and(|hooks| (hooks.while_parked)());
+        if !busy {
             hint::wait_for_interrupt();
         }
     }
@@ -127,32 +148,15 @@ impl Host for ThisCpu {
 
     fn before_arrival(&self) {
         symbols::cleave_gather();
-        stress::before_arrival();
-        inject::come_late();
+        hooks(|hooks| (hooks.before_arrival)());
     }
 
     fn on_arrival(&self) {
-        guard::enter();
+        ban::enter();
     }
 
     fn on_release(&self) {
-        guard::leave();
+        ban::leave();
         symbols::cleave_release();
-    }
-}
-
-/// A flag that is set once, for things that happen at most once.
-#[derive(Debug, Default)]
-pub(crate) struct Once(AtomicBool);
-
-impl Once {
-    /// Not yet.
-    pub(crate) const fn new() -> Self {
-        Self(AtomicBool::new(false))
-    }
-
-    /// True for the first caller only.
-    pub(crate) fn first(&self) -> bool {
-        !self.0.swap(true, Ordering::Relaxed)
     }
 }

@@ -3,3 +3,4 @@
 pub(crate) mod exceptions;
 pub(crate) mod gic;
 pub(crate) mod ipi;
+pub(crate) mod symbols;

@@ -11,7 +11,7 @@ use core::ptr::{self, NonNull};
 use cleave::tables::VirtAddr;
 use linked_list_allocator::Heap;
 
-use crate::check::guard::{self, Ban};
+use crate::cpu::ban::{self, Ban};
 use crate::cpu::lock::IrqLock;
 
 /// Less than this is not worth being called a heap, and the free list needs room of its own.
@@ -132,7 +132,7 @@ pub(crate) fn statistics() -> Statistics {
 #[expect(unsafe_code, reason = "the trait is unsafe to implement")]
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        guard::check(Ban::Allocation);
+        ban::check(Ban::Allocation);
         let mut state = self.0.lock();
         let block = state.heap.allocate_first_fit(layout);
         let used = state.heap.used();
@@ -151,7 +151,7 @@ unsafe impl GlobalAlloc for KernelHeap {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        guard::check(Ban::Free);
+        ban::check(Ban::Free);
         let mut state = self.0.lock();
         state.counts.frees += 1;
         if let Some(block) = NonNull::new(block) {

@@ -18,7 +18,7 @@ use cleave::tables::{
 };
 use spin::Once;
 
-use crate::check::guard;
+use crate::cpu::ban;
 use crate::cpu::lock::{IrqGuard, IrqLock};
 use crate::mm::early::{self, EarlyTables};
 use crate::mm::heap;
@@ -200,7 +200,7 @@ fn make_frames(free: &MemoryRanges, used: PhysRange) {
 /// # Errors
 /// As [`map_pages`]; [`MapError::OutOfFrames`] for the memory itself as well.
 pub(crate) fn map_new(address: VirtAddr, bytes: u64) -> Result<(), MapError> {
-    guard::check(guard::Ban::LinearMap);
+    ban::check(ban::Ban::LinearMap);
     let mut frames = frames();
     for offset in (0..bytes).step_by(FRAME_SIZE as usize) {
         let address = address.offset(offset);
@@ -215,7 +215,7 @@ pub(crate) fn map_new(address: VirtAddr, bytes: u64) -> Result<(), MapError> {
 /// # Errors
 /// As [`map_pages`].
 pub(crate) fn map_again(address: VirtAddr, range: PhysRange) -> Result<(), MapError> {
-    guard::check(guard::Ban::LinearMap);
+    ban::check(ban::Ban::LinearMap);
     map_in(&mut frames(), address, range, Attributes::NORMAL)
 }
 

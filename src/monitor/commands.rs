@@ -1,12 +1,12 @@
-//! The table of commands, and what they share.
+//! What a command is, and what commands share.
 
 extern crate alloc;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
-use core::fmt::{self, Write as _};
+use core::fmt;
 
-use super::{Screen, Session, Usage, inspect, poke};
+use super::session::Session;
 
 /// The most words a command takes.
 pub(super) const MOST_WORDS: usize = 4;
@@ -53,122 +53,16 @@ pub(super) struct Command {
     pub(super) run: fn(&mut Session, &[&str]) -> Done,
 }
 
-/// Every command, as `help` lists them.
-pub(super) static COMMANDS: [Command; 17] = [
-    Command {
-        name: "help",
-        usage: "[COMMAND]",
-        about: "lists the commands, or explains one",
-        example: "help pt",
-        run: help,
-    },
-    Command {
-        name: "cpus",
-        usage: "",
-        about: "every CPU: core, level of FEAT_BBM, how it was started, state",
-        example: "cpus",
-        run: inspect::cpus,
-    },
-    Command {
-        name: "map",
-        usage: "[ttbr0|ttbr1]",
-        about: "everything mapped, folded to ranges; W+X! marks what is writable and executable",
-        example: "map ttbr1",
-        run: inspect::map,
-    },
-    Command {
-        name: "pt",
-        usage: "ADDRESS",
-        about: "the way from the root table to an address, every descriptor by name",
-        example: "pt 0xffff000040000000",
-        run: inspect::pt,
-    },
-    Command {
-        name: "leaves",
-        usage: "",
-        about: "the leaves of the linear map by size, counted now",
-        example: "leaves",
-        run: inspect::leaves,
-    },
-    Command {
-        name: "frames",
-        usage: "",
-        about: "the frame allocator and the heap",
-        example: "frames",
-        run: inspect::frames,
-    },
-    Command {
-        name: "stats",
-        usage: "",
-        about: "interrupts, TLB conflicts and lines checked, for each CPU",
-        example: "stats",
-        run: inspect::stats,
-    },
-    Command {
-        name: "timeline",
-        usage: "",
-        about: "when each CPU came to the last rendezvous and left it, in ticks after the call",
-        example: "timeline",
-        run: inspect::timeline,
-    },
-    Command {
-        name: "split",
-        usage: "",
-        about: "splits the linear map into pages under a rendezvous (boot with linear=block to see before and after)",
-        example: "split",
-        run: poke::split,
-    },
-    Command {
-        name: "probe",
-        usage: "ADDRESS",
-        about: "loads a word, or says which fault the load would take",
-        example: "probe 0xffff000040000000",
-        run: poke::probe,
-    },
-    Command {
-        name: "load",
-        usage: "on|off",
-        about: "keeps every CPU busy on the linear map, or stops that and checks every line",
-        example: "load on",
-        run: poke::load,
-    },
-    Command {
-        name: "audit",
-        usage: "",
-        about: "asks the MMU for every page, and walks everything for W^X",
-        example: "audit",
-        run: poke::audit,
-    },
-    Command {
-        name: "fault",
-        usage: "KIND",
-        about: "takes a fault, which ends the run: null, hole, guard, alias (of the kernel), branch or overflow",
-        example: "fault guard",
-        run: poke::fault,
-    },
-    Command {
-        name: "panic",
-        usage: "[WORD]",
-        about: "panics, which ends the run",
-        example: "panic enough",
-        run: poke::panic,
-    },
-    Command {
-        name: "reboot",
-        usage: "",
-        about: "restarts the machine by PSCI SYSTEM_RESET",
-        example: "reboot",
-        run: poke::reboot,
-    },
-    Command { name: "off", usage: "", about: "ends the run with its verdict", example: "off", run: off },
-    Command {
-        name: "rendezvous",
-        usage: "",
-        about: "gathers every CPU once, for nothing, and says how long it took",
-        example: "rendezvous",
-        run: poke::rendezvous,
-    },
-];
+/// How a command is used, on one line.
+pub(super) struct Usage<'a>(pub(super) &'a Command);
+
+impl fmt::Display for Usage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(command) = self;
+        let space = if command.usage.is_empty() { "" } else { " " };
+        write!(f, "{}{space}{}", command.name, command.usage)
+    }
+}
 
 /// A command without words got some.
 pub(super) fn needs_none(words: &[&str]) -> Done {
@@ -183,31 +77,4 @@ pub(super) fn number(text: &str) -> Result<u64, Wrong> {
         None => clean.parse(),
     };
     parsed.map_err(|_| Wrong::Because(Cow::Owned(alloc::format!("{text} is no address"))))
-}
-
-fn help(_: &mut Session, words: &[&str]) -> Done {
-    match words {
-        [] => {
-            for command in &COMMANDS {
-                writeln!(Screen, "  {:<11}{:<14} {}", command.name, command.usage, command.about)?;
-            }
-            writeln!(Screen, "`help COMMAND` has an example. Up and Down go through what was typed before.")?;
-            Ok(())
-        }
-        [name] => {
-            let found = COMMANDS.iter().find(|command| command.name == *name);
-            let command = found.ok_or_else(|| alloc::format!("no command {name}"))?;
-            writeln!(Screen, "{}: {}", command.name, command.about)?;
-            writeln!(Screen, "usage: {}", Usage(command))?;
-            writeln!(Screen, "example: {}", command.example)?;
-            Ok(())
-        }
-        _ => Err(Wrong::Usage),
-    }
-}
-
-fn off(session: &mut Session, words: &[&str]) -> Done {
-    needs_none(words)?;
-    session.over = true;
-    Ok(())
 }

@@ -8,7 +8,8 @@ use cleave::aarch64::timer;
 use cleave::tables::{FRAME_SIZE, FrameSource, Level, Size, VirtAddr};
 
 use super::commands::{Done, Wrong, needs_none, number};
-use super::{Screen, Session};
+use super::session::{Screen, Session};
+use crate::check::stress;
 use crate::cpu::smp;
 use crate::mm::dump::{self, Half};
 use crate::mm::heap;
@@ -88,7 +89,7 @@ pub(super) fn stats(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
     writeln!(Screen, "  counter {} at {} Hz", timer::count(), timer::frequency())?;
     for cpu in smp::online() {
-        let lines = cpu.own.load.lines();
+        let lines = stress::lines(cpu.id);
         let (interrupts, conflicts) = (&cpu.interrupts, &cpu.conflicts.total);
         writeln!(
             Screen,
@@ -106,17 +107,17 @@ pub(super) fn stats(_: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn timeline(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
-    let kicked = smp::online().map(|cpu| cpu.own.slot.times().kicked).max().unwrap_or(0);
+    let kicked = smp::online().map(|cpu| cpu.state.slot.times().kicked).max().unwrap_or(0);
     if kicked == 0 {
         return Err("no rendezvous has taken place yet".into());
     }
     writeln!(Screen, "  called at {kicked}")?;
     writeln!(Screen, "  CPU      arrived       masked     released  tables")?;
     for cpu in smp::online() {
-        let times = cpu.own.slot.times();
+        let times = cpu.state.slot.times();
         let [arrived, masked, released] =
             [times.arrived, times.masked, times.released].map(|ticks| ticks.saturating_sub(kicked));
-        let filled = cpu.own.filled.load(Ordering::Relaxed);
+        let filled = cpu.state.filled.load(Ordering::Relaxed);
         writeln!(Screen, "  {:>3} {arrived:>12} {masked:>12} {released:>12} {filled:>7}", cpu.id)?;
     }
     Ok(())

@@ -1,16 +1,18 @@
 //! The monitor: an interactive look at the running kernel, on the serial console, when the bootargs ask for it.
 //!
 //! It runs on the boot CPU after the report; the other CPUs are idle, or under load when told so. Line editing, history
-//! and completion are `embedded-cli`'s; what the commands are is the table in [`commands`]. The serial line is polled.
+//! and completion are `embedded-cli`'s; what the commands are is the table in [`table`]. The serial line is polled.
 //! What comes in is not trusted: bytes that are no text are dropped, and a line that is too long is not executed.
 #![cfg(target_os = "none")]
 
 mod commands;
 mod inspect;
 mod poke;
+mod session;
+mod table;
 
 use core::convert::Infallible;
-use core::fmt::{self, Write as _};
+use core::fmt::Write as _;
 
 use cleave::aarch64::hint;
 use cleave::tables::LeafCounts;
@@ -19,9 +21,11 @@ use embedded_cli::cli::{CliBuilder, CliHandle};
 use embedded_cli::command::RawCommand;
 use embedded_cli::service::{Autocomplete, CommandProcessor, Help, ProcessError};
 
-use crate::cpu::power::Verdict;
 use crate::io::console;
-use commands::COMMANDS;
+use crate::report::ending::Verdict;
+use commands::Usage;
+use session::{Screen, Session};
+use table::COMMANDS;
 
 /// The longest line, in bytes.
 const LINE: usize = 120;
@@ -36,43 +40,6 @@ const CTRL_C: u8 = 0x03;
 const CTRL_U: u8 = 0x15;
 /// The key that moves the cursor to the right.
 const RIGHT: [u8; 3] = *b"\x1b[C";
-
-/// What the commands work on, and what they find out.
-pub(crate) struct Session {
-    /// The leaves the linear map should have: what the audit compares with.
-    pub(crate) expected: LeafCounts,
-    /// Whether the run so far was good.
-    pub(crate) verdict: Verdict,
-    /// Set by `off`.
-    over: bool,
-}
-
-/// The console as the commands write to it.
-#[derive(Clone, Copy)]
-struct Screen;
-
-impl fmt::Write for Screen {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        console::print(format_args!("{text}"));
-        Ok(())
-    }
-}
-
-impl embedded_io::ErrorType for Screen {
-    type Error = Infallible;
-}
-
-impl embedded_io::Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        // The editor writes text that was read here, which is ASCII, and escape sequences.
-        console::print(format_args!("{}", core::str::from_utf8(bytes).unwrap_or("?")));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
 
 /// The names of the commands, for completion.
 struct Names;
@@ -190,17 +157,6 @@ impl CommandProcessor<Screen, Infallible> for Process<'_> {
             execute(self.session, &line);
         }
         Ok(())
-    }
-}
-
-/// How a command is used, on one line.
-struct Usage<'a>(&'a commands::Command);
-
-impl fmt::Display for Usage<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(command) = self;
-        let space = if command.usage.is_empty() { "" } else { " " };
-        write!(f, "{}{space}{}", command.name, command.usage)
     }
 }
 

@@ -10,12 +10,13 @@ use cleave::aarch64::translate;
 use cleave::tables::VirtAddr;
 
 use super::commands::{Done, Wrong, needs_none, number};
-use super::{Screen, Session};
+use super::session::{Screen, Session};
 use crate::check::audit as auditor;
 use crate::check::inject;
 use crate::check::stress as worker;
 use crate::cpu::percpu::this_cpu;
-use crate::cpu::power::{self, Verdict};
+use crate::cpu::power;
+use crate::io::console;
 use crate::irq::exceptions::faulting_load;
 use crate::mm::address_class::Place;
 use crate::mm::dump;
@@ -23,6 +24,7 @@ use crate::mm::image::Section;
 use crate::mm::layout::Part;
 use crate::mm::memory;
 use crate::mm::repaint::{self, Ending};
+use crate::report::ending::Verdict;
 
 pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
@@ -144,6 +146,7 @@ pub(super) fn panic(_: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn reboot(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
+    console::drain();
     Err(match power::reset() {
         Some(error) => format!("PSCI SYSTEM_RESET: {error}").into(),
         None => "this machine's firmware has no PSCI to restart it with".into(),

@@ -5,6 +5,8 @@
 //! value changes nothing either, and is an error ([`Bootargs::errors`]). Of a word that is given twice the last good
 //! one counts; `fault=` adds up, each of its faults a word of its own.
 
+#[cfg(target_os = "none")]
+mod current;
 mod fault;
 mod word;
 
@@ -13,6 +15,8 @@ mod tests;
 
 use core::fmt;
 
+#[cfg(target_os = "none")]
+pub(crate) use current::{current, set};
 use fault::faults;
 pub(crate) use fault::{Banned, Fault};
 use word::{Word, words};

@@ -8,31 +8,33 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::devicetree::{Conduit, MemoryMap, Tree};
-use crate::options::{ClockKind, ReportMode};
+use crate::options::{self, ClockKind, ReportMode};
 use cleave::aarch64::timer;
 use cleave::linear_map::{Action, Decision};
 use cleave::tables::{LeafCounts, Level, PhysRange};
 
 use crate::check::audit;
-use crate::check::inject;
 use crate::check::stress;
-use crate::cpu::counter;
 use crate::cpu::lock::IrqLock;
 use crate::cpu::percpu;
 use crate::cpu::smp;
+use crate::cpu::state::Coherency;
 use crate::cpu::wait;
 use crate::io::console;
-use crate::irq::exceptions::Backtrace;
+use crate::irq::exceptions::{Backtrace, MOST_FRAMES};
 use crate::irq::gic;
-use crate::irq::ipi::Once;
 use crate::mm::memory;
 use crate::mm::repaint::{Account, Ending};
-use crate::report::{self, Panic, Report};
+use crate::report::data::{self as report, Report};
+use crate::report::members::Line;
+use crate::report::panic::{ADDRESSES, Message, Panic};
 
 static REPORT: IrqLock<Option<Report>> = IrqLock::new("report", None);
+
+const _: () = assert!(ADDRESSES == MOST_FRAMES + 2, "the report has all that the console shows");
 
 /// What the CPU that panics says of it, beside the report and its lock.
 static PANIC: Panic = Panic::new();
@@ -54,7 +56,7 @@ pub(crate) fn error(text: String) {
 
 /// Who runs and what was asked.
 pub(crate) fn tell_kernel() {
-    let args = inject::args();
+    let args = options::current();
     tell(|report| {
         report.kernel.version = Some(env!("CARGO_PKG_VERSION").into());
         report.kernel.commit = Some(env!("CLEAVE_COMMIT").into());
@@ -67,7 +69,7 @@ pub(crate) fn tell_kernel() {
 
 /// What the boot arguments say of the counter.
 fn clock() -> report::Clock {
-    match inject::args().clock {
+    match options::current().clock {
         ClockKind::Real => report::Clock::Real,
         ClockKind::Counted => report::Clock::Counted,
     }
@@ -110,9 +112,9 @@ pub(crate) fn tell_cpus() {
             core: cpu.midr().map(|midr| Cow::Owned(format!("{midr}"))),
             bbm: cpu.level().map(|(level, _)| level.number()),
             smpen: match cpu.coherency() {
-                smp::Coherency::Unknown => None,
-                smp::Coherency::Enabled => Some(true),
-                smp::Coherency::Disabled => Some(false),
+                Coherency::Unknown => None,
+                Coherency::Enabled => Some(true),
+                Coherency::Disabled => Some(false),
             },
             method: cpu.method.map(|method| match method {
                 smp::Method::Boot => report::Method::Boot,
@@ -129,7 +131,7 @@ pub(crate) fn tell_cpus() {
         }
     }
     tell(|report| report.cpus = cpus);
-    counter::differences().for_each(error);
+    counter_differences().for_each(error);
     tell_coherency();
 }
 
@@ -137,12 +139,12 @@ pub(crate) fn tell_cpus() {
 /// business; where it set it on some CPUs and not on others, nothing the CPUs share can be trusted.
 fn tell_coherency() {
     let count = |wanted| smp::cpus().iter().filter(|cpu| cpu.coherency() == wanted).count();
-    match (count(smp::Coherency::Enabled), count(smp::Coherency::Disabled)) {
+    match (count(Coherency::Enabled), count(Coherency::Disabled)) {
         (0, 0) => {}
         (set, 0) => log::info!("SMPEN is set on {set} CPUs"),
         (0, clear) => log::info!("SMPEN reads 0 on {clear} CPUs: an emulator, or firmware that left coherency off"),
         (_, _) => {
-            for cpu in smp::cpus().iter().filter(|cpu| cpu.coherency() == smp::Coherency::Disabled) {
+            for cpu in smp::cpus().iter().filter(|cpu| cpu.coherency() == Coherency::Disabled) {
                 error(format!(
                     "CPU {}: SMPEN is clear and on others set: firmware left this one's coherency off",
                     cpu.id
@@ -224,7 +226,7 @@ pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
 /// Tells the timeline of the repaint's last rendezvous, begun by this CPU: done, or called off on its deadline. A moment
 /// before its kick is of an earlier attempt.
 pub(crate) fn tell_timeline() {
-    let kicked = percpu::this_cpu().own.slot.times().kicked;
+    let kicked = percpu::this_cpu().state.slot.times().kicked;
     if kicked == 0 {
         // It was refused before it called anybody.
         return;
@@ -232,14 +234,14 @@ pub(crate) fn tell_timeline() {
     let known = |ticks: u64| (ticks >= kicked).then_some(ticks);
     let timeline = smp::online()
         .map(|cpu| {
-            let times = cpu.own.slot.times();
+            let times = cpu.state.slot.times();
             report::Moments {
                 cpu: cpu.id as u32,
                 kicked: Some(kicked),
                 arrived: known(times.arrived),
                 masked: known(times.masked),
                 released: known(times.released),
-                filled: cpu.own.filled.load(Ordering::Relaxed),
+                filled: cpu.state.filled.load(Ordering::Relaxed),
             }
         })
         .collect();
@@ -250,7 +252,7 @@ pub(crate) fn tell_timeline() {
 pub(crate) fn tell_load(account: &stress::Account) {
     let per_cpu = smp::online()
         .map(|cpu| {
-            let lines = cpu.own.load.lines();
+            let lines = stress::lines(cpu.id);
             report::Lines { before: lines.before, during: lines.during, after: lines.after }
         })
         .collect();
@@ -294,7 +296,7 @@ pub(crate) fn publish(result: report::Verdict) {
 /// Prints the report for programs, where one is asked for, with the result of the whole run. It is the last thing of a
 /// run: a panic behind it would have a report of its own, and there is one line.
 pub(crate) fn publish_line(result: report::Verdict) {
-    if inject::args().report != ReportMode::Json {
+    if options::current().report != ReportMode::Json {
         return;
     }
     let mut report = REPORT.lock();
@@ -309,7 +311,7 @@ pub(crate) fn publish_line(result: report::Verdict) {
 
 /// Begins the record of this CPU's panic or fault. What is written to the result goes to `out` too. Takes no lock and no
 /// memory; only the CPU that has claimed the end of the run may call it.
-pub(crate) fn record_panic(out: &mut dyn fmt::Write) -> report::Message<'_> {
+pub(crate) fn record_panic(out: &mut dyn fmt::Write) -> Message<'_> {
     PANIC.begin(percpu::try_this_cpu().map(|cpu| cpu.id), out)
 }
 
@@ -322,9 +324,9 @@ pub(crate) fn record_backtrace(exception: &[u64], backtrace: &Backtrace) {
 
 /// Prints the report of a run that ends in a panic: what was known, past all locks but the report's own.
 pub(crate) fn publish_after_panic() {
-    static ONCE: Once = Once::new();
+    static BEGUN: AtomicBool = AtomicBool::new(false);
     // Once: a panic in here comes back.
-    if inject::args().report != ReportMode::Json || !ONCE.first() {
+    if options::current().report != ReportMode::Json || BEGUN.swap(true, Ordering::Relaxed) {
         return;
     }
     // The CPU that panics may hold the lock itself, and its report may be half changed; or another one that panics too
@@ -342,5 +344,15 @@ fn print_after_panic(report: &mut Report) {
     report.panic = PANIC.get();
     report.result = report::Verdict::Fail;
     // One print, and so whole under the console's lock, where that can be had.
-    console::emergency_print(format_args!("{}", report::Line(report)));
+    console::emergency_print(format_args!("{}", Line(report)));
+}
+
+/// Returns a text for each CPU at work whose CNTFRQ_EL0 is not the frequency in use. CNTFRQ_EL0 belongs to one CPU, and
+/// firmware that sets it on the boot CPU can forget the others.
+fn counter_differences() -> impl Iterator<Item = String> {
+    let used = timer::frequency();
+    let noted = smp::cpus().iter().filter_map(|cpu| Some((cpu.id, cpu.counter_frequency()?)));
+    noted.filter(move |&(_, noted)| noted != used).map(move |(id, noted)| {
+        format!("CPU {id}: firmware left CNTFRQ_EL0 at {noted}; the frequency used on every CPU is {used} Hz")
+    })
 }

@@ -2,11 +2,11 @@
 //!
 //! Every key of the interface is written always. Objects stay objects and lists stay lists; only a scalar can be null.
 
-use super::{
+use super::data::{
     Action, Audit, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Lines, Load, Method, Moments, Outcome,
     Probe, Report, Scope, Tables, Ticks, Verdict,
-    json::{Json, Object, Out, object},
 };
+use super::json::{Json, Object, Out, object};
 use alloc::vec::Vec;
 use core::fmt;
 

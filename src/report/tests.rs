@@ -1,10 +1,10 @@
 //! What a report's two forms promise, for any content.
 
-use super::{
+use super::data::{
     Action, Audit, Clock, Conduit, Cpu, Decision, EntryLevel, Erratum, GicVersion, Kernel, Leaves, Lines, Load,
     Machine, Memory, Method, Moments, Outcome, Probe, Report, Scope, Tables, Text, Ticks, Verdict,
-    members::LINE_PREFIX,
 };
+use super::members::LINE_PREFIX;
 use alloc::{
     format,
     string::{String, ToString},

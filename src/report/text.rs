@@ -2,11 +2,11 @@
 //!
 //! Of many CPUs the first are shown and, further down, only those that have something to say.
 
-use super::{
+use super::data::{
     Action, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Load, Memory, Method, Outcome, Probe, Report,
     Scope, Ticks, Verdict,
-    wrap::{Elapsed, Grouped, INDENT, Maybe, wrapped},
 };
+use super::wrap::{Elapsed, Grouped, INDENT, Maybe, wrapped};
 use crate::options::{Bootargs, FillMode};
 use core::fmt::{self, Write};
 

@@ -1,6 +1,6 @@
 //! Text for a console 80 columns wide: wrapped words, grouped digits, durations. Nothing here allocates.
 
-use super::Clock;
+use super::data::Clock;
 use core::fmt::{self, Write};
 
 /// Columns a line may have.

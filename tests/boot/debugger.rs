@@ -76,12 +76,12 @@ fn gdb_knows_both_halves_and_stops_in_the_window() {
         "_start in section .text",
         "hit Breakpoint 2",
         " at ",
-        "cleave::boot_story::kernel_main (tree=",
+        "cleave::kernel_main (tree=",
         " at src/main.rs:",
         "hit Breakpoint 3, ",
         "in cleave_window ()",
         " cleave::mm::repaint::",
-        " cleave::boot_story::kernel_main (",
+        " cleave::kernel_main (",
     ]);
 }
 

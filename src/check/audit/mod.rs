@@ -20,7 +20,6 @@ use cleave::tables::LeafCounts;
 
 #[cfg(target_os = "none")]
 pub(crate) use linear::audit;
-pub(crate) use registers::Registers;
 
 /// What the audit found; zero is good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,13 +2,12 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::options::Fault;
+use crate::options::{self, Fault};
 use cleave::tables::{
     Attributes, Descriptor, FrameSource, Hint, LeafCounts, Level, PhysAddr, PhysRange, TlbiRepeat, VirtAddr, Visit,
     change_permissions, replace_leaf, translate as walk_to,
 };
 
-use crate::check::inject;
 use crate::mm::image::{self, Section};
 use crate::mm::layout::{AREA_BYTES, PAGE, Part, TEMPORARY_AREA};
 use crate::mm::memory::{self, GEOMETRY};
@@ -24,12 +23,12 @@ use crate::mm::views::{ThisCpu, View};
 pub(super) fn faults(expected: &LeafCounts) -> LeafCounts {
     static MADE: AtomicBool = AtomicBool::new(false);
     if !MADE.swap(true, Ordering::Relaxed) {
-        for fault in inject::args().faults() {
+        for fault in options::current().faults() {
             make(fault);
         }
     }
     let mut expected = *expected;
-    if inject::args().injects(Fault::CensusCount) {
+    if options::current().injects(Fault::CensusCount) {
         expected.add(Level::L1, Hint::Single, 1);
     }
     expected

@@ -5,46 +5,25 @@
 
 use core::fmt;
 
-/// The registers of one CPU, as read on it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Registers {
-    /// SCTLR_EL1.
-    pub(crate) sctlr: u64,
-    /// TCR_EL1.
-    pub(crate) tcr: u64,
-    /// MAIR_EL1.
-    pub(crate) mair: u64,
-    /// CNTKCTL_EL1.
-    pub(crate) cntkctl: u64,
-}
-
-#[cfg(target_os = "none")]
-impl Registers {
-    /// Reads those of this CPU.
-    pub(crate) fn read() -> Self {
-        use cleave::aarch64::registers::{CNTKCTL_EL1, MAIR_EL1, SCTLR_EL1, TCR_EL1};
-        use tock_registers::interfaces::Readable;
-        Self { sctlr: SCTLR_EL1.get(), tcr: TCR_EL1.get(), mair: MAIR_EL1.get(), cntkctl: CNTKCTL_EL1.get() }
-    }
-}
+use crate::cpu::control_registers::ControlRegisters;
 
 /// A field of a register, from its lowest bit on, and the value it must have.
 struct Field {
     name: &'static str,
-    of: fn(&Registers) -> u64,
+    of: fn(&ControlRegisters) -> u64,
     low: u32,
     bits: u32,
     value: u64,
 }
 
-const fn field(name: &'static str, of: fn(&Registers) -> u64, low: u32, bits: u32, value: u64) -> Field {
+const fn field(name: &'static str, of: fn(&ControlRegisters) -> u64, low: u32, bits: u32, value: u64) -> Field {
     Field { name, of, low, bits, value }
 }
 
-const SCTLR: fn(&Registers) -> u64 = |registers| registers.sctlr;
-const TCR: fn(&Registers) -> u64 = |registers| registers.tcr;
-const MAIR: fn(&Registers) -> u64 = |registers| registers.mair;
-const CNTKCTL: fn(&Registers) -> u64 = |registers| registers.cntkctl;
+const SCTLR: fn(&ControlRegisters) -> u64 = |registers| registers.sctlr;
+const TCR: fn(&ControlRegisters) -> u64 = |registers| registers.tcr;
+const MAIR: fn(&ControlRegisters) -> u64 = |registers| registers.mair;
+const CNTKCTL: fn(&ControlRegisters) -> u64 = |registers| registers.cntkctl;
 
 /// TCR_EL1.IPS, 34:32, is not among them: it is the smaller of 48 bits and what the CPU has.
 const FIELDS: [Field; 45] = [
@@ -115,7 +94,7 @@ impl fmt::Display for Wrong {
 }
 
 /// Returns the fields of `registers` that are wrong on a CPU whose counter has `frequency` ticks a second.
-pub(super) fn wrong(registers: &Registers, frequency: u64) -> impl Iterator<Item = Wrong> {
+pub(super) fn wrong(registers: &ControlRegisters, frequency: u64) -> impl Iterator<Item = Wrong> {
     let fields = FIELDS.iter().filter_map(|field| {
         let found = (field.of)(registers) >> field.low & ((1 << field.bits) - 1);
         (found != field.value).then_some(Wrong { name: field.name, found, expected: Some(field.value) })
@@ -140,9 +119,10 @@ mod tests {
     use std::vec::Vec;
 
     /// The registers of a Cortex-A72 at 62.5 MHz, written as whole numbers: an event every 4096 ticks, 66 us.
-    const GOOD: Registers = Registers { sctlr: 0x30d8_199d, tcr: 0x4_b510_3510, mair: 0x44_04ff, cntkctl: 0xb4 };
+    const GOOD: ControlRegisters =
+        ControlRegisters { sctlr: 0x30d8_199d, tcr: 0x4_b510_3510, mair: 0x44_04ff, cntkctl: 0xb4 };
 
-    fn texts(registers: &Registers, frequency: u64) -> Vec<std::string::String> {
+    fn texts(registers: &ControlRegisters, frequency: u64) -> Vec<std::string::String> {
         wrong(registers, frequency).map(|wrong| wrong.to_string()).collect()
     }
 
@@ -151,14 +131,14 @@ mod tests {
         assert!(texts(&GOOD, 62_500_000).is_empty());
         for size in 0..=5 {
             let tcr = GOOD.tcr & !(7 << 32) | size << 32;
-            assert!(texts(&Registers { tcr, ..GOOD }, 62_500_000).is_empty(), "IPS {size}");
+            assert!(texts(&ControlRegisters { tcr, ..GOOD }, 62_500_000).is_empty(), "IPS {size}");
         }
     }
 
     /// A bit changed in any of the fields is named, with both values. Bits by their numbers in the Arm ARM.
     #[test]
     fn a_changed_bit_is_named() {
-        let bits = |sctlr: u64, tcr: u64, mair: u64, cntkctl: u64| Registers {
+        let bits = |sctlr: u64, tcr: u64, mair: u64, cntkctl: u64| ControlRegisters {
             sctlr: GOOD.sctlr ^ sctlr,
             tcr: GOOD.tcr ^ tcr,
             mair: GOOD.mair ^ mair,
@@ -194,7 +174,7 @@ mod tests {
             (1_000_000_000, 15),
         ] {
             for other in 0..16 {
-                let registers = Registers { cntkctl: other << 4 | 1 << 2, ..GOOD };
+                let registers = ControlRegisters { cntkctl: other << 4 | 1 << 2, ..GOOD };
                 assert_eq!(texts(&registers, frequency).is_empty(), other == interval, "{frequency} Hz, EVNTI {other}");
             }
         }

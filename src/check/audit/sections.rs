@@ -48,7 +48,7 @@ pub(super) fn audit(findings: &mut Findings) {
                 });
             }
         }
-        for wrong in registers::wrong(&cpu.own.registers(), timer::frequency()) {
+        for wrong in registers::wrong(&cpu.state.registers(), timer::frequency()) {
             findings.registers += 1;
             findings.name(|| format!("CPU {}: {wrong}", cpu.id));
         }

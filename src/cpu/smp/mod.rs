@@ -8,13 +8,13 @@
 extern crate alloc;
 
 mod start;
-mod state;
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use crate::devicetree::{Affinity, CpuError};
+use crate::options;
 use cleave::aarch64::midr::Midr;
 use cleave::aarch64::tlbi_repeat as repeat_for;
 use cleave::aarch64::{BbmLevel, CpuFacts, EntryLevel};
@@ -22,18 +22,15 @@ use cleave::aarch64::{cpu, hint, interrupts, mmu, timer};
 use cleave::tables::{PhysAddr, TlbiRepeat, VirtAddr};
 use spin::Once;
 
-use crate::check::inject;
-use crate::check::stress;
 use crate::cpu::percpu::{PerCpu, this_cpu};
+use crate::cpu::power;
+use crate::cpu::state::{Coherency, CpuState, Stage, Unusable};
 use crate::irq::exceptions::errors;
 use crate::irq::gic;
 use crate::irq::ipi::idle_unless;
 use crate::mm::memory;
-use crate::mm::repaint;
 
 pub(crate) use start::{RecordPlace, start_others};
-pub(crate) use state::{Coherency, Own};
-use state::{State, Unusable};
 
 /// How a CPU is started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,17 +62,17 @@ pub(crate) struct Cpu {
 impl Cpu {
     /// Its block, if it is at work.
     pub(crate) fn online(&self) -> Option<&'static PerCpu> {
-        self.block.filter(|block| block.own.state() == State::Online)
+        self.block.filter(|block| block.state.stage() == Stage::Online)
     }
 
     /// Its core, once it has checked in.
     pub(crate) fn midr(&self) -> Option<Midr> {
-        self.online().map(|block| Midr(block.own.midr.load(Ordering::Relaxed)))
+        self.online().map(|block| Midr(block.state.midr.load(Ordering::Relaxed)))
     }
 
     /// Whether it takes part in hardware coherency, once it has checked in.
     pub(crate) fn coherency(&self) -> Coherency {
-        match self.online().map(|block| block.own.coherency.load(Ordering::Relaxed)) {
+        match self.online().map(|block| block.state.coherency.load(Ordering::Relaxed)) {
             Some(1) => Coherency::Enabled,
             Some(2) => Coherency::Disabled,
             _ => Coherency::Unknown,
@@ -84,20 +81,20 @@ impl Cpu {
 
     /// What it says of itself, once it has checked in.
     fn facts(&self) -> Option<CpuFacts> {
-        let own = &self.online()?.own;
+        let own = &self.online()?.state;
         let entry = if own.entry_level.load(Ordering::Relaxed) == 2 { EntryLevel::El2 } else { EntryLevel::El1 };
         Some(CpuFacts { midr: self.midr()?, bbm: own.bbm.load(Ordering::Relaxed), entry })
     }
 
     /// Its CNTFRQ_EL0, in Hz, once it has checked in.
     pub(crate) fn counter_frequency(&self) -> Option<u64> {
-        self.online().map(|block| block.own.counter_frequency.load(Ordering::Relaxed))
+        self.online().map(|block| block.state.counter_frequency.load(Ordering::Relaxed))
     }
 
     /// What it may be relied on for, once it has checked in.
     pub(crate) fn level(&self) -> Option<(BbmLevel, EntryLevel)> {
         let facts = self.facts()?;
-        let at_most = inject::args().cpu_bbm(self.id).map(|level| BbmLevel::from_number(level.into()));
+        let at_most = options::current().cpu_bbm(self.id).map(|level| BbmLevel::from_number(level.into()));
         Some((facts.level(at_most), facts.entry))
     }
 }
@@ -124,6 +121,39 @@ pub(crate) fn tlbi_repeat() -> TlbiRepeat {
     repeat_for(cpus().iter().filter_map(Cpu::facts))
 }
 
+/// Work for CPUs that are at no rendezvous.
+pub(crate) struct Job {
+    /// Returns true when there is work for this CPU.
+    pub(crate) wants: fn(&PerCpu) -> bool,
+    /// Does some of it.
+    pub(crate) run: fn(&'static PerCpu),
+}
+
+/// What is done at points of a CPU's life. Installed from above: nothing here depends on it.
+pub(crate) struct Hooks {
+    /// A secondary has entered Rust, and has not checked in.
+    pub(crate) secondary_entered: fn(&PerCpu),
+    /// A CPU is about to write down what its registers hold.
+    pub(crate) before_facts: fn(),
+    /// Returns the answer of CPU_ON for the CPU of that number, in place of firmware's.
+    pub(crate) cpu_on_answer: fn(usize) -> Option<i32>,
+    /// The work of CPUs that are at no rendezvous, in the order in which it is offered.
+    pub(crate) jobs: &'static [Job],
+}
+
+static HOOKS: Once<Hooks> = Once::new();
+
+/// Installs the hooks of bring-up and the jobs of every CPU. The first call counts; before it CPUs only sleep.
+pub(crate) fn install(hooks: Hooks) {
+    HOOKS.call_once(|| hooks);
+}
+
+fn hooks(call: impl FnOnce(&Hooks)) {
+    if let Some(hooks) = HOOKS.get() {
+        call(hooks);
+    }
+}
+
 /// Where each CPU's redistributor is; empty with GICv2.
 pub(crate) type Redistributors = Vec<(Affinity, VirtAddr)>;
 
@@ -145,11 +175,12 @@ pub(crate) fn init_boot_cpu(cpus: &[Found], entry_level: u64, redistributors: &R
         let block = block.install();
         crate::cpu::percpu::set_this_cpu(block);
     }
-    let own = &this_cpu().own;
+    let own = &this_cpu().state;
     own.redistributor.store(redistributor(redistributors, mpidr), Ordering::Relaxed);
+    hooks(|hooks| (hooks.before_facts)());
     own.write_facts(entry_level);
     init_interrupts(own).unwrap_or_else(|error| panic!("interrupt controller: {error}"));
-    own.set_state(State::Online);
+    own.set_stage(Stage::Online);
 }
 
 fn redistributor(redistributors: &Redistributors, mpidr: u64) -> u64 {
@@ -157,7 +188,7 @@ fn redistributor(redistributors: &Redistributors, mpidr: u64) -> u64 {
     redistributors.binary_search_by_key(&affinity, |entry| entry.0).map_or(0, |index| redistributors[index].1.0)
 }
 
-fn init_interrupts(own: &Own) -> Result<(), gic::GicError> {
+fn init_interrupts(own: &CpuState) -> Result<(), gic::GicError> {
     let Some(controller) = gic::get() else { return Ok(()) };
     let base = own.redistributor.load(Ordering::Relaxed);
     let base = (base != 0).then_some(VirtAddr(base));
@@ -168,7 +199,7 @@ fn init_interrupts(own: &Own) -> Result<(), gic::GicError> {
 /// Checks that this CPU can translate to the end of memory. A lesser core beside greater ones may not; it would take address
 /// size faults in the linear map.
 fn reach_memory(id: usize) -> Result<(), Unusable> {
-    let reach = cpu::features().address_end(inject::args().cpu_pa(id));
+    let reach = cpu::features().address_end(options::current().cpu_pa(id));
     match memory::layout().regions().last().map(|region| region.end) {
         Some(end) if end > reach => Err(Unusable::Memory { reach, end }),
         _ => Ok(()),
@@ -179,40 +210,44 @@ fn reach_memory(id: usize) -> Result<(), Unusable> {
 extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
     let left = errors::left_by_firmware();
     let cpu = this_cpu();
-    if inject::args().fault_cpu_absent(cpu.id) {
-        crate::cpu::power::halt();
-    }
+    hooks(|hooks| (hooks.secondary_entered)(cpu));
     timer::set_event_rate();
-    cpu.own.write_facts(entry_level);
-    if let Err(why) = reach_memory(cpu.id).and_then(|()| Ok(init_interrupts(&cpu.own)?)) {
-        cpu.own.unusable.call_once(|| why);
-        cpu.own.set_state(State::Unusable);
-        crate::cpu::power::halt();
+    hooks(|hooks| (hooks.before_facts)());
+    cpu.state.write_facts(entry_level);
+    if let Err(why) = reach_memory(cpu.id).and_then(|()| Ok(init_interrupts(&cpu.state)?)) {
+        cpu.state.unusable.call_once(|| why);
+        cpu.state.set_stage(Stage::Unusable);
+        power::halt();
     }
-    cpu.own.set_state(State::CheckedIn);
-    while cpu.own.state() != State::Admitted {
+    cpu.state.set_stage(Stage::CheckedIn);
+    while cpu.state.stage() != Stage::Admitted {
         hint::wait_for_event();
     }
     // SAFETY: the real root has all the holding root has, and the linear map, which nobody is changing: a CPU is
     // admitted before the decision, while the map is as it was painted.
     unsafe { mmu::switch_ttbr1(memory::root()) };
-    cpu.own.set_state(State::Online);
+    cpu.state.set_stage(Stage::Online);
     errors::unmask(left);
     interrupts::unmask();
     work(cpu)
 }
 
-/// What a CPU does when nobody calls it.
+/// Works until the machine stops: each job that wants this CPU in turn, or sleep.
 fn work(cpu: &'static PerCpu) -> ! {
+    let jobs = HOOKS.get().map_or(&[][..], |hooks| hooks.jobs);
     loop {
-        repaint::help(cpu);
-        inject::at_work(cpu.id);
-        if stress::is_on() {
-            stress::step(cpu);
+        let mut worked = false;
+        for job in jobs {
+            if (job.wants)(cpu) {
+                (job.run)(cpu);
+                worked = true;
+            }
+        }
+        if worked {
             // Other CPUs of an emulator that runs them all in one thread get their turn.
             hint::yield_now();
         } else {
-            idle_unless(|| stress::is_on() || repaint::wants_help());
+            idle_unless(|| jobs.iter().any(|job| (job.wants)(cpu)));
         }
     }
 }

@@ -10,18 +10,17 @@ use cleave::aarch64::{cache, cpu, hint, timer};
 use cleave::deadline::Deadline;
 use cleave::tables::{PhysAddr, VirtAddr};
 
-use super::state::State;
-use super::{CPUS, Cpu, Found, Method, Redistributors, redistributor, secondary};
+use super::{CPUS, Cpu, Found, HOOKS, Method, Redistributors, redistributor, secondary};
 use crate::boot::{SecondaryBoot, secondary_entry};
-use crate::check::inject;
 use crate::cpu::firmware::{Firmware, PsciError};
+use crate::cpu::patience::patience;
 use crate::cpu::percpu::{PerCpu, this_cpu};
 use crate::cpu::spin_table;
+use crate::cpu::state::Stage;
 use crate::irq::gic;
-use crate::mm::image::Table;
+use crate::mm::image::{self, Table};
 use crate::mm::layout::{Part, Slot};
 use crate::mm::memory;
-use crate::mm::repaint;
 
 /// Starts every other CPU of the tree and waits until each is at work or its time is over.
 pub(crate) fn start_others(cpus: Vec<Found>, conduit: Option<Conduit>, redistributors: &Redistributors) {
@@ -98,9 +97,9 @@ pub(crate) struct RecordPlace {
 
 fn start_by_psci(cpu: &mut Cpu, firmware: Firmware, redistributors: &Redistributors) -> Result<(), Cow<'static, str>> {
     let record = prepare(cpu, redistributors)?;
-    let result = match inject::args().fault_cpu_psci(cpu.id) {
+    let result = match HOOKS.get().and_then(|hooks| (hooks.cpu_on_answer)(cpu.id)) {
         Some(code) => Err(PsciError::from_code(code.into())),
-        None => firmware.cpu_on(cpu.affinity, secondary_entry(), record.physical.0),
+        None => firmware.cpu_on(cpu.affinity, image::physical(secondary_entry()), record.physical.0),
     };
     result.map_err(|error| {
         cpu.block = None;
@@ -120,9 +119,9 @@ fn prepare(cpu: &mut Cpu, redistributors: &Redistributors) -> Result<RecordPlace
     let address = unsafe { PerCpu::new(cpu.id, mpidr, slot).install() };
     // SAFETY: installed just now; from here on it is only ever shared.
     let block: &'static PerCpu = unsafe { &*(address.0 as *const PerCpu) };
-    block.own.redistributor.store(redistributor(redistributors, mpidr), Ordering::Relaxed);
+    block.state.redistributor.store(redistributor(redistributors, mpidr), Ordering::Relaxed);
     if gic::get().is_some_and(|controller| controller.version() == 3)
-        && block.own.redistributor.load(Ordering::Relaxed) == 0
+        && block.state.redistributor.load(Ordering::Relaxed) == 0
     {
         return Err("no GICv3 redistributor has its affinity".into());
     }
@@ -157,30 +156,30 @@ fn physical_of(address: VirtAddr) -> u64 {
 /// Waits for the CPUs that were started and admits each as it checks in.
 fn await_all(list: &mut [Cpu], conduit: Option<Conduit>) {
     let waiting = list.iter().filter(|cpu| cpu.block.is_some()).count() as u64;
-    let mut deadline = Deadline::new(timer::count(), repaint::patience(waiting));
+    let mut deadline = Deadline::new(timer::count(), patience(waiting));
     let mut expired = false;
     loop {
         let mut open = false;
         for cpu in list.iter_mut() {
             let Some(block) = cpu.block else { continue };
-            match block.own.state() {
-                State::CheckedIn if !expired => {
-                    block.own.set_state(State::Admitted);
+            match block.state.stage() {
+                Stage::CheckedIn if !expired => {
+                    block.state.set_stage(Stage::Admitted);
                     open = true;
                 }
-                State::Absent | State::CheckedIn if expired => {
+                Stage::Absent | Stage::CheckedIn if expired => {
                     cpu.block = None;
                     cpu.error = Some(did_not_come(cpu.affinity, conduit));
                 }
-                State::Unusable => {
-                    cpu.error = Some(match block.own.unusable.get() {
+                Stage::Unusable => {
+                    cpu.error = Some(match block.state.unusable.get() {
                         Some(error) => Cow::Owned(format!("{error}")),
                         None => Cow::Borrowed("not usable"),
                     });
                     cpu.block = None;
                 }
-                State::Absent | State::CheckedIn | State::Admitted => open = true,
-                State::Online => {}
+                Stage::Absent | Stage::CheckedIn | Stage::Admitted => open = true,
+                Stage::Online => {}
             }
         }
         if !open {

@@ -12,7 +12,7 @@ use core::ops::Range;
 
 use dtoolkit::fdt::Fdt;
 
-use super::nodes::Named;
+use super::named::Named;
 
 /// Bytes of the header of a flattened device tree of version 17 (Devicetree Specification v0.4, section 5.2).
 pub(crate) const HEADER_BYTES: usize = 40;

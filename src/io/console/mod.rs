@@ -26,7 +26,7 @@ mod device {
     use safe_mmio::UniqueMmioPointer;
 
     use super::ring::{LineEnds, Ring};
-    use crate::check::guard::{self, Ban};
+    use crate::cpu::ban::{self, Ban};
     use crate::cpu::lock::{IrqGuard, IrqLock};
     use crate::cpu::wait::{deadline, wait};
     use crate::io::mmio::Registers;
@@ -213,7 +213,7 @@ mod device {
     /// Inside the rendezvous window, and when this CPU holds it already.
     #[track_caller]
     pub(crate) fn lock() -> IrqGuard<'static, Console> {
-        guard::check(Ban::Log);
+        ban::check(Ban::Log);
         CONSOLE.lock()
     }
 
@@ -224,7 +224,7 @@ mod device {
     /// Inside the rendezvous window, and when the formatting of `text` itself prints.
     #[track_caller]
     pub(crate) fn print(text: fmt::Arguments<'_>) {
-        guard::check(Ban::Log);
+        ban::check(Ban::Log);
         if phase_is(Phase::Open) {
             // Neither the ring nor a serial line fails; an error of a `Display` has nobody to be told to.
             let _ = CONSOLE.lock().write_fmt(text);

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use cleave::aarch64::interrupts;
 use cleave::aarch64::syndrome::{ErrorState, Syndrome};
 
-use super::Frame;
+use super::frame::Frame;
 
 global_asm!(
     "    .section .text.cleave_pending_error, \"ax\", %progbits",

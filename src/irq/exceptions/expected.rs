@@ -6,7 +6,7 @@ use core::arch::global_asm;
 use cleave::aarch64::interrupts;
 use cleave::tables::VirtAddr;
 
-use super::Frame;
+use super::frame::Frame;
 
 global_asm!(
     "    .section .text.cleave_expected, \"ax\", %progbits",

@@ -9,55 +9,24 @@
 mod backtrace;
 pub(crate) mod errors;
 mod expected;
-mod fault;
-mod mapping;
+mod frame;
 
 use core::arch::global_asm;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::Ordering;
 
-use cleave::aarch64::syndrome::{Status, Syndrome};
+use cleave::aarch64::syndrome::Status;
 use cleave::aarch64::{barrier, tlb};
+use spin::Once;
 
-use crate::boot::Parked;
+use crate::boot::{self, Parked};
 use crate::cpu::percpu::{self, PerCpu};
+use crate::irq::ipi;
 use crate::mm::layout::{EMERGENCY_TOP, LINEAR_BASE, LINEAR_BYTES};
 
-pub(crate) use backtrace::{Backtrace, backtrace_here};
+pub(crate) use backtrace::{Backtrace, MOST_FRAMES, backtrace, backtrace_here};
 pub(crate) use expected::{faulting_load, faulting_read};
-
-/// The interrupted state, as the vectors store it. An interrupt's frame holds only what a function call may change:
-/// x19 to x28, SP, ESR and FAR in it are leftovers.
-#[derive(Debug)]
-#[repr(C, align(16))]
-pub(crate) struct Frame {
-    /// x0 to x30.
-    pub(crate) registers: [u64; 31],
-    /// The interrupted stack pointer.
-    pub(crate) sp: u64,
-    /// Where it was taken, and where the return goes.
-    pub(crate) elr: u64,
-    /// The interrupted PSTATE.
-    pub(crate) spsr: u64,
-    /// Why it was taken.
-    pub(crate) esr: u64,
-    /// The faulting address, where ESR says there is one.
-    pub(crate) far: u64,
-    /// A frame record, x29 and ELR, by which a backtrace walks through the exception.
-    record: [u64; 2],
-}
-
-const _: () = assert!(size_of::<Frame>().is_multiple_of(16), "SP stays aligned");
-const _: () = assert!(offset_of!(Frame, spsr) == offset_of!(Frame, elr) + 8, "stored as a pair");
-const _: () = assert!(offset_of!(Frame, far) == offset_of!(Frame, esr) + 8, "stored as a pair");
-const _: () = assert!(offset_of!(Frame, sp) == 31 * 8, "stored as a pair with x30");
-
-impl Frame {
-    /// The syndrome.
-    pub(crate) fn syndrome(&self) -> Syndrome {
-        Syndrome(self.esr)
-    }
-}
+pub(crate) use frame::{Frame, Origin};
 
 global_asm!(
     include_str!("../../../boot/vectors.S"),
@@ -78,24 +47,29 @@ global_asm!(
 /// whole TLB, so the same access meets another only if somebody remakes it; a third is a bug.
 const CONFLICTS_IN_A_ROW: u64 = 2;
 
-/// The interrupt handler, a `fn()`; null until one is set.
-static IRQ_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+/// Reports an exception that ends the run, and ends it.
+type Fatal = fn(&Frame, Origin) -> !;
 
-/// Sets what an interrupt calls, on every CPU: on the exception stack, interrupts masked.
-pub(crate) fn set_irq_handler(handler: fn()) {
-    IRQ_HANDLER.store(handler as *mut (), Ordering::Release);
+static FATAL: Once<Fatal> = Once::new();
+
+/// Sets what reports an exception that ends the run. The first call counts; before it the CPU is parked.
+pub(crate) fn install(fatal: Fatal) {
+    FATAL.call_once(|| fatal);
+}
+
+fn end(frame: &Frame, origin: Origin) -> ! {
+    match FATAL.get() {
+        Some(fatal) => fatal(frame, origin),
+        None => boot::park(Parked::Panicked),
+    }
 }
 
 /// An interrupt of a thread.
 extern "C" fn handle_irq() {
-    let handler = IRQ_HANDLER.load(Ordering::Acquire);
-    assert!(!handler.is_null(), "an interrupt before there is a handler");
     if let Some(cpu) = percpu::try_this_cpu() {
         cpu.interrupts.fetch_add(1, Ordering::Relaxed);
     }
-    // SAFETY: only `set_irq_handler` writes it, and what it writes was a `fn()`.
-    let handler = unsafe { core::mem::transmute::<*mut (), fn()>(handler) };
-    handler();
+    ipi::handle_irq();
 }
 
 /// Any other exception of a thread. Returns to retry the instruction.
@@ -108,7 +82,7 @@ extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
     if goes_on {
         return;
     }
-    fault::report(frame, fault::Origin::Thread(vector));
+    end(frame, Origin::Thread(vector));
 }
 
 /// An exception of a handler, on the emergency stack. Returns to retry the instruction.
@@ -122,7 +96,7 @@ extern "C" fn handle_nested(frame: &mut Frame, vector: u64) {
     if goes_on {
         return;
     }
-    fault::report(frame, fault::Origin::Handler(vector));
+    end(frame, Origin::Handler(vector));
 }
 
 /// Recovers from a TLB conflict abort on the linear map (DDI 0487, D8, "TLB conflicts": the cure is to invalidate

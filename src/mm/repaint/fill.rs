@@ -19,8 +19,8 @@ pub(super) static FILL: Fill = Fill::new();
 /// There will be tables to fill: sets every CPU's account of them back.
 pub(super) fn begin(built: &Skeleton) {
     for cpu in smp::online() {
-        cpu.own.chunks.store(0, Ordering::Relaxed);
-        cpu.own.filled.store(0, Ordering::Relaxed);
+        cpu.state.chunks.store(0, Ordering::Relaxed);
+        cpu.state.filled.store(0, Ordering::Relaxed);
     }
     note_leader_filled(built.complete);
     if built.tables > MANY {
@@ -30,7 +30,7 @@ pub(super) fn begin(built: &Skeleton) {
 
 /// The leader's own account.
 pub(super) fn note_leader_filled(tables: u64) {
-    this_cpu().own.filled.store(tables, Ordering::Relaxed);
+    this_cpu().state.filled.store(tables, Ordering::Relaxed);
 }
 
 /// Waits for the others, no longer than for a rendezvous; the load goes on meanwhile.
@@ -44,7 +44,7 @@ pub(super) fn wait_until(done: impl Fn() -> bool) {
 
 /// True while there are tables to fill that this CPU may still help with.
 pub(crate) fn wants_help() -> bool {
-    FILL.is_open() && FILL.share_left(this_cpu().own.chunks.load(Ordering::Relaxed))
+    FILL.is_open() && FILL.share_left(this_cpu().state.chunks.load(Ordering::Relaxed))
 }
 
 /// Fills tables, if there is anything to fill.
@@ -57,13 +57,13 @@ pub(crate) fn help(cpu: &PerCpu) {
 pub(super) fn work(cpu: &PerCpu, share: Share) {
     let (live, shadow) = (roots().live, roots().shadow);
     let map = ShadowMap { layout: memory::layout(), memory: View::LINEAR, roots: View::image(), live, shadow };
-    let mut mine = cpu.own.chunks.load(Ordering::Relaxed);
+    let mut mine = cpu.state.chunks.load(Ordering::Relaxed);
     let tables = match inject::stalls(cpu.id) {
         None => FILL.work(&map, &ThisCpu, share, &mut mine),
         Some(ticks) => FILL.work(&map, &inject::Stalling::new(ticks), share, &mut mine),
     };
-    cpu.own.chunks.store(mine, Ordering::Relaxed);
-    cpu.own.filled.fetch_add(tables, Ordering::Relaxed);
+    cpu.state.chunks.store(mine, Ordering::Relaxed);
+    cpu.state.filled.fetch_add(tables, Ordering::Relaxed);
     if tables != 0 {
         hint::send_event();
     }

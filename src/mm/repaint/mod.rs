@@ -14,7 +14,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::options::FillMode;
+use crate::options::{self, FillMode};
 use cleave::aarch64::timer;
 use cleave::linear_map::{self, ATTEMPTS, Form, Layout, LiveMap, MapLock, Roots, Tally};
 use cleave::rendezvous::{Measured, Refused};
@@ -23,6 +23,7 @@ use cleave::tables::{Census, LeafCounts};
 use crate::check::inject;
 use crate::check::probe::Scratch;
 use crate::check::stress;
+use crate::cpu::patience;
 use crate::cpu::percpu::this_cpu;
 use crate::cpu::smp;
 use crate::irq::ipi::{RENDEZVOUS, ThisCpu as Host};
@@ -62,7 +63,7 @@ pub(crate) fn repaint(census: &Census) -> (Ending, Account) {
     let start = timer::count();
     let layout = memory::layout();
     let map = LiveMap { layout, census, roots: roots(), lock: &MAP_LOCK, fill: &fill::FILL };
-    let form = match inject::args().fill {
+    let form = match options::current().fill {
         FillMode::Ahead => Form::Ahead,
         FillMode::Window => Form::InWindow,
     };
@@ -125,21 +126,9 @@ fn begin_window() {
     stress::parked();
 }
 
-/// How long CPUs have to come, in ticks: `rendezvous.deadline`, or a second and 50 ms for each CPU.
-pub(crate) fn deadline() -> u64 {
-    let milliseconds = inject::args().deadline.unwrap_or_else(|| usual(smp::online_count().into()));
-    milliseconds.saturating_mul(timer::frequency()) / 1000
-}
-
-/// How long other waits for `cpus` CPUs may take, in ticks: as long as the rendezvous, but not shorter than usual.
-pub(crate) fn patience(cpus: u64) -> u64 {
-    let milliseconds = inject::args().deadline.unwrap_or(0).max(usual(cpus));
-    milliseconds.saturating_mul(timer::frequency()) / 1000
-}
-
-/// Milliseconds.
-const fn usual(cpus: u64) -> u64 {
-    1000 + 50 * cpus
+/// Returns how long CPUs have to come, in ticks.
+fn deadline() -> u64 {
+    patience::deadline(smp::online_count().into())
 }
 
 /// A rendezvous with nothing to do but to probe `scratch`, if there is one.
@@ -155,7 +144,7 @@ pub(crate) fn drill(scratch: Option<&Scratch>) -> Result<Measured, Refused> {
         }
     };
     loop {
-        match RENDEZVOUS.run(&Host, &this_cpu().own.slot, smp::online_count(), deadline(), |_| window()) {
+        match RENDEZVOUS.run(&Host, &this_cpu().state.slot, smp::online_count(), deadline(), |_| window()) {
             Ok(((), measured)) => return Ok(measured),
             Err(Refused::Deadline { .. }) if attempts < ATTEMPTS => attempts += 1,
             Err(refused) => return Err(refused),

@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use crate::options::{Fault, Task};
+use crate::options::{self, Fault, Task};
 use cleave::aarch64::timer;
 use cleave::linear_map::{Commit, Kernel, OutOfMemory, Pool, Share, Skeleton, Step};
 use cleave::rendezvous::{Measured, Parked, Refused};
@@ -67,7 +67,7 @@ impl Kernel for Session {
             log::info!("reserving {needed} frames for tables");
         }
         let mut frames = memory::frames();
-        match inject::args().fault_reserve() {
+        match options::current().fault_reserve() {
             None if needed > MANY => Pool::reserve(&View::LINEAR, &mut Telling::new(&mut *frames), needed),
             None => Pool::reserve(&View::LINEAR, &mut *frames, needed),
             Some(nth) => {
@@ -103,7 +103,7 @@ impl Kernel for Session {
     }
 
     fn gather<C: Commit>(&mut self, commit: &mut C) -> Result<(), Refused> {
-        let args = inject::args();
+        let args = options::current();
         let (selftest, touch) = (args.asks_for(Task::Selftest), args.injects(Fault::WindowTouch));
         let measured = if selftest || touch {
             probe::arm();
@@ -133,7 +133,7 @@ impl Kernel for Session {
         let mut text = format!("attempt {attempt}: {refused}");
         if let Refused::Deadline { generation, .. } = refused {
             text.push_str(", missing:");
-            for cpu in smp::online().filter(|cpu| !cpu.own.slot.arrived_in(*generation)) {
+            for cpu in smp::online().filter(|cpu| !cpu.state.slot.arrived_in(*generation)) {
                 text.push_str(&format!(" CPU {}", cpu.id));
             }
         }
@@ -163,7 +163,7 @@ impl Session {
 /// Gathers every online CPU for `work`, the window's marker in front of it.
 #[inline(always)]
 fn rendezvous(work: impl FnOnce(&Parked<'_>)) -> Result<Measured, Refused> {
-    let slot = &this_cpu().own.slot;
+    let slot = &this_cpu().state.slot;
     let done = RENDEZVOUS.run(&Host, slot, smp::online_count(), deadline(), |everyone| {
         begin_window();
         work(everyone);

@@ -1,51 +1,28 @@
-//! The report of an exception nobody survives.
+//! The report of an exception that ends the run.
+#![cfg(target_os = "none")]
 
 use core::fmt::{self, Write as _};
 
 use cleave::aarch64::cpu;
 use cleave::tables::VirtAddr;
 
-use super::Frame;
-use super::backtrace::backtrace;
-use super::mapping::Mapping;
 use crate::cpu::percpu;
-use crate::cpu::power::{self, PanicEntry, Verdict};
-use crate::cpu::stop;
 use crate::io::console::emergency_print;
+use crate::irq::exceptions::{Frame, Origin, backtrace};
 use crate::mm::address_class::Place;
 use crate::report::builder;
-
-/// Who took the exception, and through which of the 16 vectors.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Origin {
-    /// A thread, or what claims to be EL0.
-    Thread(u64),
-    /// An exception handler.
-    Handler(u64),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Thread(vector) | Self::Handler(vector)) = *self;
-        let kind = ["synchronous exception", "IRQ", "FIQ", "SError"][(vector & 3) as usize];
-        let from = match vector {
-            0..4 => "",
-            4..8 => " in an exception handler",
-            8..12 => " from EL0",
-            _ => " from EL0, AArch32",
-        };
-        write!(f, "{kind}{from}")
-    }
-}
+use crate::report::ending::{self, PanicEntry, Verdict};
+use crate::report::mapping::Mapping;
+use crate::report::stopped::Others;
 
 /// Prints everything there is to know, and ends the run.
-pub(super) fn report(frame: &Frame, origin: Origin) -> ! {
-    match power::enter_panic() {
+pub(crate) fn report(frame: &Frame, origin: Origin) -> ! {
+    match ending::enter_panic() {
         PanicEntry::First => emergency_print(format_args!("{}", Report { frame, origin })),
         // The report itself may be what faults.
         PanicEntry::Again => emergency_print(format_args!("cleave: PANIC again, in the first one's report\n")),
     }
-    power::end(Verdict::Panic)
+    ending::end(Verdict::Panic)
 }
 
 struct Report<'a> {
@@ -98,6 +75,6 @@ impl fmt::Display for Report<'_> {
         }
         // The link register too: a function without a frame of its own has not stored it anywhere.
         writeln!(f, "  backtrace:\n  at  {elr:#018x}\n  lr  {lr:#018x}")?;
-        write!(f, "{backtrace}{}", stop::Others)
+        write!(f, "{backtrace}{}", Others)
     }
 }

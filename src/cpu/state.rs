@@ -1,4 +1,5 @@
-//! What each CPU's block has for the rooms that work on every CPU, its state first.
+//! Per-CPU state shared by bring-up, the lock, the rendezvous and the repaint.
+#![cfg(target_os = "none")]
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -8,16 +9,13 @@ use cleave::rendezvous::Slot as Timeline;
 use cleave::tables::PhysAddr;
 use spin::Once;
 
-use crate::check::audit::Registers;
-use crate::check::inject;
-use crate::check::stress;
+use crate::cpu::control_registers::ControlRegisters;
 use crate::irq::gic;
-use crate::irq::ipi::Once as Flag;
 
 /// Where a CPU stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(crate) enum State {
+pub(crate) enum Stage {
     /// Not heard of yet.
     Absent = 0,
     /// In the kernel, under the holding root, its facts written down.
@@ -32,43 +30,39 @@ pub(crate) enum State {
 
 /// The part of a per-CPU block that belongs to this room and the ones that work on every CPU. Written by its own CPU
 /// unless said otherwise.
-pub(crate) struct Own {
-    state: AtomicU8,
-    pub(super) midr: AtomicU32,
+pub(crate) struct CpuState {
+    stage: AtomicU8,
+    pub(crate) midr: AtomicU32,
     /// ID_AA64MMFR2_EL1.BBM.
-    pub(super) bbm: AtomicU8,
-    pub(super) entry_level: AtomicU8,
+    pub(crate) bbm: AtomicU8,
+    pub(crate) entry_level: AtomicU8,
     /// Its CNTFRQ_EL0, in Hz.
-    pub(super) counter_frequency: AtomicU64,
+    pub(crate) counter_frequency: AtomicU64,
     /// Whether it takes part in hardware coherency, as a [`Coherency`].
-    pub(super) coherency: AtomicU8,
-    /// What its translation and timer registers held: [`Registers`]' fields, in their order.
+    pub(crate) coherency: AtomicU8,
+    /// What its translation and timer registers held: [`ControlRegisters`]' fields, in their order.
     registers: [AtomicU64; 4],
     /// Where its redistributor is (GICv3); written before it is started.
     pub(crate) redistributor: AtomicU64,
     /// Its part of the rendezvous' timeline.
     pub(crate) slot: Timeline,
-    /// Its part of the load.
-    pub(crate) load: stress::Counters,
     /// Chunks it claimed in the filling under way; zeroed by the leader before.
     pub(crate) chunks: AtomicU64,
     /// Tables it filled.
     pub(crate) filled: AtomicU64,
     /// Locks it holds.
     pub(crate) locks: AtomicU64,
-    /// Whether it has come late once already (fault injection).
-    pub(crate) was_late: Flag,
     /// Where it was when it was stopped for good; 0 while it is not.
     pub(crate) stopped_at: AtomicU64,
-    /// Why it is [`State::Unusable`].
-    pub(super) unusable: Once<Unusable>,
+    /// Why it is [`Stage::Unusable`].
+    pub(crate) unusable: Once<Unusable>,
 }
 
-impl Own {
-    /// A CPU nobody has heard of.
+impl CpuState {
+    /// Returns the state of a CPU that has not been started.
     pub(crate) const fn new() -> Self {
         Self {
-            state: AtomicU8::new(State::Absent as u8),
+            stage: AtomicU8::new(Stage::Absent as u8),
             midr: AtomicU32::new(0),
             bbm: AtomicU8::new(0),
             entry_level: AtomicU8::new(0),
@@ -77,43 +71,40 @@ impl Own {
             registers: [const { AtomicU64::new(0) }; 4],
             redistributor: AtomicU64::new(0),
             slot: Timeline::new(),
-            load: stress::Counters::new(),
             chunks: AtomicU64::new(0),
             filled: AtomicU64::new(0),
             locks: AtomicU64::new(0),
-            was_late: Flag::new(),
             stopped_at: AtomicU64::new(0),
             unusable: Once::new(),
         }
     }
 
-    pub(super) fn state(&self) -> State {
-        match self.state.load(Ordering::Acquire) {
-            0 => State::Absent,
-            1 => State::CheckedIn,
-            2 => State::Admitted,
-            3 => State::Online,
-            _ => State::Unusable,
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Absent,
+            1 => Stage::CheckedIn,
+            2 => Stage::Admitted,
+            3 => Stage::Online,
+            _ => Stage::Unusable,
         }
     }
 
-    pub(super) fn set_state(&self, state: State) {
+    pub(crate) fn set_stage(&self, stage: Stage) {
         // Release: what was written before it is there for whoever sees it.
-        self.state.store(state as u8, Ordering::Release);
-        // The state is visible before the event that makes a waiting CPU look.
+        self.stage.store(stage as u8, Ordering::Release);
+        // The stage is visible before the event that makes a waiting CPU look.
         barrier::dsb_ishst();
         hint::send_event();
     }
 
     /// Returns what the CPU's registers held when it checked in.
-    pub(crate) fn registers(&self) -> Registers {
+    pub(crate) fn registers(&self) -> ControlRegisters {
         let [sctlr, tcr, mair, cntkctl] = [0, 1, 2, 3].map(|at: usize| self.registers[at].load(Ordering::Relaxed));
-        Registers { sctlr, tcr, mair, cntkctl }
+        ControlRegisters { sctlr, tcr, mair, cntkctl }
     }
 
-    pub(super) fn write_facts(&self, entry_level: u64) {
-        inject::drop_wxn();
-        let Registers { sctlr, tcr, mair, cntkctl } = Registers::read();
+    pub(crate) fn write_facts(&self, entry_level: u64) {
+        let ControlRegisters { sctlr, tcr, mair, cntkctl } = ControlRegisters::read();
         for (to, value) in self.registers.iter().zip([sctlr, tcr, mair, cntkctl]) {
             to.store(value, Ordering::Relaxed);
         }
@@ -134,7 +125,7 @@ impl Own {
 
 /// Why a CPU that came cannot be used.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// Its part of the interrupt controller cannot be set up.
     Interrupts(gic::GicError),
     /// Memory ends behind the last address it can translate to (ID_AA64MMFR0_EL1.PARange).

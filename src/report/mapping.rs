@@ -1,4 +1,5 @@
 //! What the tables say of a faulting address, and why the access was refused. Never faults itself.
+#![cfg(target_os = "none")]
 
 use core::fmt;
 
@@ -14,11 +15,11 @@ use crate::mm::memory::{self, GEOMETRY};
 use crate::mm::views::Careful;
 
 /// The mapping of an address, and why the abort was taken: lines of a report.
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     /// The faulting address.
-    pub(super) address: VirtAddr,
+    pub(crate) address: VirtAddr,
     /// What was attempted, and how it failed.
-    pub(super) abort: Abort,
+    pub(crate) abort: Abort,
 }
 
 impl Mapping {

@@ -11,7 +11,7 @@ use cleave::aarch64::errata::{self, Remedy};
 
 use crate::cpu::smp;
 use crate::report::builder;
-use crate::report::{Erratum, Scope};
+use crate::report::data::{Erratum, Scope};
 
 /// True when the compiler was asked to avoid the sequence of Cortex-A53 erratum 835769: docs/hardware.md.
 const COMPILER_AVOIDS: bool = matches!(env!("CLEAVE_ERRATUM_835769").as_bytes(), b"avoided");

@@ -1,0 +1,35 @@
+//! Installs what checks the kernel into the kernel: at points of every rendezvous, of bring-up, and as the CPUs' jobs.
+#![cfg(target_os = "none")]
+
+use crate::check::{inject, probe, stress};
+use crate::cpu::smp::{self, Job};
+use crate::irq::ipi;
+use crate::mm::repaint;
+
+/// Offered to every CPU that is at no rendezvous, in this order.
+const JOBS: [Job; 3] = [
+    Job { wants: |_| repaint::wants_help(), run: repaint::help },
+    Job { wants: inject::is_to_overflow, run: |_| inject::overflow_stack() },
+    Job { wants: |_| stress::is_on(), run: |cpu| stress::step(cpu) },
+];
+
+/// Installs the hooks. Called once, before any other CPU is started.
+pub(crate) fn install() {
+    ipi::install(ipi::Hooks { before_ipi: stress::called, before_arrival, while_parked });
+    smp::install(smp::Hooks {
+        secondary_entered: inject::stay_absent,
+        before_facts: inject::drop_wxn,
+        cpu_on_answer: inject::cpu_on_answer,
+        jobs: &JOBS,
+    });
+}
+
+fn before_arrival() {
+    stress::before_arrival();
+    inject::come_late();
+}
+
+fn while_parked() -> bool {
+    inject::while_parked();
+    probe::poll()
+}

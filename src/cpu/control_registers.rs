@@ -1,0 +1,24 @@
+//! The control registers that every CPU must hold alike, as one of them holds them.
+
+/// The registers of one CPU, as read on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ControlRegisters {
+    /// SCTLR_EL1.
+    pub(crate) sctlr: u64,
+    /// TCR_EL1.
+    pub(crate) tcr: u64,
+    /// MAIR_EL1.
+    pub(crate) mair: u64,
+    /// CNTKCTL_EL1.
+    pub(crate) cntkctl: u64,
+}
+
+#[cfg(target_os = "none")]
+impl ControlRegisters {
+    /// Reads those of this CPU.
+    pub(crate) fn read() -> Self {
+        use cleave::aarch64::registers::{CNTKCTL_EL1, MAIR_EL1, SCTLR_EL1, TCR_EL1};
+        use tock_registers::interfaces::Readable;
+        Self { sctlr: SCTLR_EL1.get(), tcr: TCR_EL1.get(), mair: MAIR_EL1.get(), cntkctl: CNTKCTL_EL1.get() }
+    }
+}

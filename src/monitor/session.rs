@@ -1,0 +1,46 @@
+//! What the commands work on, and the console as they write to it.
+
+use core::convert::Infallible;
+use core::fmt;
+
+use cleave::tables::LeafCounts;
+
+use crate::io::console;
+use crate::report::ending::Verdict;
+
+/// What the commands work on, and what they find out.
+pub(crate) struct Session {
+    /// The leaves the linear map should have: what the audit compares with.
+    pub(crate) expected: LeafCounts,
+    /// Whether the run so far was good.
+    pub(crate) verdict: Verdict,
+    /// Set by `off`.
+    pub(super) over: bool,
+}
+
+/// The console as the commands write to it.
+#[derive(Clone, Copy)]
+pub(super) struct Screen;
+
+impl fmt::Write for Screen {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        console::print(format_args!("{text}"));
+        Ok(())
+    }
+}
+
+impl embedded_io::ErrorType for Screen {
+    type Error = Infallible;
+}
+
+impl embedded_io::Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+        // The editor writes text that was read here, which is ASCII, and escape sequences.
+        console::print(format_args!("{}", core::str::from_utf8(bytes).unwrap_or("?")));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}

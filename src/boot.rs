@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::mm::layout;
 use cleave::tables::{PhysAddr, VirtAddr};
 
-/// Where the loader put the image: written once by `boot/head.S`, in .data since .bss is cleared before that.
+/// The load address of the image: written once by `boot/head.S`, in .data since .bss is cleared before that.
 static LOAD_ADDRESS: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Physical address of the image's first byte.
@@ -21,7 +21,7 @@ pub(crate) fn load_address() -> PhysAddr {
     PhysAddr(LOAD_ADDRESS.load(Ordering::Relaxed))
 }
 
-/// Why a CPU ended at the label `cleave_park`: the number in its x0, four ASCII characters.
+/// A reason for ending at the label `cleave_park`: the number in the CPU's x0, four ASCII characters.
 ///
 /// For the faults x1 to x3 hold ESR, ELR and FAR of the level that took it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) enum Parked {
     TreeNone = reason(*b"DTB0"),
     /// The device tree pointer is not 8-byte aligned.
     TreeAlign = reason(*b"DTBA"),
-    /// What x0 points at does not begin with the magic of a device tree.
+    /// The memory that x0 points at does not begin with the magic of a device tree.
     TreeMagic = reason(*b"DTBM"),
     /// A secondary was started without a usable boot record.
     Record = reason(*b"RECD"),
@@ -49,7 +49,7 @@ pub(crate) enum Parked {
     FaultEl2 = reason(*b"FLT2"),
     /// A fault on the emergency stack: while a fault in a fault handler was being reported.
     Nested = reason(*b"NEST"),
-    /// What x0 points at begins like a device tree and is not a usable one.
+    /// The memory that x0 points at begins like a device tree and is not a usable one.
     TreeMalformed = reason(*b"DTBX"),
     /// The kernel panicked and knows no way to stop the machine; where it knew no console either, the console's early
     /// ring has the text.
@@ -63,7 +63,7 @@ const fn reason(text: [u8; 4]) -> u32 {
     u32::from_be_bytes(text)
 }
 
-/// What a secondary needs before it can run Rust. Written by the CPU that starts it and cleaned to the point of
+/// The record a secondary starts from before it can run Rust. Written by the CPU that starts it and cleaned to the point of
 /// coherency, since it is read with the MMU off; its physical address is the context given to CPU_ON. A CPU let go
 /// through a spin-table comes without a context and finds the record in [`SPIN_TABLE_RECORDS`]' chain.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +102,7 @@ unsafe extern "C" {
     static cleave_board_mark: u32;
 }
 
-/// Whether the image was made for a Raspberry Pi 4.
+/// Returns true when the image was made for a Raspberry Pi 4.
 pub(crate) fn is_marked() -> bool {
     // SAFETY: a word of the image's header (boot/head.S), mapped and never written.
     unsafe { cleave_board_mark == BOARD_MARK }

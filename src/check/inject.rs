@@ -299,7 +299,7 @@ fn overflow(depth: u64) -> u64 {
     overflow(frame[0] + 1) + frame[1]
 }
 
-/// Whether some CPU is to clear SCTLR_EL1.WXN, and whether a frame is to be lost: looked up once.
+/// True when some CPU is to clear SCTLR_EL1.WXN, and when a frame is to be lost: looked up once.
 static DROPS_WXN: AtomicBool = AtomicBool::new(false);
 static LEAKS: AtomicBool = AtomicBool::new(false);
 
@@ -337,7 +337,7 @@ pub(crate) fn leak_frame() {
 pub(crate) struct Failing<'a, F> {
     /// The source behind it.
     pub(crate) frames: &'a mut F,
-    /// How many frames it still gives.
+    /// The number of frames it still gives.
     pub(crate) left: u64,
 }
 

@@ -46,7 +46,7 @@ const UNKNOWN: u8 = 0;
 const FAULTED: u8 = 1;
 const LOADED: u8 = 2;
 
-/// What became of the probes.
+/// The outcome of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The load faulted, as it must.
@@ -75,7 +75,7 @@ fn outcome(of: &AtomicU8) -> Outcome {
     }
 }
 
-/// What became of the leader's probe and of the follower's; `None` where there was no follower.
+/// Returns the outcomes of the leader's probe and of the follower's; `None` where there was no follower.
 pub(crate) fn outcomes() -> (Outcome, Option<Outcome>) {
     let follower = FOLLOWER.load(Ordering::Relaxed) != NOBODY;
     (outcome(&LEADER), follower.then(|| outcome(&RESULT)))
@@ -146,7 +146,7 @@ pub(crate) struct ProbingCpu {
     invalidated: core::cell::Cell<bool>,
 }
 
-/// What a [`ProbingCpu`] does.
+/// The act of a [`ProbingCpu`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Probes.

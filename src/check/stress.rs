@@ -28,7 +28,7 @@ const TOTAL: u64 = 1024;
 const LEAST: u64 = 4;
 const MOST: u64 = 64;
 
-/// What a CPU has checked. Written by that CPU.
+/// The lines that a CPU has checked. Written by that CPU.
 struct Counters {
     before: AtomicU64,
     during: AtomicU64,
@@ -93,7 +93,7 @@ struct Area {
     interrupt: PhysAddr,
 }
 
-/// What each CPU has checked, by the CPUs' numbers; made by the first [`start`].
+/// The counters of each CPU, by its number; made by the first [`start`].
 static COUNTERS: Once<Vec<Counters>> = Once::new();
 
 fn counters(cpu: usize) -> Option<&'static Counters> {
@@ -319,7 +319,7 @@ pub(crate) fn let_run(least: u64) {
     }
 }
 
-/// What the load came to.
+/// The totals of the stress test.
 pub(crate) struct Account {
     /// CPUs that carried it.
     pub(crate) cpus: u64,

@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering;
 
 use crate::cpu::percpu;
 
-/// What a CPU may not do between its arrival and the release.
+/// An act that is banned for a CPU between its arrival and its release.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ban {
     /// Taking memory from the heap or the frame allocator.

@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-/// Why PSCI did not do as it was asked (DEN 0022, return values).
+/// An error returned by PSCI (DEN 0022, return values).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PsciError {
     /// NOT_SUPPORTED: there is no such function.
@@ -99,7 +99,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// What AFFINITY_INFO says of a CPU.
+/// The state of a CPU by AFFINITY_INFO.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Power {
     /// It runs.

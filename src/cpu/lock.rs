@@ -23,7 +23,7 @@ use crate::cpu::percpu::{self, PerCpu};
 /// No CPU: what [`IrqLock::owner`] holds while the lock is free.
 const NOBODY: u64 = 0;
 
-/// What a CPU calls when it has just taken a lock; none in an ordinary run.
+/// The function that a CPU calls when it has just taken a lock; none in an ordinary run.
 static AT_LOCK: Once<fn()> = Once::new();
 
 /// Has `hook` called whenever a CPU has taken a lock, interrupts masked. The first call counts.
@@ -40,7 +40,7 @@ fn this_cpu() -> u64 {
 /// A value of type `T` that one CPU at a time can reach, with interrupts masked.
 pub(crate) struct IrqLock<T> {
     name: &'static str,
-    /// Who holds it, for the diagnosis of a second lock by the same CPU. Only ever compared with one's own value, so
+    /// The CPU that holds it, for the diagnosis of a second lock by the same CPU. Only ever compared with the caller's own value, so
     /// relaxed accesses are enough.
     owner: AtomicU64,
     inner: SpinMutex<T>,

@@ -15,7 +15,7 @@ use tock_registers::interfaces::{Readable, Writeable};
 use crate::cpu::state::CpuState;
 use crate::mm::layout::{Part, Slot};
 
-/// What a CPU has of its own.
+/// The per-CPU block.
 #[repr(C, align(64))]
 pub(crate) struct PerCpu {
     /// Initial SP of the emergency stack: what the vectors read.
@@ -24,7 +24,7 @@ pub(crate) struct PerCpu {
     pub(crate) id: usize,
     /// The affinity fields of MPIDR_EL1.
     pub(crate) mpidr: u64,
-    /// Where its stacks and this block lie.
+    /// The slot of its stacks and of this block.
     pub(crate) slot: Slot,
     /// True between its arrival in a rendezvous and its release ([`crate::cpu::ban`]).
     pub(crate) in_rendezvous: AtomicBool,
@@ -32,7 +32,7 @@ pub(crate) struct PerCpu {
     pub(crate) interrupts: AtomicU64,
     /// TLB conflict aborts survived.
     pub(crate) conflicts: Conflicts,
-    /// What the parts of the kernel that run on every CPU keep for each.
+    /// The state that bring-up, lock, rendezvous and repaint keep for each CPU.
     pub(crate) state: CpuState,
 }
 
@@ -41,11 +41,11 @@ pub(crate) struct PerCpu {
 pub(crate) struct Conflicts {
     /// All of them.
     pub(crate) total: AtomicU64,
-    /// Where the last one was taken.
+    /// The ELR of the last one.
     pub(crate) last_elr: AtomicU64,
     /// For which address.
     pub(crate) last_far: AtomicU64,
-    /// How many in a row were the same.
+    /// The number in a row that were the same.
     pub(crate) row: AtomicU64,
 }
 

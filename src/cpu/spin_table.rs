@@ -20,7 +20,7 @@ use crate::mm::memory;
 /// Bytes of a release word: the specification's are 64 bits on every 64-bit machine.
 const WORD: u64 = 8;
 
-/// Why a CPU cannot be released.
+/// An error that keeps a CPU from being released.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ReleaseError {
     /// The word is no multiple of 8.

@@ -12,7 +12,7 @@ use spin::Once;
 use crate::cpu::control_registers::ControlRegisters;
 use crate::irq::gic;
 
-/// Where a CPU stands.
+/// The stage of a CPU's bring-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Stage {
@@ -38,11 +38,11 @@ pub(crate) struct CpuState {
     pub(crate) entry_level: AtomicU8,
     /// Its CNTFRQ_EL0, in Hz.
     pub(crate) counter_frequency: AtomicU64,
-    /// Whether it takes part in hardware coherency, as a [`Coherency`].
+    /// Its part in hardware coherency, as a [`Coherency`].
     pub(crate) coherency: AtomicU8,
-    /// What its translation and timer registers held: [`ControlRegisters`]' fields, in their order.
+    /// The values of its translation and timer registers: [`ControlRegisters`]' fields, in their order.
     registers: [AtomicU64; 4],
-    /// Where its redistributor is (GICv3); written before it is started.
+    /// The address of its redistributor (GICv3); written before it is started.
     pub(crate) redistributor: AtomicU64,
     /// Its part of the rendezvous' timeline.
     pub(crate) slot: Timeline,
@@ -52,9 +52,9 @@ pub(crate) struct CpuState {
     pub(crate) filled: AtomicU64,
     /// Locks it holds.
     pub(crate) locks: AtomicU64,
-    /// Where it was when it was stopped for good; 0 while it is not.
+    /// The ELR at which it was stopped for good; 0 while it is not.
     pub(crate) stopped_at: AtomicU64,
-    /// Why it is [`Stage::Unusable`].
+    /// The reason for [`Stage::Unusable`].
     pub(crate) unusable: Once<Unusable>,
 }
 
@@ -123,7 +123,7 @@ impl CpuState {
     }
 }
 
-/// Why a CPU that came cannot be used.
+/// A reason not to use a CPU that has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unusable {
     /// Its part of the interrupt controller cannot be set up.
@@ -154,7 +154,7 @@ impl fmt::Display for Unusable {
     }
 }
 
-/// What CPUECTLR_EL1.SMPEN says of a CPU.
+/// A CPU's part in hardware coherency, by CPUECTLR_EL1.SMPEN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Coherency {

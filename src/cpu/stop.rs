@@ -32,7 +32,7 @@ pub(crate) fn ask_others() {
     }
 }
 
-/// What the interrupt does, on the CPU that was told.
+/// Stops this CPU: called from the interrupt.
 pub(crate) fn asked() {
     if !ASKED.load(Ordering::SeqCst) {
         return;

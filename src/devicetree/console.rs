@@ -11,7 +11,7 @@ use cleave::tables::PhysRange;
 pub(crate) struct Console<'a> {
     /// Its node's name, with its unit address.
     pub(crate) node: &'a str,
-    /// Where its registers are.
+    /// Its registers.
     pub(crate) registers: PhysRange,
     /// The options behind the colon of `stdout-path`, such as `115200n8`.
     pub(crate) options: Option<&'a str>,
@@ -21,14 +21,14 @@ pub(crate) struct Console<'a> {
 }
 
 impl Console<'_> {
-    /// Whether the tree says which pins it is on: where it does not, they are not to be chosen.
+    /// Returns true when the tree says which pins it is on: where it does not, they are not to be chosen.
     #[must_use]
     pub(crate) fn has_pins(&self) -> bool {
         !self.pins.is_empty()
     }
 }
 
-/// Why the console that is asked for cannot be used.
+/// An error that makes the chosen console unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConsoleError<'a> {
     /// There is no node of that path, or no such alias.
@@ -43,7 +43,7 @@ pub(crate) enum ConsoleError<'a> {
     },
     /// A device that is not driven here.
     Unsupported {
-        /// What it is compatible with first; its name when it is compatible with nothing.
+        /// Its first `compatible` string; its name where it has none.
         compatible: &'a str,
     },
     /// Its registers cannot be found.

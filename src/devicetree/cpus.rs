@@ -15,7 +15,7 @@ use cleave::tables::PhysAddr;
 /// The affinity fields of MPIDR_EL1: Aff3 in bits 39:32, Aff2 to Aff0 in bits 23:0 (Arm ARM DDI 0487, MPIDR_EL1).
 const AFFINITY: u64 = 0xff_00ff_ffff;
 
-/// Where a CPU is in the machine: the affinity fields of its MPIDR_EL1, everything else zero.
+/// The affinity fields of a CPU's MPIDR_EL1, everything else zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Affinity(u64);
 
@@ -45,14 +45,14 @@ impl fmt::Display for Affinity {
     }
 }
 
-/// How a CPU is started.
+/// A method of starting a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EnableMethod<'a> {
     /// PSCI's CPU_ON.
     Psci,
     /// The CPU waits on a word in memory for the address to go to (Devicetree Specification v0.4, section 3.8.1).
     SpinTable {
-        /// Where the word is: 64 bits, little-endian on what this kernel runs on.
+        /// The address of the release word: 64 bits, little-endian as the kernel.
         release: PhysAddr,
     },
     /// A spin-table without a `cpu-release-addr` that can be read: this CPU cannot be started.
@@ -75,7 +75,7 @@ impl fmt::Display for EnableMethod<'_> {
     }
 }
 
-/// Whether a CPU may be used: the `status` of its node (Devicetree Specification v0.4, section 3.8.1).
+/// The `status` of a CPU's node (Devicetree Specification v0.4, section 3.8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CpuStatus<'a> {
     /// It runs, or it is quiescent and waits for its enable-method: "okay", "disabled", or no status.
@@ -102,9 +102,9 @@ pub(crate) struct Cpu<'a> {
     pub(crate) node: &'a str,
     /// Its place in the machine.
     pub(crate) affinity: Affinity,
-    /// Whether it may be used.
+    /// Its status.
     pub(crate) status: CpuStatus<'a>,
-    /// How it is started.
+    /// The method by which it is started.
     pub(crate) enable_method: EnableMethod<'a>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Cpu<'a> {
 pub(crate) struct CpuError<'a> {
     /// The number the CPU has.
     pub(crate) id: usize,
-    /// What is wrong with its node.
+    /// The defect of its node.
     pub(crate) property: BadProperty<'a>,
 }
 
@@ -140,7 +140,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// What one look at the properties of a child of `/cpus` shows. There can be hundreds of them.
+/// The properties of a child of `/cpus`, read in one pass: there can be hundreds of children.
 struct Sight<'a> {
     node: FdtNode<'a>,
     device_type: Option<&'a [u8]>,

@@ -11,7 +11,7 @@ impl<'a> Tree<'a> {
         nodes::text(&self.fdt.root(), "model")
     }
 
-    /// What the machine is compatible with, the closest first (Devicetree Specification v0.4, section 2.3.1).
+    /// Returns the machine's `compatible` strings, the closest first (Devicetree Specification v0.4, section 2.3.1).
     pub(crate) fn compatible(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         nodes::strings(&self.fdt.root(), "compatible")
     }

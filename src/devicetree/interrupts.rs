@@ -7,7 +7,7 @@ use super::nodes::{self, BadProperty, Place, PropertyFault};
 use super::tree::Tree;
 use cleave::tables::PhysRange;
 
-/// How many regions of redistributors can be kept.
+/// The most regions of redistributors that are kept.
 pub(crate) const REDISTRIBUTOR_REGIONS: usize = 32;
 
 /// Names of controllers that are a GICv2.
@@ -36,7 +36,7 @@ pub(crate) enum InterruptController {
     },
 }
 
-/// Where the redistributors of a GICv3 are: one or several regions, each with the frames of many CPUs.
+/// The regions of a GICv3's redistributors, each with the frames of many CPUs.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Redistributors {
     regions: [PhysRange; REDISTRIBUTOR_REGIONS],
@@ -65,21 +65,21 @@ impl fmt::Debug for Redistributors {
     }
 }
 
-/// Why there is no interrupt controller to use.
+/// An error that leaves the kernel without an interrupt controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InterruptControllerError<'a> {
     /// The tree has none.
     Missing,
     /// The tree has only such as are not known here.
     Unsupported {
-        /// What the first of them is compatible with.
+        /// The first `compatible` string of the first of them.
         compatible: &'a str,
     },
     /// A property of the controller does not hold what it should.
     Property(BadProperty<'a>),
     /// More regions of redistributors than can be kept.
     TooManyRegions {
-        /// How many the tree has.
+        /// The number of regions in the tree.
         regions: u64,
     },
 }

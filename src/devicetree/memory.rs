@@ -13,7 +13,7 @@ use cleave::tables::{PhysAddr, PhysRange};
 use dtoolkit::Node;
 use dtoolkit::fdt::FdtNode;
 
-/// How many separate ranges each list of a [`MemoryMap`] can hold.
+/// The most separate ranges in each list of a [`MemoryMap`].
 pub(crate) const MEMORY_RANGES: usize = 64;
 
 /// The unit in which memory is mapped and given away, in bytes.
@@ -22,7 +22,7 @@ const PAGE: u64 = 4096;
 /// A set of physical memory of the capacity that [`MemoryMap`] uses.
 pub(crate) type MemoryRanges = RangeSet<MEMORY_RANGES>;
 
-/// Why the tree's memory cannot be used.
+/// An error that makes the tree's memory unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemoryError<'a> {
     /// No memory node that is switched on gives a byte of memory.
@@ -31,9 +31,9 @@ pub(crate) enum MemoryError<'a> {
     Property(BadProperty<'a>),
     /// An initrd that ends before it starts.
     BadInitrd {
-        /// Where it starts.
+        /// Its start.
         start: PhysAddr,
-        /// Where it ends.
+        /// Its end.
         end: PhysAddr,
     },
 }
@@ -77,13 +77,13 @@ impl MemoryMap {
         &self.ram
     }
 
-    /// What must never be mapped: `/reserved-memory` with `no-map`. It may lie outside the RAM.
+    /// Returns the ranges that must never be mapped: `/reserved-memory` with `no-map`. They may lie outside the RAM.
     #[must_use]
     pub(crate) fn no_map(&self) -> &MemoryRanges {
         &self.no_map
     }
 
-    /// What may be mapped and is not to be given away: `/memreserve/`, `/reserved-memory` without `no-map`, the
+    /// Returns the ranges that may be mapped and are not given away: `/memreserve/`, `/reserved-memory` without `no-map`, the
     /// initrd, the spin-table's release words, and what [`reserve`](Self::reserve) added.
     #[must_use]
     pub(crate) fn reserved(&self) -> &MemoryRanges {
@@ -121,27 +121,27 @@ impl MemoryMap {
         self.crowded_out + unmapped + kept
     }
 
-    /// What the linear map maps: the RAM without what must not be mapped, in whole pages. A page with one byte that
+    /// Returns the ranges of the linear map: the RAM without the ranges that must not be mapped, in whole pages. A page with one byte that
     /// is not RAM, or must not be mapped, is not in it.
     #[must_use]
     pub(crate) fn mapped(&self) -> MemoryRanges {
         self.map().0
     }
 
-    /// What may be given away: what is mapped, without every page that has a reserved byte.
+    /// Returns the ranges for the frame allocator: the mapped ones without every page that has a reserved byte.
     #[must_use]
     pub(crate) fn free(&self) -> MemoryRanges {
         self.give(self.mapped()).0
     }
 
-    /// What is mapped, and how many bytes are not because there are too many pieces.
+    /// Returns the mapped ranges, and how many bytes are left out because there are too many pieces.
     fn map(&self) -> (MemoryRanges, u64) {
         let mut mapped = self.ram.clone();
         let left_out = mapped.subtract_all(&self.no_map);
         (mapped.shrink_to(PAGE), left_out)
     }
 
-    /// What of `mapped` may be given away, and how many bytes are not because there are too many pieces.
+    /// Returns the ranges of `mapped` for the frame allocator, and how many bytes are left out because there are too many pieces.
     fn give(&self, mut mapped: MemoryRanges) -> (MemoryRanges, u64) {
         let left_out = mapped.subtract_all(&self.reserved.grow_to(PAGE));
         (mapped, left_out)

@@ -18,11 +18,11 @@ pub(crate) struct BadProperty<'a> {
     pub(crate) node: &'a str,
     /// The property's name.
     pub(crate) property: &'static str,
-    /// What is wrong with it.
+    /// Its defect.
     pub(crate) fault: PropertyFault<'a>,
 }
 
-/// What is wrong with a property.
+/// A defect of a property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PropertyFault<'a> {
     /// It is not there.
@@ -38,7 +38,7 @@ pub(crate) enum PropertyFault<'a> {
     TooWide,
     /// A range that ends beyond 64 bits.
     Overflow {
-        /// Where it starts.
+        /// Its start.
         start: u64,
         /// Its length in bytes.
         bytes: u64,
@@ -89,7 +89,7 @@ pub(super) struct Place<'p, 'a> {
     parent: Option<&'p Place<'p, 'a>>,
 }
 
-/// What one look at a node's properties shows.
+/// A node's properties, read in one pass.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Sight<'a> {
     compatible: &'a [u8],

@@ -25,7 +25,7 @@ impl fmt::Display for Conduit {
     }
 }
 
-/// Why the tree's PSCI cannot be used.
+/// An error that makes the tree's PSCI unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PsciError<'a> {
     /// Version 0.1, whose function identifiers differ from machine to machine.

@@ -30,7 +30,7 @@ pub(crate) struct RangeSet<const N: usize> {
 /// A [`RangeSet`] would need more ranges than it can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RangeSetFull {
-    /// How many ranges it can hold.
+    /// The most ranges that it holds.
     pub(crate) capacity: usize,
     /// The range for which there was no room.
     pub(crate) range: PhysRange,
@@ -68,7 +68,7 @@ impl<const N: usize> RangeSet<N> {
         self.len == 0
     }
 
-    /// How many bytes it holds.
+    /// Returns the number of bytes in the set.
     #[must_use]
     pub(crate) fn bytes(&self) -> u64 {
         self.iter().map(PhysRange::bytes).sum()

@@ -41,7 +41,7 @@ pub(crate) struct Pins {
     pub(crate) pins: [Option<Pin>; SERIAL_PINS],
 }
 
-/// How memory is seen from a bus: an entry of `dma-ranges` (Devicetree Specification v0.4, section 2.3.9).
+/// The view of memory from a bus: an entry of `dma-ranges` (Devicetree Specification v0.4, section 2.3.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mailbox {
     /// Its registers.
@@ -60,7 +60,7 @@ impl Mailbox {
     }
 }
 
-/// Where the rate of a serial line's clock is to be had.
+/// A source of the rate of a serial line's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// It is in the tree, in Hz.
@@ -84,7 +84,7 @@ impl<'a> Tree<'a> {
         })?
     }
 
-    /// Where the rate of a console's clock is to be had.
+    /// Returns the source of the rate of a console's clock.
     #[must_use]
     pub(crate) fn serial_clock(&self, console: &Console<'a>) -> Option<Clock> {
         let phandle = console.clocks.get(..4)?;

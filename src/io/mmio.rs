@@ -29,7 +29,7 @@ impl Registers {
         Self { base }
     }
 
-    /// Where they are.
+    /// Their address.
     pub(crate) const fn base(self) -> VirtAddr {
         self.base
     }

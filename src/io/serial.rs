@@ -74,7 +74,7 @@ const WRITE: usize = 0x20;
 const WRITE_STATUS: usize = 0x38;
 const EMPTY: u32 = 1 << 30;
 const FULL: u32 = 1 << 31;
-/// How long the firmware may take, in milliseconds.
+/// The longest wait for the firmware, in milliseconds.
 const PATIENCE: u64 = 100;
 
 /// Asks the Raspberry Pi's firmware for the rate of the PL011's clock, in Hz.

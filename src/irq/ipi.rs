@@ -22,7 +22,7 @@ const WAKE: Sgi = Sgi::new(1);
 /// The kernel's one rendezvous.
 pub(crate) static RENDEZVOUS: Rendezvous = Rendezvous::new();
 
-/// What is done at points of every rendezvous, on the CPU that gets there. Installed from above: nothing here depends on it.
+/// Calls at points of every rendezvous, on the CPU that gets there. Installed from above: nothing here depends on it.
 pub(crate) struct Hooks {
     /// The leader is about to send the IPI that calls the others, or lets them go.
     pub(crate) before_ipi: fn(),
@@ -45,7 +45,7 @@ fn hooks(call: impl FnOnce(&Hooks)) {
     }
 }
 
-/// What the IRQ vector calls, interrupts masked, on the exception stack.
+/// Handles an IRQ, interrupts masked, on the exception stack.
 pub(crate) fn handle_irq() {
     let Some(controller) = gic::get() else { return };
     let Some(interrupt) = controller.acknowledge() else { return };

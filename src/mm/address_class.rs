@@ -10,7 +10,7 @@ use crate::mm::layout::{
     AREA_BYTES, DEVICE_AREA, HEAP_AREA, LINEAR_BASE, LINEAR_BYTES, Part, Slot, Spot, TEMPORARY_AREA,
 };
 
-/// What an address of the kernel belongs to, in words.
+/// The part of the address space that an address belongs to, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// The page below a part of the slot of a CPU.
@@ -36,7 +36,7 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// What `address` belongs to.
+    /// Returns the part of the address space that `address` belongs to.
     pub(crate) fn of(address: VirtAddr) -> Self {
         let boot = boot_slot();
         let found = Slot::find(address).or_else(|| {

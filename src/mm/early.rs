@@ -57,7 +57,7 @@ pub(crate) fn map(address: VirtAddr, range: PhysRange, attributes: Attributes) -
     )
 }
 
-/// Why there is no device tree to go by.
+/// An error that leaves the kernel without a device tree.
 #[derive(Clone, Debug)]
 pub(crate) enum NoTree {
     /// It could not be mapped.

@@ -27,7 +27,7 @@ struct State {
     counts: Counts,
 }
 
-/// What has happened so far.
+/// The allocations so far.
 #[derive(Clone, Copy)]
 struct Counts {
     peak: usize,
@@ -42,7 +42,7 @@ impl Counts {
     }
 }
 
-/// Why there is no heap.
+/// An error in setting up the heap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum HeapError {
     /// There is one already.
@@ -114,7 +114,7 @@ pub(crate) unsafe fn init(start: VirtAddr, bytes: usize) -> Result<(), HeapError
     Ok(())
 }
 
-/// How full the heap is.
+/// Returns how full the heap is.
 ///
 /// # Panics
 /// Inside the rendezvous window: it takes the lock.

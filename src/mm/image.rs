@@ -86,7 +86,7 @@ impl Section {
         }
     }
 
-    /// Where the loader put it.
+    /// Its physical addresses.
     #[must_use]
     pub(crate) fn phys(self) -> PhysRange {
         let range = self.virt();

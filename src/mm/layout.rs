@@ -35,7 +35,7 @@ pub(crate) const DEVICE_AREA: u64 = 0xffff_8002_0000_0000;
 pub(crate) const TEMPORARY_AREA: u64 = 0xffff_8003_0000_0000;
 /// The heap: outside the linear map, so that a report can be read and written while that is broken.
 pub(crate) const HEAP_AREA: u64 = 0xffff_8004_0000_0000;
-/// What the self-test maps and breaks where the linear map stays whole: a root entry that nothing else uses.
+/// The page that the self-test maps and breaks where the linear map stays whole: below a root entry that nothing else uses.
 pub(crate) const SCRATCH: u64 = 0xffff_8080_0000_0000;
 /// Bytes of each of the four areas.
 pub(crate) const AREA_BYTES: u64 = 1 << 32;
@@ -95,7 +95,7 @@ impl Part {
     /// All parts, in the order of their addresses.
     pub(crate) const ALL: [Self; 4] = [Self::Thread, Self::Exception, Self::Emergency, Self::Block];
 
-    /// What a report calls it.
+    /// Returns its name in a report.
     #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -116,7 +116,7 @@ impl Part {
     }
 }
 
-/// What an address in a slot is.
+/// The part of a slot that an address lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spot {
     /// A byte of a part.
@@ -170,7 +170,7 @@ impl Slot {
         self.range(Part::Block).start
     }
 
-    /// What `address` is in this slot; `None` when it lies outside.
+    /// Returns the part of this slot that `address` lies in, or `None` when it lies outside.
     #[must_use]
     pub(crate) fn spot(self, address: VirtAddr) -> Option<Spot> {
         let offset = address.0.checked_sub(self.base.0).filter(|offset| *offset < SLOT_STRIDE)?;
@@ -185,7 +185,7 @@ impl Slot {
     }
 }
 
-/// What `offset` is as seen from `part` alone.
+/// Returns where `offset` lies as seen from `part` alone.
 fn spot_in(part: Part, offset: u64) -> Option<Spot> {
     let part_is = part.offsets();
     let guard = part_is.start - PAGE..part_is.start;

@@ -30,7 +30,7 @@ use crate::mm::views::{ThisCpu, View};
 pub(crate) const GEOMETRY: Geometry = Geometry::K4_V48;
 /// The heap: what a report of some thousand CPUs takes.
 const HEAP_BYTES: u64 = 2 << 20;
-/// Where the tables of the first paint are mapped while it lasts: the last GiB of the temporary area, which nothing else
+/// The mapping of the tables of the first paint while it lasts: the last GiB of the temporary area, which nothing else
 /// uses.
 const PAINT_WINDOW: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
 
@@ -51,7 +51,7 @@ pub(crate) fn try_layout() -> Option<&'static Layout<'static>> {
     LAYOUT.get()
 }
 
-/// Where `physical` is in the linear map.
+/// Returns the address of `physical` in the linear map.
 pub(crate) const fn linear(physical: PhysAddr) -> VirtAddr {
     VirtAddr(LINEAR_BASE + physical.0)
 }
@@ -84,9 +84,9 @@ impl core::ops::DerefMut for Frames {
 
 /// The painted map and what it took.
 pub(crate) struct Painted {
-    /// What was counted on the way.
+    /// The counts made on the way.
     pub(crate) census: Census,
-    /// How long it took, in ticks.
+    /// Its duration, in ticks.
     pub(crate) ticks: u64,
 }
 
@@ -233,7 +233,7 @@ fn map_in(frames: &mut Frames, address: VirtAddr, range: PhysRange, attributes: 
     )
 }
 
-/// Where the next device goes.
+/// The address of the next device.
 static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICE_AREA);
 
 /// Maps the registers in `range` for good and says where.

@@ -11,7 +11,7 @@ use super::session::Session;
 /// The most words a command takes.
 pub(super) const MOST_WORDS: usize = 4;
 
-/// Why a command did nothing.
+/// An error that kept a command from doing anything.
 pub(super) enum Wrong {
     /// Its words make no sense.
     Usage,
@@ -41,11 +41,11 @@ pub(super) type Done = Result<(), Wrong>;
 
 /// One command.
 pub(super) struct Command {
-    /// What is typed.
+    /// Its name, as it is typed.
     pub(super) name: &'static str,
     /// Its words.
     pub(super) usage: &'static str,
-    /// What it does, in a line.
+    /// Its description, in a line.
     pub(super) about: &'static str,
     /// A line to try.
     pub(super) example: &'static str,
@@ -53,7 +53,7 @@ pub(super) struct Command {
     pub(super) run: fn(&mut Session, &[&str]) -> Done,
 }
 
-/// How a command is used, on one line.
+/// Writes the usage of a command on one line.
 pub(super) struct Usage<'a>(pub(super) &'a Command);
 
 impl fmt::Display for Usage<'_> {

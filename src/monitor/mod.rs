@@ -29,7 +29,7 @@ use table::COMMANDS;
 
 /// The longest line, in bytes.
 const LINE: usize = 120;
-/// What the history remembers, in bytes.
+/// The size of the history, in bytes.
 const HISTORY: usize = 1024;
 const PROMPT: &str = "cleave> ";
 
@@ -56,7 +56,7 @@ impl Autocomplete for Names {
 
 impl Help for Names {}
 
-/// What the person types, before the editor sees it.
+/// The keys pressed, before the editor sees them.
 struct Keys {
     /// Bytes of the line so far, as far as this room can tell.
     length: usize,
@@ -65,7 +65,7 @@ struct Keys {
     last: u8,
 }
 
-/// What a byte from the line is.
+/// The meaning of a byte from the line.
 enum Key {
     /// Nothing: a byte that is no text.
     None,
@@ -138,7 +138,7 @@ pub(crate) fn run(expected: LeafCounts, verdict: Verdict) -> Verdict {
     session.verdict
 }
 
-/// What the editor calls with a line.
+/// Executes the lines that the editor hands over.
 struct Process<'s> {
     session: &'s mut Session,
     too_long: bool,

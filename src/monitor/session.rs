@@ -8,11 +8,11 @@ use cleave::tables::LeafCounts;
 use crate::io::console;
 use crate::report::ending::Verdict;
 
-/// What the commands work on, and what they find out.
+/// The state that the commands share.
 pub(crate) struct Session {
     /// The leaves the linear map should have: what the audit compares with.
     pub(crate) expected: LeafCounts,
-    /// Whether the run so far was good.
+    /// The verdict of the run so far.
     pub(crate) verdict: Verdict,
     /// Set by `off`.
     pub(super) over: bool,

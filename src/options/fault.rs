@@ -3,7 +3,7 @@
 use super::BootargError;
 use super::word::{cpu_word, decimal};
 
-/// What may not be done between a CPU's arrival in the rendezvous and the release.
+/// An act that is banned between a CPU's arrival in the rendezvous and its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Banned {
     /// `alloc`: taking memory.
@@ -71,14 +71,14 @@ pub(crate) enum Fault {
     WindowTouch,
     /// `ban.alloc` and its like: what is banned inside the window is done there, by the leader.
     Ban {
-        /// What is done.
+        /// The act.
         act: Banned,
     },
     /// `cpuN.ban.alloc` and its like: the same by CPU N, which is parked if it is not the leader.
     CpuBan {
         /// The CPU.
         cpu: usize,
-        /// What is done.
+        /// The act.
         act: Banned,
     },
     /// `stack.secondary`: recursion without an end, on a CPU that is not the boot CPU.
@@ -138,7 +138,7 @@ const PLAIN: [(&str, Fault); 21] = [
     ("panic", Fault::Panic),
 ];
 
-/// What is banned, by its name.
+/// Returns the banned act of that name.
 const BANNED: [(&str, Banned); 5] = [
     ("ban.alloc", Banned::Alloc),
     ("ban.free", Banned::Free),
@@ -147,7 +147,7 @@ const BANNED: [(&str, Banned); 5] = [
     ("ban.linear", Banned::Linear),
 ];
 
-/// What is to be done although it is banned.
+/// Returns the banned act that a fault asks for.
 fn banned(name: &str) -> Option<Banned> {
     BANNED.iter().find(|(known, _)| *known == name).map(|&(_, act)| act)
 }
@@ -175,7 +175,7 @@ pub(super) fn faults(list: &str) -> impl Iterator<Item = (&str, Result<Fault, Bo
     entries.into_iter().flatten().map(read)
 }
 
-/// What to say of anything else.
+/// Returns the error for anything else.
 const KNOWN: &str = "a fault that is known, such as reserve:N, cpuN.late:MS or load.flip";
 
 /// Reads one fault, or says what it should look like.

@@ -21,7 +21,7 @@ use fault::faults;
 pub(crate) use fault::{Banned, Fault};
 use word::{Word, words};
 
-/// How much of FEAT_BBM the kernel believes in: `bbml2=`.
+/// The trust in FEAT_BBM: `bbml2=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum BbmTrust {
     /// `auto`: level 3 or a listed core, and plain level 2 if every CPU entered at EL2.
@@ -35,7 +35,7 @@ pub(crate) enum BbmTrust {
     Off,
 }
 
-/// What becomes of the linear map's blocks: `linear=`.
+/// The policy for the linear map's blocks: `linear=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum LinearMode {
     /// `auto`: split where a live mapping cannot change its size later.
@@ -49,7 +49,7 @@ pub(crate) enum LinearMode {
     Require,
 }
 
-/// When the repaint's tables are filled: `fill=`.
+/// The time at which the repaint's tables are filled: `fill=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum FillMode {
     /// `ahead`: before the window.
@@ -59,7 +59,7 @@ pub(crate) enum FillMode {
     Window,
 }
 
-/// Whether the CPUs are kept busy on the linear map through the repaint: `load=`.
+/// The switch of the stress test, which keeps the CPUs busy on the linear map through the repaint: `load=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Load {
     /// `on`.
@@ -69,7 +69,7 @@ pub(crate) enum Load {
     Off,
 }
 
-/// How the console gets the report: `report=`.
+/// The form of the report on the console: `report=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum ReportMode {
     /// As text for a person.
@@ -79,7 +79,7 @@ pub(crate) enum ReportMode {
     Json,
 }
 
-/// How the machine is left at the end: `exit=`.
+/// The way out of the machine at the end: `exit=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum ExitMode {
     /// PSCI SYSTEM_OFF where there is PSCI; else the CPUs halt.
@@ -89,7 +89,7 @@ pub(crate) enum ExitMode {
     Semihosting,
 }
 
-/// What the architectural counter counts: `clock=`. No register says it: an emulator that counts instructions shows
+/// The unit of the architectural counter: `clock=`. No register says it: an emulator that counts instructions shows
 /// any frequency, and so does a board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum ClockKind {
@@ -100,7 +100,7 @@ pub(crate) enum ClockKind {
     Counted,
 }
 
-/// What to do after boot, each a word of its own.
+/// A task after boot, each a boot argument of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// `selftest`.
@@ -116,7 +116,7 @@ pub(crate) enum Task {
 pub(crate) struct BootargError<'a> {
     /// The word as it was given, or the one fault of `fault=` that is meant.
     pub(crate) word: &'a str,
-    /// What it should look like.
+    /// The form it should have.
     pub(crate) expected: &'static str,
 }
 
@@ -143,21 +143,21 @@ impl core::error::Error for BootargError<'_> {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bootargs<'a> {
     text: &'a str,
-    /// How much of FEAT_BBM to believe in.
+    /// The trust in FEAT_BBM.
     pub(crate) bbm_trust: BbmTrust,
-    /// What becomes of the linear map's blocks.
+    /// The policy for the linear map's blocks.
     pub(crate) linear: LinearMode,
-    /// When tables are filled.
+    /// The time at which tables are filled.
     pub(crate) fill: FillMode,
-    /// How long the leader of a rendezvous waits, in milliseconds; `None`: as long as it thinks right.
+    /// The deadline of a rendezvous, in milliseconds; `None` for the default.
     pub(crate) deadline: Option<u64>,
-    /// Whether the CPUs are kept busy through the repaint.
+    /// The switch of the stress test.
     pub(crate) load: Load,
-    /// How the report is given.
+    /// The form of the report.
     pub(crate) report: ReportMode,
-    /// How the machine is left.
+    /// The way out of the machine.
     pub(crate) exit: ExitMode,
-    /// What the counter counts.
+    /// The unit of the counter.
     pub(crate) clock: ClockKind,
 }
 
@@ -305,7 +305,7 @@ impl<'a> Bootargs<'a> {
         delays.last()
     }
 
-    /// What CPU_ON is to return for CPU `cpu`: `cpuN.psci:CODE`.
+    /// Returns the code that CPU_ON is to return for CPU `cpu`: `cpuN.psci:CODE`.
     #[must_use]
     pub(crate) fn fault_cpu_psci(&self, cpu: usize) -> Option<i32> {
         let codes = self.faults().filter_map(|fault| match fault {

@@ -2,7 +2,7 @@
 
 use super::{BbmTrust, ClockKind, ExitMode, FillMode, LinearMode, Load, ReportMode, Task};
 
-/// What a word means.
+/// The meaning of a boot argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word<'a> {
     /// `bbml2=`.
@@ -65,7 +65,7 @@ fn unquoted(text: &str) -> &str {
     text.strip_suffix('"').unwrap_or(text)
 }
 
-/// What a word means.
+/// The meaning of a boot argument.
 fn meaning(word: &str) -> Word<'_> {
     let word = unquoted(word);
     let (name, value) = match word.split_once('=') {

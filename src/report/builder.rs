@@ -36,10 +36,10 @@ static REPORT: IrqLock<Option<Report>> = IrqLock::new("report", None);
 
 const _: () = assert!(ADDRESSES == MOST_FRAMES + 2, "the report has all that the console shows");
 
-/// What the CPU that panics says of it, beside the report and its lock.
+/// The record of a panic by the CPU that panics, beside the report and its lock.
 static PANIC: Panic = Panic::new();
 
-/// How long the report is waited for after a panic, in milliseconds: another CPU may be changing it, and has its
+/// The longest wait for the report after a panic, in milliseconds: another CPU may be changing it, and has its
 /// interrupts masked until it is done.
 const REPORT_WAIT: u64 = 100;
 
@@ -54,7 +54,7 @@ pub(crate) fn error(text: String) {
     tell(|report| report.errors.push(Cow::Owned(text)));
 }
 
-/// Who runs and what was asked.
+/// Records the kernel's version and its boot arguments.
 pub(crate) fn tell_kernel() {
     let args = options::current();
     tell(|report| {
@@ -67,7 +67,7 @@ pub(crate) fn tell_kernel() {
     });
 }
 
-/// What the boot arguments say of the counter.
+/// Returns the unit of the counter, by the boot arguments.
 fn clock() -> report::Clock {
     match options::current().clock {
         ClockKind::Real => report::Clock::Real,
@@ -75,7 +75,7 @@ fn clock() -> report::Clock {
     }
 }
 
-/// What it runs on.
+/// Records the machine.
 pub(crate) fn tell_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u64, conduit: Option<Conduit>) {
     let range = |range: PhysRange| range.start.0..range.end.0;
     tell(|report| {
@@ -135,7 +135,7 @@ pub(crate) fn tell_cpus() {
     tell_coherency();
 }
 
-/// What the cores that can tell say of their part in hardware coherency (CPUECTLR_EL1.SMPEN). Setting it is firmware's
+/// Records CPUECTLR_EL1.SMPEN, a core's part in hardware coherency, on the cores that have it. Setting it is firmware's
 /// business; where it set it on some CPUs and not on others, nothing the CPUs share can be trusted.
 fn tell_coherency() {
     let count = |wanted| smp::cpus().iter().filter(|cpu| cpu.coherency() == wanted).count();

@@ -27,7 +27,7 @@ pub(crate) struct Report {
     pub(crate) errata: Vec<Erratum>,
     /// RAM, as the device tree gives it.
     pub(crate) memory: Memory,
-    /// What was decided about the linear map, and what came of it.
+    /// The decision about the linear map, and its outcome.
     pub(crate) decision: Decision,
     /// Translation tables of the repaint; `None` where none was tried.
     pub(crate) tables: Option<Tables>,
@@ -35,19 +35,19 @@ pub(crate) struct Report {
     pub(crate) leaves_before: Option<Leaves>,
     /// The linear map as it is now.
     pub(crate) leaves_after: Option<Leaves>,
-    /// What the ticks are.
+    /// The unit of the ticks.
     pub(crate) clock: Clock,
-    /// How long everything took.
+    /// The times of the steps.
     pub(crate) ticks: Ticks,
     /// The repaint's last rendezvous, one entry a CPU; empty where no repaint began one.
     pub(crate) timeline: Vec<Moments>,
-    /// What the CPUs did to the linear map meanwhile; `None` with `load=off`.
+    /// The stress test; `None` with `load=off`.
     pub(crate) load: Option<Load>,
-    /// What a walk over every leaf found; `None` if the boot did not get that far.
+    /// The result of a walk over every leaf; `None` if the boot did not get that far.
     pub(crate) audit: Option<Audit>,
     /// The panic or the fault that ended the run.
     pub(crate) panic: Option<&'static Panic>,
-    /// What became of the self-test's probe; `None` without `selftest`.
+    /// The result of the self-test's probe; `None` without `selftest`.
     pub(crate) probe: Option<Probe>,
     /// Everything that went wrong, in order, whether it failed the boot or was survived.
     pub(crate) errors: Vec<Text>,
@@ -83,7 +83,7 @@ pub(crate) struct Machine {
     pub(crate) granule: Option<u64>,
     /// Bits of virtual address in one half.
     pub(crate) va_bits: Option<u8>,
-    /// How PSCI is called, `None` without PSCI.
+    /// The conduit of PSCI; `None` without PSCI.
     pub(crate) conduit: Option<Conduit>,
     /// Version of the interrupt controller.
     pub(crate) gic: Option<GicVersion>,
@@ -129,17 +129,17 @@ pub(crate) struct Cpu {
     pub(crate) core: Option<Text>,
     /// Level of `FEAT_BBM` that counted, after the list of cores and `cpuN.bbm`.
     pub(crate) bbm: Option<u8>,
-    /// Whether it takes part in hardware coherency (`CPUECTLR_EL1.SMPEN`), on cores that can be asked.
+    /// `CPUECTLR_EL1.SMPEN`, its part in hardware coherency, on cores that can be asked.
     pub(crate) smpen: Option<bool>,
-    /// How it is started.
+    /// The method by which it is started.
     pub(crate) method: Option<Method>,
-    /// Whether it runs in the kernel.
+    /// True when it runs in the kernel.
     pub(crate) online: bool,
-    /// Why not, or what else went wrong with it.
+    /// The reason why it does not, or another error.
     pub(crate) error: Option<Text>,
 }
 
-/// How a CPU comes to the kernel.
+/// The method by which a CPU comes to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     /// The loader entered the image on it.
@@ -157,11 +157,11 @@ pub(crate) struct Erratum {
     pub(crate) core: Text,
     /// Its number, as its implementer gives it.
     pub(crate) number: Text,
-    /// Where it makes a difference.
+    /// Its scope.
     pub(crate) scope: Scope,
 }
 
-/// Where an erratum makes a difference.
+/// The scope of an erratum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// On the CPU that has it.
@@ -186,17 +186,17 @@ pub(crate) struct Memory {
 pub(crate) struct Decision {
     /// Minimum over the online CPUs, after `bbml2=` and `cpuN.bbm=`.
     pub(crate) level: Option<u8>,
-    /// What was decided.
+    /// The action decided on.
     pub(crate) action: Option<Action>,
-    /// What came of it.
+    /// Its outcome.
     pub(crate) outcome: Option<Outcome>,
     /// Rendezvous begun for it, the aborted ones included.
     pub(crate) attempts: Option<u32>,
-    /// Why, for people.
+    /// The reason, for people.
     pub(crate) reason: Option<Text>,
 }
 
-/// What to do with the linear map.
+/// An action on the linear map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Repaint it in pages under the rendezvous.
@@ -207,7 +207,7 @@ pub(crate) enum Action {
     Page,
 }
 
-/// What came of an [`Action`].
+/// The outcome of an [`Action`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It was carried out.
@@ -248,7 +248,7 @@ pub(crate) struct Leaves {
     pub(crate) page_4k: u64,
 }
 
-/// What the counter counts: the boot loader says it, no register does.
+/// The unit of the counter: the boot loader says it, no register does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Clock {
     /// Time.
@@ -324,7 +324,7 @@ pub(crate) struct Lines {
     pub(crate) after: u64,
 }
 
-/// What the audit counted; a good map has zero in all.
+/// The counts of the audit; a good map has zero in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Audit {
     /// Leaves both writable and executable.

@@ -7,7 +7,7 @@ use core::fmt;
 
 use crate::report::data;
 
-/// How the run ended.
+/// The end of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     /// Everything that was to be shown was shown.
@@ -73,7 +73,7 @@ mod device {
     /// The CPU that ends the run, and the one that panics: its MPIDR with bit 63 set; 0 for none.
     static ENDING: AtomicU64 = AtomicU64::new(0);
 
-    /// What [`begin_panic`] found.
+    /// The result of [`begin_panic`].
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(crate) enum PanicEntry {
         /// The first: report it, then [`end`].
@@ -129,7 +129,7 @@ mod device {
         end(Verdict::Panic)
     }
 
-    /// What is known of a panic, on one line as far as its message is one.
+    /// Writes a panic on one line, as far as its message is one.
     struct PanicLine<'a>(&'a PanicInfo<'a>);
 
     impl fmt::Display for PanicLine<'_> {

@@ -10,7 +10,7 @@ use core::{fmt, ops::Range};
 /// The largest integer written.
 const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// Where JSON goes to. A trait object, so that the writers are compiled once.
+/// The destination of JSON. A trait object, so that the writers are compiled once.
 pub(super) type Out<'a> = &'a mut dyn fmt::Write;
 
 /// A value that has a JSON form.

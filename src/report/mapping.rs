@@ -18,7 +18,7 @@ use crate::mm::views::Careful;
 pub(crate) struct Mapping {
     /// The faulting address.
     pub(crate) address: VirtAddr,
-    /// What was attempted, and how it failed.
+    /// The access, and the way it failed.
     pub(crate) abort: Abort,
 }
 

@@ -10,7 +10,7 @@ use super::json::{Json, Object, Out, object};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// What starts the report's line on the console.
+/// The prefix of the report's line on the console.
 pub(crate) const LINE_PREFIX: &str = "CLEAVE-REPORT ";
 
 /// Version of the schema.

@@ -14,13 +14,13 @@ pub(crate) const TEXT_BYTES: usize = 1024;
 /// Addresses that are kept: the frames that the backtrace prints, and an exception's ELR and LR in front of them.
 pub(crate) const ADDRESSES: usize = 34;
 
-/// What a text ends with when it is not whole.
+/// The mark at the end of a text that was cut off.
 const CUT: &str = "...";
 
 /// The CPU's number where it had none yet.
 const NO_CPU: u64 = u64::MAX;
 
-/// What is known of a panic.
+/// The record of a panic.
 #[derive(Debug)]
 pub(crate) struct Panic {
     begun: AtomicBool,

@@ -10,7 +10,7 @@ use cleave::deadline::Deadline;
 use crate::cpu::percpu;
 use crate::cpu::smp;
 
-/// How long the others are waited for, in milliseconds.
+/// The longest wait for the others, in milliseconds.
 const PATIENCE: u64 = 100;
 
 /// The others' states, a line each. Waits until all have stopped, or for [`PATIENCE`].

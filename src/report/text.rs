@@ -13,7 +13,7 @@ use core::fmt::{self, Write};
 /// Rows of a table shown whatever they hold.
 const ROWS: usize = 16;
 
-/// Where the text goes to.
+/// The destination of the text.
 type Out<'a> = &'a mut dyn Write;
 
 impl Report {
@@ -272,7 +272,7 @@ impl Load {
     }
 }
 
-/// Which rows of a long table are shown.
+/// Returns true for the rows of a long table that are shown.
 #[derive(Default)]
 struct Rows {
     seen: usize,

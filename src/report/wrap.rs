@@ -81,7 +81,7 @@ pub(super) struct Elapsed {
     pub(super) ticks: Option<u64>,
     /// Ticks in a second.
     pub(super) frequency: Option<u64>,
-    /// What the ticks are.
+    /// The unit of the ticks.
     pub(super) clock: Clock,
 }
 
@@ -112,7 +112,7 @@ impl Default for Line {
 }
 
 impl Line {
-    /// What was written.
+    /// The text that was written.
     pub(super) fn as_str(&self) -> &str {
         // Only whole strings are appended, so this cannot fail.
         core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()

@@ -5,7 +5,7 @@ use core::fmt;
 use cleave::aarch64::translate::{Shareability, Translation};
 use cleave::tables::PhysAddr;
 
-/// What the MMU makes of the attributes that all of the kernel's RAM has: MAIR_EL1's attribute 0, inner shareable.
+/// The MMU's answer for the attributes of all of the kernel's RAM: MAIR_EL1's attribute 0, inner shareable.
 ///
 /// PAR_EL1 need not return the descriptor's own attributes: an implementation may report those that it really uses (DDI
 /// 0487, PAR_EL1, ATTR and SH). So it is asked once, for a page of the kernel's data; every page of the linear map must
@@ -49,7 +49,7 @@ pub(super) const fn is_write_back(attributes: u8) -> bool {
     half(attributes >> 4) && half(attributes & 0xf)
 }
 
-/// What EL1 may do with a page.
+/// The permissions of EL1 on a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Access {
     /// Load from it.
@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// What the MMU may answer for good memory: the hints dropped, outer shareable.
+    /// An answer of the MMU that is good for memory: the hints dropped, outer shareable.
     #[test]
     fn a_page_may_answer_as_the_kernels_own_data_does() {
         for attributes in [0xff, 0xee, 0xdd, 0xcc, 0x77] {

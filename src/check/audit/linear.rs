@@ -17,7 +17,7 @@ use crate::mm::layout::KERNEL_L0_INDEX;
 use crate::mm::memory::{self, GEOMETRY};
 use crate::mm::views::View;
 
-/// Where pages are asked for one by one; above, one in each 2 MiB.
+/// The end of the addresses whose pages are checked one by one; above it, one in each 2 MiB.
 const DENSE: u64 = 4 << 30;
 const PAGE: u64 = 4096;
 const SPARSE_STEP: u64 = 2 << 20;

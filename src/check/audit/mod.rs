@@ -21,7 +21,7 @@ use cleave::tables::LeafCounts;
 #[cfg(target_os = "none")]
 pub(crate) use linear::audit;
 
-/// What the audit found; zero is good.
+/// The findings of the audit; zero is good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
     /// Leaves that are writable and executable.
@@ -38,7 +38,7 @@ pub(crate) struct Findings {
     pub(crate) registers: u64,
     /// The first findings, each with its address, count or CPU.
     pub(crate) named: Vec<String>,
-    /// What the walk counted in the linear map.
+    /// The leaves that the walk counted in the linear map.
     pub(crate) leaves: LeafCounts,
 }
 

@@ -32,7 +32,7 @@ use crate::mm::memory;
 
 pub(crate) use start::{RecordPlace, start_others};
 
-/// How a CPU is started.
+/// A method of starting a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Method {
     /// It was running already.
@@ -49,13 +49,13 @@ pub(crate) struct Cpu {
     pub(crate) id: usize,
     /// Its affinity.
     pub(crate) affinity: Affinity,
-    /// How it is started; `None` when the tree names no way.
+    /// The method by which it is started; `None` when the tree names none.
     pub(crate) method: Option<Method>,
     /// The release word that starts it; `None` for any other way.
     release: Option<PhysAddr>,
     /// Its block, when it got one.
     block: Option<&'static PerCpu>,
-    /// What went wrong with it.
+    /// Its error.
     pub(crate) error: Option<Cow<'static, str>>,
 }
 
@@ -70,7 +70,7 @@ impl Cpu {
         self.online().map(|block| Midr(block.state.midr.load(Ordering::Relaxed)))
     }
 
-    /// Whether it takes part in hardware coherency, once it has checked in.
+    /// Returns its part in hardware coherency, once it has checked in.
     pub(crate) fn coherency(&self) -> Coherency {
         match self.online().map(|block| block.state.coherency.load(Ordering::Relaxed)) {
             Some(1) => Coherency::Enabled,
@@ -79,7 +79,7 @@ impl Cpu {
         }
     }
 
-    /// What it says of itself, once it has checked in.
+    /// Returns what its registers say, once it has checked in.
     fn facts(&self) -> Option<CpuFacts> {
         let own = &self.online()?.state;
         let entry = if own.entry_level.load(Ordering::Relaxed) == 2 { EntryLevel::El2 } else { EntryLevel::El1 };
@@ -91,7 +91,7 @@ impl Cpu {
         self.online().map(|block| block.state.counter_frequency.load(Ordering::Relaxed))
     }
 
-    /// What it may be relied on for, once it has checked in.
+    /// Returns the level of FEAT_BBM it counts as and its exception level at entry, once it has checked in.
     pub(crate) fn level(&self) -> Option<(BbmLevel, EntryLevel)> {
         let facts = self.facts()?;
         let at_most = options::current().cpu_bbm(self.id).map(|level| BbmLevel::from_number(level.into()));
@@ -111,7 +111,7 @@ pub(crate) fn online() -> impl Iterator<Item = &'static PerCpu> {
     cpus().iter().filter_map(Cpu::online)
 }
 
-/// How many are at work.
+/// Returns the number of CPUs at work.
 pub(crate) fn online_count() -> u32 {
     online().count() as u32
 }
@@ -129,7 +129,7 @@ pub(crate) struct Job {
     pub(crate) run: fn(&'static PerCpu),
 }
 
-/// What is done at points of a CPU's life. Installed from above: nothing here depends on it.
+/// Calls at points of a CPU's life. Installed from above: nothing here depends on it.
 pub(crate) struct Hooks {
     /// A secondary has entered Rust, and has not checked in.
     pub(crate) secondary_entered: fn(&PerCpu),
@@ -154,7 +154,7 @@ fn hooks(call: impl FnOnce(&Hooks)) {
     }
 }
 
-/// Where each CPU's redistributor is; empty with GICv2.
+/// The address of each CPU's redistributor; empty with GICv2.
 pub(crate) type Redistributors = Vec<(Affinity, VirtAddr)>;
 
 /// A CPU as the device tree has it, or why it cannot be told.
@@ -206,7 +206,7 @@ fn reach_memory(id: usize) -> Result<(), Unusable> {
     }
 }
 
-/// Where a secondary enters Rust: MMU and caches on, the holding root, interrupts masked.
+/// Brings this secondary up. It enters Rust here: MMU and caches on, the holding root, interrupts masked.
 extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
     let left = errors::left_by_firmware();
     let cpu = this_cpu();

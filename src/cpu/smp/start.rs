@@ -86,12 +86,12 @@ fn start(found: &crate::devicetree::Cpu<'static>, conduit: Option<Conduit>, redi
     cpu
 }
 
-/// Where a CPU's record lies.
+/// The addresses of a CPU's boot record.
 #[derive(Clone, Copy)]
 pub(crate) struct RecordPlace {
-    /// Where it is written.
+    /// The address through which it is written.
     pub(crate) address: VirtAddr,
-    /// Where the CPU reads it, its MMU off.
+    /// The address at which the CPU reads it, its MMU off.
     pub(crate) physical: PhysAddr,
 }
 
@@ -190,7 +190,7 @@ fn await_all(list: &mut [Cpu], conduit: Option<Conduit>) {
     }
 }
 
-/// What is known of a CPU that was started and has not checked in.
+/// Returns the error of a CPU that was started and has not checked in.
 fn did_not_come(affinity: Affinity, conduit: Option<Conduit>) -> Cow<'static, str> {
     match conduit.map(|conduit| Firmware::behind(conduit).affinity_info(affinity)) {
         Some(Ok(power)) => Cow::Owned(format!("started, did not check in in time; firmware says it is {power}")),

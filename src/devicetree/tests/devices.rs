@@ -145,7 +145,7 @@ fn an_address_that_a_bus_does_not_pass_on_is_named() {
     );
 }
 
-/// Whatever else is wrong with the node: a tree that states the frequency does so because CNTFRQ_EL0 is of no use.
+/// The rest of the node may be wrong: a tree that states the frequency does so because CNTFRQ_EL0 is of no use.
 #[test]
 fn the_counters_frequency_is_stated_by_the_timer_or_not_at_all() {
     let timer = || node("timer").text("compatible", &["arm,armv8-timer"]);

@@ -162,7 +162,7 @@ fn memory_in_more_pieces_than_there_is_room_for_loses_the_smallest() {
     }
 }
 
-/// What must not be mapped is never mapped, and what is reserved is never given away, however many pieces they are. The
+/// A range that must not be mapped is never mapped, and a reserved one is never given away, however many pieces there are. The
 /// memory that is lost for that is counted.
 #[test]
 fn more_reservations_than_there_is_room_for_grow_over_the_smallest_gaps() {
@@ -226,7 +226,7 @@ fn pages(whole: impl Fn(core::ops::Range<usize>) -> bool) -> [bool; UNITS] {
     core::array::from_fn(|unit| whole(unit / 4 * 4..unit / 4 * 4 + 4))
 }
 
-/// What a list holds, in units.
+/// Returns the ranges of a list, in units.
 fn units(set: &MemoryRanges) -> [bool; UNITS] {
     core::array::from_fn(|unit| set.iter().any(|range| range.contains(PhysAddr(unit as u64 * UNIT))))
 }

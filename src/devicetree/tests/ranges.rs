@@ -97,7 +97,7 @@ proptest! {
         }
     }
 
-    /// What is left out or added is as much as it must be, and is counted.
+    /// As much is left out or added as must be, and it is counted.
     #[test]
     fn what_does_not_fit_is_left_out_or_added_and_counted(
         ranges in proptest::collection::vec(some_range(), 0..12),

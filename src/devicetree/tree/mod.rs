@@ -48,7 +48,7 @@ impl fmt::Display for Block {
     }
 }
 
-/// Why something is not a device tree that can be read. Offsets are in bytes from the start of the tree.
+/// An error in a device tree. Offsets are in bytes from the start of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TreeError {
     /// Fewer bytes than the header, or than the header promises.
@@ -79,43 +79,43 @@ pub(crate) enum TreeError {
     OutOfBounds {
         /// The block.
         block: Block,
-        /// Where it starts.
+        /// Its start.
         offset: usize,
     },
     /// A block does not start at a multiple of its alignment.
     Misaligned {
         /// The block.
         block: Block,
-        /// Where it starts.
+        /// Its start.
         offset: usize,
     },
     /// Two blocks, or a block and the header, have bytes in common.
     Overlap {
         /// The block that starts inside something else.
         block: Block,
-        /// Where it starts.
+        /// Its start.
         offset: usize,
     },
     /// A word in the structure block that is no token, or is one that may not stand there.
     BadToken {
         /// The word.
         token: u32,
-        /// Where it is.
+        /// Its offset.
         offset: usize,
     },
     /// A token, a name or a value that runs over the end of the structure block.
     Cut {
-        /// Where it starts.
+        /// Its start.
         offset: usize,
     },
     /// A name that is empty, too long, without an end, or not printable ASCII.
     BadName {
-        /// Where the name starts.
+        /// The offset of the name.
         offset: usize,
     },
     /// Nodes nested deeper than [`MAX_DEPTH`].
     TooDeep {
-        /// Where the node starts.
+        /// The offset of the node.
         offset: usize,
     },
 }

@@ -31,16 +31,16 @@ mod device {
     use crate::cpu::wait::{deadline, wait};
     use crate::io::mmio::Registers;
 
-    /// What the early buffer holds.
+    /// The size of the early buffer, in bytes.
     const EARLY_BYTES: usize = 4096;
 
-    /// How long a full transmitter is waited for, in milliseconds: at 9600 baud a byte takes one.
+    /// The longest wait for a full transmitter, in milliseconds: at 9600 baud a byte takes one.
     const STUCK_AFTER: u64 = 200;
 
-    /// How long the emergency path waits for the lock, in milliseconds: about what 8 KiB take at 115200 baud.
+    /// The longest wait of the emergency path for the lock, in milliseconds: about as long as 8 KiB take at 115200 baud.
     const EMERGENCY_WAIT: u64 = 700;
 
-    /// How long [`drain`] waits, in milliseconds: the 32 bytes of the FIFO at 9600 baud, with room to spare.
+    /// The longest wait of [`drain`], in milliseconds: the 32 bytes of the FIFO at 9600 baud, with room to spare.
     const DRAIN_WAIT: u64 = 100;
 
     /// The line speed where no firmware has set one.
@@ -52,7 +52,7 @@ mod device {
     const TXE: u32 = 1 << 8;
     const RXE: u32 = 1 << 9;
 
-    /// Who may write.
+    /// The writers that are allowed.
     #[repr(u8)]
     enum Phase {
         /// Everybody.
@@ -153,7 +153,7 @@ mod device {
         }
     }
 
-    /// Whether firmware has switched on the device at `base`.
+    /// Returns true when firmware has switched on the device at `base`.
     ///
     /// # Safety
     /// As for [`init`].

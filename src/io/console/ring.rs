@@ -21,7 +21,7 @@ impl<const N: usize> Ring<N> {
         self.written = self.written.wrapping_add(1);
     }
 
-    /// How many bytes had to make room.
+    /// Returns how many bytes had to make room.
     pub(crate) const fn lost(&self) -> usize {
         self.written.saturating_sub(N)
     }

@@ -49,7 +49,7 @@ impl Errors {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there were, and the last one; `None` if there was none.
+    /// Returns how many there were, and the last one; `None` if there was none.
     fn all(&self) -> Option<(u64, Syndrome)> {
         let count = self.count.load(Ordering::Relaxed);
         (count != 0).then(|| (count, Syndrome(self.last.load(Ordering::Relaxed))))

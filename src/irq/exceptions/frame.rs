@@ -14,11 +14,11 @@ pub(crate) struct Frame {
     pub(crate) registers: [u64; 31],
     /// The interrupted stack pointer.
     pub(crate) sp: u64,
-    /// Where it was taken, and where the return goes.
+    /// The address at which it was taken, and to which it returns.
     pub(crate) elr: u64,
     /// The interrupted PSTATE.
     pub(crate) spsr: u64,
-    /// Why it was taken.
+    /// The syndrome.
     pub(crate) esr: u64,
     /// The faulting address, where ESR says there is one.
     pub(crate) far: u64,
@@ -38,7 +38,7 @@ impl Frame {
     }
 }
 
-/// Who took the exception, and through which of the 16 vectors.
+/// The source of an exception, with the number of its vector among the 16.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin {
     /// A thread, or what claims to be EL0.

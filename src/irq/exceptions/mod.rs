@@ -43,7 +43,7 @@ global_asm!(
     HANDLE_IRQ = sym handle_irq,
 );
 
-/// How many TLB conflicts in a row at one instruction, for one address, are survived. The handler invalidates this CPU's
+/// The most TLB conflicts in a row at one instruction, for one address, that are survived. The handler invalidates this CPU's
 /// whole TLB, so the same access meets another only if somebody remakes it; a third is a bug.
 const CONFLICTS_IN_A_ROW: u64 = 2;
 

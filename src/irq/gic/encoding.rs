@@ -94,7 +94,7 @@ pub(crate) mod v3 {
         super::interrupt(raw & 0xff_ffff)
     }
 
-    /// How many words of one bit each the shared interrupts have, by GICD_TYPER (IHI 0069H): ITLinesNumber, bits 4:0.
+    /// Returns how many words of one bit each the shared interrupts have, by GICD_TYPER (IHI 0069H): ITLinesNumber, bits 4:0.
     pub(crate) const fn shared_words(typer: u32) -> usize {
         (typer & 0x1f) as usize
     }
@@ -113,9 +113,9 @@ pub(crate) mod v3 {
     /// The memory that a redistributor uses for LPIs.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(crate) struct LpiTables {
-        /// What GICR_PROPBASER names: a byte for each LPI, shared by all redistributors.
+        /// The table of GICR_PROPBASER: a byte for each LPI, shared by all redistributors.
         pub(crate) properties: PhysRange,
-        /// What GICR_PENDBASER names: a bit for each interrupt, of which those of LPIs are used. The GIC writes there.
+        /// The table of GICR_PENDBASER: a bit for each interrupt, of which those of LPIs are used. The GIC writes there.
         pub(crate) pending: PhysRange,
     }
 

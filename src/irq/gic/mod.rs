@@ -41,7 +41,7 @@ const PRIVATE_BYTE_WORDS: usize = 8;
 #[cfg(target_os = "none")]
 const SGIS: u32 = 0x0000_ffff;
 
-/// How long the controller may take for anything, in milliseconds. It takes microseconds.
+/// The longest wait for the controller, in milliseconds. It takes microseconds.
 #[cfg(target_os = "none")]
 const PATIENCE: u64 = 1000;
 
@@ -57,14 +57,14 @@ mod controller {
     use super::v2::GicV2;
     use super::v3::GicV3;
 
-    /// Why the interrupt controller cannot be used.
+    /// An error that makes the interrupt controller unusable.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(crate) enum GicError {
         /// The registers are not those of the version the device tree names.
         WrongVersion {
-            /// What the device tree says.
+            /// The version in the device tree.
             expected: u8,
-            /// What the identification register says.
+            /// The version in the identification register.
             found: u8,
         },
         /// The priority mask reads as zero after it was written: the secure state keeps it from us, and no interrupt
@@ -135,7 +135,7 @@ mod controller {
     pub(crate) struct Interrupt {
         /// Its number, without the bits that name the sender.
         id: u32,
-        /// What was read, which is what ends it.
+        /// The value read by the acknowledge, which ends the interrupt.
         token: arm_gic::IntId,
     }
 
@@ -159,7 +159,7 @@ mod controller {
         }
     }
 
-    /// How one CPU is reached: what [`InterruptController::init_cpu`] returns on it, for its per-CPU block.
+    /// The target by which one CPU is reached: [`InterruptController::init_cpu`] returns it, for its per-CPU block.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub(crate) enum CpuInterface {
         /// GICv2: one bit of eight.

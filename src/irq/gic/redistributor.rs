@@ -17,7 +17,7 @@ use super::{FOUR_PRIORITIES, PATIENCE, SGIS};
 use crate::cpu::wait::wait;
 use crate::io::mmio::Registers;
 
-/// Where the SGI and private interrupts of a redistributor are: in its second frame.
+/// The offset of a redistributor's SGIs and private interrupts: its second frame.
 const SGI_FRAME: usize = offset_of!(GicrSgi, sgi);
 
 /// GICR_CTLR: LPIs; a write that is not in effect yet (IHI 0069H, GICR_CTLR).
@@ -30,7 +30,7 @@ const WAKER: usize = offset_of!(Gicr, waker);
 const PROCESSOR_SLEEP: u32 = 1 << 1;
 const CHILDREN_ASLEEP: u32 = 1 << 2;
 
-/// What became of a redistributor's LPIs.
+/// The state of a redistributor's LPIs after [`Redistributor::disable_lpis`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lpis {
     /// They were off, or there are none.
@@ -90,7 +90,7 @@ pub(super) const fn revision(pidr2: u32) -> u8 {
 pub(crate) struct Redistributor {
     /// The CPU it belongs to.
     pub(crate) affinity: Affinity,
-    /// Where its registers are.
+    /// Its registers.
     pub(crate) base: VirtAddr,
 }
 

@@ -39,12 +39,12 @@ static MAP_LOCK: MapLock = MapLock::new();
 /// More frames than are reserved and filled in a second.
 const MANY: u64 = 1 << 15;
 
-/// What a repaint did and how long it took. Ticks of the counter; `None` where there was no such step.
+/// The result of a repaint, with times in ticks of the counter; `None` where there was no such step.
 #[derive(Default)]
 pub(crate) struct Account {
-    /// Where the frames went.
+    /// The frames taken and returned.
     pub(crate) tally: Tally,
-    /// What went wrong on the way.
+    /// The errors on the way.
     pub(crate) errors: Vec<String>,
     /// Taking the frames.
     pub(crate) reserve: Option<u64>,
@@ -118,7 +118,7 @@ mod marker {
     }
 }
 
-/// What every window begins with.
+/// Begins the stop window.
 #[inline(always)]
 fn begin_window() {
     marker::cleave_window();

@@ -25,9 +25,7 @@ SECONDS  ?= 600
 
 export $(RUN) GDB GDB_PORT
 
-NOT_BUILT := mutants litmus bench
-
-.PHONY: help setup checked build image rpi4 run figures debug monitor test check soak watch doc clean $(NOT_BUILT)
+.PHONY: help setup checked build image rpi4 run figures debug monitor test check soak watch doc clean
 
 help:
 	@cat scripts/help.txt
@@ -56,7 +54,7 @@ run: checked build
 	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)
 	@scripts/qemu "$(ELF)"
 
-# Counted boots, for docs/figures.md. Measurements of a machine are `make bench`'s business, not this one's.
+# Counted boots, for docs/figures.md: instructions, and no time of a machine.
 figures: build
 	@scripts/setup run
 	@scripts/figures $(if $(WRITE),--write) "$(ELF)"
@@ -97,6 +95,3 @@ doc:
 clean:
 	@cargo clean --quiet
 	@find scripts -name __pycache__ -exec rm -rf {} +
-
-$(NOT_BUILT):
-	@echo "make $@: not built yet"; exit 2

@@ -105,8 +105,6 @@ pub(crate) enum ClockKind {
 pub(crate) enum Task {
     /// `selftest`.
     Selftest,
-    /// `bench`.
-    Bench,
     /// `monitor`.
     Monitor,
 }

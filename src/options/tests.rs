@@ -16,7 +16,7 @@ fn without_words_everything_is_at_its_default() {
     assert_eq!((args.deadline, args.load), (None, Load::On));
     assert_eq!((args.report, args.exit), (ReportMode::Text, ExitMode::PowerOff));
     assert_eq!(args.clock, ClockKind::Real);
-    assert!(![Task::Selftest, Task::Bench, Task::Monitor].into_iter().any(|task| args.asks_for(task)));
+    assert!(![Task::Selftest, Task::Monitor].into_iter().any(|task| args.asks_for(task)));
     assert_eq!((args.unknown().count(), args.errors().count(), args.faults().count()), (0, 0, 0));
     assert_eq!(Bootargs::parse(" \t\n ").unknown().count(), 0);
 }
@@ -45,10 +45,10 @@ fn every_value_of_the_table_is_known() {
     assert_eq!(Bootargs::parse("exit=semihosting").exit, ExitMode::Semihosting);
     assert_eq!(Bootargs::parse("clock=counted").clock, ClockKind::Counted);
     assert_eq!(Bootargs::parse("clock=counted clock=real").clock, ClockKind::Real);
-    for (word, task) in [("selftest", Task::Selftest), ("bench", Task::Bench), ("monitor", Task::Monitor)] {
+    for (word, task) in [("selftest", Task::Selftest), ("monitor", Task::Monitor)] {
         assert!(Bootargs::parse(word).asks_for(task));
     }
-    assert!(Bootargs::parse("bench selftest").asks_for(Task::Selftest));
+    assert!(Bootargs::parse("monitor selftest").asks_for(Task::Selftest));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_known_word_with_a_bad_value_is_an_error_and_changes_nothing() {
         "clock=icount",
         "clock",
         "selftest=on",
-        "bench=",
+        "monitor=",
         "fault",
         "fault=",
     ] {
@@ -274,7 +274,7 @@ proptest! {
 
     #[test]
     fn unknown_words_never_change_the_result(words in proptest::collection::vec("[a-z]{1,8}(=[a-z0-9,/]{0,9})?", 0..6)) {
-        let known = ["load", "bench", "fault", "linear", "fill", "exit", "report", "monitor", "selftest", "bbml"];
+        let known = ["load", "fault", "linear", "fill", "exit", "report", "monitor", "selftest", "bbml"];
         prop_assume!(!words.iter().any(|word| known.iter().any(|known| word.starts_with(known))));
         let with = format!("{} linear=page cpu1.bbm=0 {}", words.join(" "), words.join("\t"));
         let args = Bootargs::parse(&with);

@@ -25,7 +25,7 @@ pub(super) enum Word<'a> {
     Exit(ExitMode),
     /// `clock=`.
     Clock(ClockKind),
-    /// `selftest`, `bench`, `monitor`.
+    /// `selftest`, `monitor`.
     Task(Task),
     /// `fault=`, with its list.
     Faults(&'a str),
@@ -116,7 +116,6 @@ fn meaning(word: &str) -> Word<'_> {
             _ => Word::Bad("clock=real|counted"),
         },
         "selftest" => task(Task::Selftest, value),
-        "bench" => task(Task::Bench, value),
         "monitor" => task(Task::Monitor, value),
         "fault" if value_or_nothing.is_empty() => Word::Bad("fault=FAULT,..."),
         "fault" => Word::Faults(value_or_nothing),

@@ -28,9 +28,9 @@ fn read(name: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// README, CHANGELOG and everything under docs/, by name.
+/// README, CHANGELOG, CONTRIBUTING and everything under docs/, by name.
 fn pages() -> Vec<(String, String)> {
-    let mut names = vec!["README.md".to_owned(), "CHANGELOG.md".to_owned()];
+    let mut names = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(str::to_owned).to_vec();
     let docs = fs::read_dir(Path::new(ROOT).join("docs")).expect("docs/ is there");
     let files = docs.map(|entry| entry.expect("a directory entry").file_name().to_string_lossy().into_owned());
     names.extend(files.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")));

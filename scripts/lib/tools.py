@@ -20,6 +20,16 @@ CORE_RECIPE = 1
 QEMU_MIN = 9
 
 
+def tested_rust() -> str | None:
+    """Returns the version of the compiler that is tested and measured: Cargo.toml names it."""
+    try:
+        with open(os.path.join(ROOT, "Cargo.toml"), encoding="utf-8") as file:
+            found = re.search(r'^tested = "(.*)"$', file.read(), re.M)
+    except OSError:
+        return None
+    return found.group(1) if found else None
+
+
 def output(command: list[str]) -> str | None:
     """Standard output of a command, or None when it is missing or fails."""
     try:

@@ -96,8 +96,22 @@ class Ready(unittest.TestCase):
         path = machine.bin + os.pathsep + os.environ["PATH"]
         done = subprocess.run([SETUP], env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self.assertEqual((done.returncode, done.stdout), (0, b""))
+        # A compiler that is not the tested one is named.
+        other = tools.Rustc().release != tools.tested_rust()
+        self.assertEqual((done.returncode, done.stdout.count(b"\n")), (0, other), done.stdout)
         self.assertEqual(machine.called(), "")
+
+    # Fails when another compiler is taken for the tested one, or when a plain run is told of it each time.
+    def test_another_compiler_than_the_tested_one_is_named(self):
+        machine = Machine(self)
+        machine.ready()
+        for tested, expected in (("1.0.0", ""), ("1.0.1", "1.0.1")):
+            with open(os.path.join(machine.root, "Cargo.toml"), "w", encoding="utf-8") as file:
+                file.write(f'[workspace.metadata.rust]\ntested = "{tested}"\n')
+            status, output = machine.setup()
+            self.assertEqual((status, output.count("\n")), (0, 1 if expected else 0), output)
+            self.assertIn(expected, output)
+            self.assertEqual(machine.setup("run"), (0, ""))
 
     # Fails when the lock is taken before anything is known to be missing: a checkout may be for reading only.
     def test_a_ready_machine_needs_nothing_written(self):

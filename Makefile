@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # cleave: what people and CI type. `make` alone explains itself.
 # GNU make 3.81 and a POSIX shell are enough. The variables of a run are not read here:
 # make hands them to scripts/qemu through the environment.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tells the compiler which commit this is, and the linker how the kernel image is laid out.
 
 use std::env;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // EL1's registers, alike on every CPU, and the step from physical to virtual addresses.
 
     .section .boot.text, "ax", %progbits

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // From EL2 to EL1 with nothing left above that traps, lies or differs from one CPU to the next.
 //
 // Every register is written whole: a read-modify-write would keep what firmware left, and firmware leaves different

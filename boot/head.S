@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // The image's first bytes: the header a boot loader looks for, and the boot CPU's way from it to kernel_main.
 //
 // Everything before `cleave_primary_high` runs with the MMU off at whatever address the image was loaded: addresses

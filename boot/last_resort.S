@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // The last-resort console: what a person at a Raspberry Pi 4 sees when there is no device tree to take a console from.
 //
 // The one place that knows an address of a board. It speaks only where the image's header says that the image was made for

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // Macros of the other files of this directory; makes no code of its own.
 
 // A 64-bit constant without a literal pool.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // Where a CPU ends that cannot go on, and the vectors for faults before the MMU is on.
 
     // In the page of the identity map, so that a fault in the step to virtual addresses still gets here.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // Every other CPU: the boot CPU's way to EL1 and on, with what it needs in a record instead of a device tree.
 //
 // Two ways in, which differ in how the record is found; from cleave_secondary_with_record on they are one.

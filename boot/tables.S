@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // The static translation tables: their room, and the code that fills those the MMU needs to come on.
 
 // What the linker script checks itself against.

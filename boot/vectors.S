@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 // The exception vectors, and the way in and out of the handlers in src/irq/exceptions/mod.rs.
 //
 // Threads run on SP_EL0, so an exception of theirs comes in through the first four vectors on SP_EL1, whose stack is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The glue of `boot/*.S`: the values the assembly works with, why a CPU parks, and the record a secondary starts from.
 //!
 //! The register values are those of the Arm ARM (DDI 0487, chapter "AArch64 System Register

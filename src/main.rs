@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel: the order of a boot, one call a line.
 //!
 //! On the host this is a program that says what it is; the kernel is built for `aarch64-unknown-none-softfloat`.

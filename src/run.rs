@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The run: stress test, decision, repaint, checks and verdict, on a kernel whose CPUs work.
 
 use alloc::format;

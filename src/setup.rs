@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Everything before the other CPUs work: device tree, console, boot arguments, firmware, memory, interrupt controller.
 
 use alloc::format;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pages for people: whatever they name exists.
 //!
 //! Links, files, make targets and variables, boot arguments and faults, tests. Each scanner is tried on text that

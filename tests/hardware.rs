@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! docs/hardware.md against the sources: what an emulator without caches cannot show is at least still written down.
 //!
 //! Each test holds one row or table: the instructions are there, in the function they belong to, in their order. A test fails

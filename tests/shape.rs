@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The repository's shape: promises about the sources that no compiler checks.
 //!
 //! Each test knows how it is made to fail: the scanner is tried on text that breaks the rule, in the last tests here.

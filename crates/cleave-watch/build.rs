@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the plugin calls is QEMU's, and is found when QEMU loads it: Apple's linker has to be told.
 
 fn main() {

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """gdb's view of cleave: symbols in both halves, named stops, and commands that read the kernel's state.
 
     gdb-multiarch -x scripts/gdb/cleave.py ELF

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The commands that look: pt, map, cpus, rendezvous, timeline, frames. Each names its use and an example in `help`."""
 import gdb
 

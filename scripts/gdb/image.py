@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The image as its ELF file and the boot sources describe it: symbols, and where assembly comes from.
 
 No gdb in here. gdb knows the same symbols, but twice (once for each half), and looks them up by the rules of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The kernel's own state, read by physical address: statics by their symbols, fields by the ELF's type descriptions."""
 import gdb
 

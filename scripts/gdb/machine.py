@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The machine behind gdb: physical memory, registers, and where the image lies.
 
 Physical memory is read past the MMU, so that tables can be looked at while the map is broken or the MMU is off:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """What OpenOCD says of memory. No gdb in here."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """What an address of the kernel belongs to, in the words of the kernel's own reports.
 
 No gdb in here. The numbers are those of src/mm/layout.rs; a test compares them.

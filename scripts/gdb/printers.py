@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """How gdb prints the kernel's own types: addresses, ranges, descriptors, attributes."""
 import gdb
 import gdb.printing

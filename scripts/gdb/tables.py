@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Stage 1 translation tables, 4 KiB granule and 48-bit addresses, from a function that reads physical memory.
 
 No gdb in here. The words are those of the kernel's own dump (crates/cleave/src/tables/dump.rs); tests hold the two together.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Debian packages through a private apt state directory.
 
 The machine's own package sources, lists and architectures stay as they are.

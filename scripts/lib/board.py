@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The Raspberry Pi 4 in QEMU: device trees, and TF-A's BL31 as the board's firmware would load it.
 
 Two files are not ours: the real board's device tree, from Debian's kernel package for arm64, and TF-A's BL31 for the

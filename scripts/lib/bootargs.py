@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The names of the kernel's boot arguments. scripts/tests/test_bootargs.py holds them to src/options/word.rs."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """core, alloc and compiler_builtins for the target, built from the distribution's sources.
 
 For machines whose rustup has no such target and was told to fetch nothing. The

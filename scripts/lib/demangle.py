@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Rust symbol names for people: rustc's legacy mangling and the v0 mangling of RFC 2603.
 
 The precompiled `core` and rustc's own helpers carry v0 names, the kernel's functions legacy ones. Hashes are left out,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """From an ELF file to the flat image a boot loader takes (the arm64 Linux image protocol).
 
 Only what the kernel's own ELF needs: 64-bit, little endian, program headers.

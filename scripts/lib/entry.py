@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The way into every program in scripts/: an unexpected error is one sentence and status 2, never a traceback.
 
 Status 1 of scripts/qemu means that the kernel said fail, so that nothing else may end with it.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The report page's pictures, as inline SVG. Colours are the page's CSS variables."""
 from __future__ import annotations
 

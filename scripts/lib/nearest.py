@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Which known word was meant by one that is not known."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """What a run can be asked for, and the QEMU command line that follows from it.
 
 Every make variable of a run is a flag here (`--smp 8`) and an environment

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The HTML page made from reports. Its pictures are in figures.py.
 
 Everything in a report may be null (it does not apply), and every text in it came

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Runs QEMU, passes the console through, and finds the kernel's verdict.
 
 The kernel says it twice: its last console line is `cleave: PASS`, `cleave: FAIL`

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """The symbols of an ELF file, and return addresses in a console's text turned into names."""
 from __future__ import annotations
 

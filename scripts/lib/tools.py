@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """What the scripts need from the machine, and where it is found.
 
 This module only looks; nothing here installs, downloads or writes.

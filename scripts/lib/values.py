@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """What the variables of a run can be, each read and checked by itself."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """A report with every key, as the kernel would write it; for tests."""
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """What the script tests share: paths, a smallest bootable image, programs made on the spot."""
 from __future__ import annotations
 

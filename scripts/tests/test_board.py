@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about the Raspberry Pi 4: its command lines, its trees, and BL31's words."""
 import os
 import shutil

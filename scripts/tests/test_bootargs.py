@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about the names of boot arguments: they are the kernel's, and a slip is told from them."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about the Raspberry Pi 4's SD card."""
 import os
 import shutil

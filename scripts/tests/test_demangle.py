@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about Rust symbol names. What is expected of v0 names is what LLVM's demangler says, hashes left out."""
 import unittest
 

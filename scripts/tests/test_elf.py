@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about the way from an ELF file to a bootable flat image."""
 import os
 import tempfile

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about how the programs end: whatever happens, no traceback, and status 1 is not the interpreter's."""
 import glob
 import os

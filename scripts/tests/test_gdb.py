@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about what gdb's commands say of tables and addresses, without a gdb: the words are the kernel's own."""
 import os
 import re

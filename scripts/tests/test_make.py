@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about what is typed behind `make`: slips end it before anything is built."""
 import os
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about requests: what they become, and which are refused before QEMU starts."""
 import contextlib
 import unittest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about the runner as a program, with a QEMU made of a few lines of shell."""
 import json
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Claims about scripts/setup on machines that are ready, and on machines that cannot be made so.
 
 The machine is made of a few programs in a directory that is the whole PATH.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """What `make watch` prints about its own output."""
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Installs what checks the kernel into the kernel: at points of every rendezvous, of bring-up, and as the CPUs' jobs.
 #![cfg(target_os = "none")]
 

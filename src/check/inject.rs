@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Fault injection: the faults that boot arguments ask for. Each shows that something the kernel claims to survive, or to
 //! notice, is survived or noticed.
 #![cfg(target_os = "none")]

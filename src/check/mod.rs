@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What checks the kernel: stress test, audit, probe, guard, and the injection of faults.
 
 pub(crate) mod audit;

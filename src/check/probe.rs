@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The self-test's probe: inside the window the leader and one follower load an address of the linear map that they
 //! warmed before. The loads must fault. Where the linear map is not broken, a root entry of the probe's own is.
 //!

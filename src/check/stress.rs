@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The load: every CPU reads and writes checksummed patterns in frames spread over all of RAM, before, during and after
 //! the repaint. If a translation were wrong for a moment, or an access lost, a line would not hold what was written.
 #![cfg(target_os = "none")]

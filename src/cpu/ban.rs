@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ban between a CPU's arrival in a rendezvous and its release.
 //!
 //! From its own arrival until the release a CPU may not allocate, free, take a lock, log or touch the linear map:

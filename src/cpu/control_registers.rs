@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The control registers that every CPU must hold alike, as one of them holds them.
 
 /// The registers of one CPU, as read on it.

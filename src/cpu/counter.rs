@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The frequency of the counter: chosen once, by the boot CPU, and used on every CPU.
 #![cfg(target_os = "none")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Calls into the firmware: PSCI (Arm DEN 0022) and the few general ones of the SMC Calling Convention (DEN 0028).
 //!
 //! The instruction that makes the call, HVC or SMC, is the device tree's to say and known at run time only; the wrong

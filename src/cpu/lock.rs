@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's only lock: a spin lock behind a guard that masks interrupts.
 //!
 //! A CPU that takes the rendezvous interrupt must hold no lock, or the others could wait for it for ever while it is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPUs: their state, how they are started and stopped, and the lock that keeps interrupts out.
 
 pub(crate) mod ban;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The per-CPU block: what a CPU knows of itself, at the address in its TPIDR_EL1.
 //!
 //! A block lies in its CPU's slot ([`crate::mm::layout::Slot`]), is written once by the CPU that starts its owner,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ways to stop the machine: a semihosting exit, if the boot arguments ask for one; PSCI SYSTEM_OFF, if there is PSCI; sleep
 //! for ever with interrupts masked.
 //!

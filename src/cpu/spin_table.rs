@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starting CPUs that wait on a release word in memory (Devicetree Specification v0.4, section 3.8.1; Linux's arm64
 //! booting document): each CPU's record joins a chain, then its word gets the entry point.
 //!

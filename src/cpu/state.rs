@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Per-CPU state shared by bring-up, the lock, the rendezvous and the repaint.
 #![cfg(target_os = "none")]
 

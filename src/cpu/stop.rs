@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Stopping the other CPUs when one reports its last.
 //!
 //! A panicking CPU may be anywhere, in the rendezvous window too: nothing here takes a lock or waits without a bound. A

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console that `/chosen` asks for.
 
 use core::fmt;

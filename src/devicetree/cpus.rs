@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The CPUs that the tree lists, in its order, and how each is started.
 //!
 //! A CPU whose node is wrong is an error with its number, not a missing one: the report has every CPU of the tree. Which

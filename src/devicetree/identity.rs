@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the tree says of itself: the machine's name, and the words of the boot loader. For people and for the report; no
 //! decision hangs on a name.
 

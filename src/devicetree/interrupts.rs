@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The interrupt controller: which version, and where its registers are.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which memory there is, which of it must not be mapped, and which may be mapped but not given away.
 //!
 //! The difference matters: a CPU may speculate into whatever is mapped cacheable, so `no-map` memory is a hole in the linear

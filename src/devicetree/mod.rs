@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the device tree says: memory, CPUs, firmware, interrupt controller, timer, console and boot arguments.
 //!
 //! [`Tree::new`] checks a flattened device tree; the methods of [`Tree`] then read one subject each. Nothing here

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The nodes below the root that every part of the tree asks for by name.
 
 use dtoolkit::Node;

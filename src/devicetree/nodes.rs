@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reading nodes: a walk that knows a node's parents, properties as text and numbers, and the translation of a bus
 //! address to a physical one.
 

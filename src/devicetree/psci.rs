@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Firmware's power interface: which instruction calls it.
 //!
 //! Only the tree knows. The wrong one of HVC and SMC is undefined, or hangs, so nothing here guesses.

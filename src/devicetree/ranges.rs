@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A sorted list of physical ranges with a fixed capacity: set arithmetic before there is a heap.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a serial line needs before it can speak, for firmware that left that to the kernel: pins and a clock.
 //!
 //! Facts only; the kernel writes the registers. Known are the pin controller and the clock controller of the Raspberry Pi

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The last-resort console with the MMU on: for a device tree that turns out to be unusable once it can be looked at.
 //!
 //! `boot/last_resort.S` says when it speaks and why it may; here are the same conditions and the same address.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's log: the `log` facade on the console, with the time, the CPU and the level of each record.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A device's registers in memory, for those that a driver crate has no access to.
 //!
 //! Under a hypervisor each access is a stage 2 abort that the hypervisor emulates from the syndrome alone. The syndrome

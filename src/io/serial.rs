@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console's pins and clock, where firmware has not seen to them: as the device tree says, and only as far as it does.
 //!
 //! A pin that has some function already is somebody's choice and stays. What the tree does not say, or says in a way that

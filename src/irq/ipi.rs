@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interrupts: two SGIs. One calls a CPU to the rendezvous (or ends its wait there), the other wakes it up to look for
 //! work. And the kernel's side of the rendezvous.
 #![cfg(target_os = "none")]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Exceptions, the interrupt controller, and the interrupts between CPUs.
 
 pub(crate) mod exceptions;

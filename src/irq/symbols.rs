@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Places around the rendezvous that a debugger can stop at by name: functions that only return. The one in its
 //! middle, `cleave_window`, stands with the code that opens the window ([`crate::mm::repaint`]).
 #![cfg(target_os = "none")]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an address of the kernel belongs to: for dumps, and for the reports of faults.
 #![cfg(target_os = "none")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Everything mapped, for people: the tables under both TTBRs folded to ranges, and the way to one address.
 #![cfg(target_os = "none")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Before there is memory to allocate: the device tree and the console are mapped with the image's spare tables.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "mapped memory becomes a slice")]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel heap: the global allocator, for boxes and vectors of things that are few.
 //!
 //! First fit in a linked list, behind one lock. Page tables never come from here, nor does anything the rendezvous

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel image as the linker and the boot code made it: its parts, and the static tables in it.
 //!
 //! The only place that names linker symbols. Each is taken for its address alone, never read.

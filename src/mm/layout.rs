@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where everything of the kernel lies in virtual memory: the constants, and the arithmetic of the per-CPU slots.
 //!
 //! 48-bit addresses, 4 KiB granule. The lower 256 entries of the TTBR1 root are the linear map's; the kernel half is the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory: painting the linear map for the first time, the frame allocator, the heap, and mappings of the kernel half.
 //!
 //! The order is forced: the map is painted before there is an allocator, with tables from one piece of free memory; the

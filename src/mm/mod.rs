@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory: where things are, the maps of them, the frames, the heap, and the repaint as this kernel does it.
 
 pub(crate) mod address_class;

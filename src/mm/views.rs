@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! How the kernel reaches translation tables, and the CPU that the table code runs on.
 //!
 //! A view adds a constant to a physical address. There are four: through the linear map (the ordinary one), through the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a command is, and what commands share.
 
 extern crate alloc;

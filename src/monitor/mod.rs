@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The monitor: an interactive look at the running kernel, on the serial console, when the bootargs ask for it.
 //!
 //! It runs on the boot CPU after the report; the other CPUs are idle, or under load when told so. Line editing, history

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Commands that do something.
 #![allow(unsafe_code, reason = "some faults are made by doing what must not be done")]
 

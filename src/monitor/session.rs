@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the commands work on, and the console as they write to it.
 
 use core::convert::Infallible;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The boot arguments of this boot, for every part of the kernel.
 
 use spin::Once;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Faults to inject, for tests of what the kernel survives: the list of `fault=`.
 
 use super::BootargError;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The boot arguments: what the person at the boot loader wants of this kernel.
 //!
 //! Words are separated by white space; a double quote may stand around a word or its value. Firmware adds words of

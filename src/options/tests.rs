@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Boot arguments: every word of the table, and any text at all.
 
 use proptest::prelude::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One word of the boot arguments: where it ends, and what it means.
 
 use super::{BbmTrust, ClockKind, ExitMode, FillMode, LinearMode, Load, ReportMode, Task};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the report tells: facts are put in as they become known, so that a panic's report has what there was.
 #![cfg(target_os = "none")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The report as data: everything one boot found out and did.
 //!
 //! [`Report`] holds exactly what `report=json` promises; [`Report::write_line`] writes it as one line of JSON for

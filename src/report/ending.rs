@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The end of the run: the verdict, and then off.
 //!
 //! The console's last line is `cleave: PASS` or `cleave: FAIL`; after a panic it is what the panic handler wrote, with

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The errata of this system's cores: what is worked around goes into the report, what is not onto the console.
 #![cfg(target_os = "none")]
 

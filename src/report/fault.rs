@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The report of an exception that ends the run.
 #![cfg(target_os = "none")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Strict JSON for what a report is made of, written without allocating.
 //!
 //! Integers are below 2^53, the largest a JavaScript number holds exactly: a larger one, which no address of 52 bits and

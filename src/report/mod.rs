@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The report: what a boot found out and did, as tables for people and as one line of JSON for programs; and the end of the
 //! run, with the reports of panics and of exceptions that end it.
 //!

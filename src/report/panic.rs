@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A panic or a fault as the report has it: recorded while it is printed, without a lock and without memory.
 //!
 //! The record is a static of fixed size, written and read only by the CPU that has claimed the end of the run, in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the other CPUs were when one of them ended the run.
 #![cfg(target_os = "none")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a report's two forms promise, for any content.
 
 use super::data::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The report as tables for people: at most 80 columns, labels at the left edge, the verdict last.
 //!
 //! Of many CPUs the first are shown and, further down, only those that have something to say.

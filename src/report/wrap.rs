@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Text for a console 80 columns wide: wrapped words, grouped digits, durations. Nothing here allocates.
 
 use super::data::Clock;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A page of code that is mapped at two addresses, executed at both under the watcher.
 //!
 //! QEMU translates a block once for all addresses of its page, and tells a plugin the first one. A watcher that takes this

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Firmware that leaves CNTFRQ_EL0 wrong. A few instructions in front of the image do what such firmware does: at EL1, where
 //! there is no level above, the register can be written.
 

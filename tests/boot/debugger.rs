@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! gdb on a running machine: `scripts/gdb/cleave.py` in `gdb-multiarch -batch`, as `make debug` starts it.
 
 use crate::{

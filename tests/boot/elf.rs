@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Just enough of ELF-64 to find a symbol of the image, and its code.
 
 use crate::image::symbols;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The way in: where the image is loaded, and what happens without a device tree.
 
 use crate::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Errata of early Cortex-A53s that show in the code alone: sequences of instructions, looked for in the built image.
 //!
 //! The sequences are those of Arm's Cortex-A53 MPCore software developers errata notice (EPM-048406), as the linkers that

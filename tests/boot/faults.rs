@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's checks can fail: each finds the fault it is there for, and says so in its result.
 
 use crate::{

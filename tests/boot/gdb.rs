@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small client of gdb's remote serial protocol: pokes a machine before it starts, and looks at where it ended.
 
 use crate::{elf::symbol, image::image, qemu::Boot};

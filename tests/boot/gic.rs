@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interrupt controllers as firmware may leave them, and as they may fail: what QEMU does not do by itself is poked in through
 //! gdb before the kernel looks.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What must be true of a boot, whatever was asked of it.
 
 use crate::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The image under test, built once.
 
 use std::{env, path::PathBuf, process::Command, sync::OnceLock};

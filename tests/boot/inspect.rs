@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! QEMU itself, without the runner, and questions to its monitor: what memory and registers hold, seen from outside.
 //!
 //! For what the kernel cannot say of itself. Where gdb's protocol is the better way there is `gdb.rs`.

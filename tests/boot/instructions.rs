@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Instructions of the built image that a rule allows in one form only: what the sources ask for is not what a compiler must
 //! make of them.
 //!

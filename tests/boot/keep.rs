@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Boots that keep what was painted: CPUs that can split live mappings, and people who asked for it.
 //!
 //! What fails these: a patch to the decision's table, or to the list of cores.

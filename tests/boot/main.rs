@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Boots of the real image in QEMU, each ending with the kernel's verdict, an exit status and a JSON report.
 //!
 //! Every report is held against the schema and against what must be true of every boot (`good.rs`); a test adds only

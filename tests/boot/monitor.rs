@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The monitor, typed at through a pseudo-terminal as a person does, on both boards.
 
 use crate::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Broken invariants: the kernel says what happened, where, on which CPU, and ends with the status 3.
 
 use crate::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One boot: what is asked for, by the names of the make variables, and what comes back.
 
 use crate::image::{ROOT, image};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The Raspberry Pi 4: four Cortex-A72 without FEAT_BBM, a GIC-400, memory in pieces.
 //!
 //! Started by a spin-table as from its own firmware, or over TF-A's BL31, with the device tree of the real board and

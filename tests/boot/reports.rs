@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a fault's report says: the decoded syndrome, the mapping and why the access was refused, names in the
 //! backtrace, and where the other CPUs were.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The self-test's probe, and what people see.
 
 use crate::{

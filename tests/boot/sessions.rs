@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The sessions on docs/debugging.md: each is run again, and must still say what the page shows.
 //!
 //! A block that begins with "```console gdb" or "```console monitor BOOTARGS" is a session. Its lines behind a prompt are

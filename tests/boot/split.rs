@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPUs that cannot change the size of a live mapping: the whole map is split, in every shape of machine.
 //!
 //! What fails these: any patch to the repaint that leaves a block, miscounts a table, lets a CPU go early or disturbs

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Faults that must be survived: a named error, the map and the allocators as before, everyone still at work.
 
 use crate::{

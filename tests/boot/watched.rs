@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The release image under the watcher: what it really executes, judged by the abstract machine.
 //!
 //! What fails these: a kernel that does not do what the library's sources say, in the compiled code of the repaint, in the

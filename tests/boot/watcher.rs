@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A watched boot: the plugin of `crates/cleave-watch` beside it, and what that reports.
 
 use crate::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The Raspberry Pi's page against the sources: every text it quotes is one that the board can print.
 
 use super::{ROOT, code, read};

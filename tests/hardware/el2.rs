@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The drop from EL2 to EL1: every register is written, on every CPU, and by what HCR_EL2.E2H really is.
 
 use super::{assembly, in_order};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loom's atomics, for `tests/interleavings`, with orderings that a test can weaken: a model that passes with every
 //! ordering there is must fail with some of them gone, or it has looked at nothing.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPUs that are loom's threads: with interrupts that are open or masked, and a sleep that a kick alone ends.
 
 use std::cell::{Cell, RefCell};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Filling the tables of a shadow: each is filled by one CPU, and all of it is seen by the leader before it links them.
 
 use crate::atomics::Loom;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Kicks at the wrong time, and callers that get in each other's way.
 
 use crate::cpu::{Clock, Cpu, DEADLINE, NEVER};

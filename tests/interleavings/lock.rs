@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The map lock: one holder at a time, and what one did is seen by the next.
 
 use crate::atomics::Loom;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every interleaving of the rooms that several CPUs share: the rendezvous, the map lock, the filling of tables.
 //!
 //! `scripts/check interleavings` runs them. Loom runs a model again and again until every

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a model is run, and run again with something left out.
 
 use std::cell::Cell;

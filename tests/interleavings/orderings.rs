@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each ordering in the source by itself: some model fails without it, or there is a reason why nothing is missed.
 
 use std::path::Path;

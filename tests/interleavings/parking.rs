@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rendezvous: who comes in time, who does not, who comes late, and who leads next.
 
 use crate::cpu::{Clock, DEADLINE, NEVER};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the models of the rendezvous have in common.
 //!
 //! In all of them the leader's function writes a cell that the others read before they arrive and after they leave. If one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the packages depend on: licences, sources and versions.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};

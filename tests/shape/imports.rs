@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! No cycle of imports among the files of a crate.
 //!
 //! Reads `use`, `crate::` and `super::` as text. A `pub use` is a front door of a folder and no dependency; a test module

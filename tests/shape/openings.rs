@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Doc comments begin with a verb or a noun, not with a question word.
 //!
 //! "Returns the layout" says at once what a function does; "What the layout is" makes a reader wait for it.

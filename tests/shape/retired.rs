@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Names that were given up, and must not come back: docs/glossary.md has the ones in use.
 
 use std::{fs, path::Path};

@@ -1,8 +1,12 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What surrounds the sources: the compiler's version, CI, the hook, the editor's files.
 
 use std::{fs, path::Path};
 
-use crate::ROOT;
+use crate::{ROOT, files, name};
+
+/// The licence line that stands first in a source file, or behind the line that names its interpreter.
+const LICENCE: &str = "SPDX-License-Identifier: MIT OR Apache-2.0";
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -66,5 +70,44 @@ fn the_files_for_an_editor_are_json_and_a_page_names_each() {
     assert!(
         read("Makefile")
             .contains(&format!("GDB_PORT ?= {}", server.as_str().expect("text").trim_start_matches("localhost:")))
+    );
+}
+
+/// Returns whether a text is a source file that is to name its licence: by its name, or by its interpreter.
+fn is_source(name: &str, text: &str) -> bool {
+    let endings = [".rs", ".S", ".ld", ".py", ".dts", ".yml"];
+    endings.iter().any(|ending| name.ends_with(ending)) || name.ends_with("Makefile") || text.starts_with("#!")
+}
+
+/// Returns whether the licence line is one of the first two, and a comment of its own.
+fn has_licence(text: &str) -> bool {
+    let head = text.lines().find(|line| !line.starts_with("#!/")).unwrap_or_default();
+    head.trim_start_matches(['/', '#', '*', ' ']).trim_end_matches([' ', '*', '/']) == LICENCE
+}
+
+/// A source file without the line fails this.
+#[test]
+fn every_source_file_names_its_licence() {
+    let mut count = 0;
+    for path in files(Path::new(ROOT)) {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        if is_source(&name(&path), &text) {
+            assert!(has_licence(&text), "{}: no line {LICENCE}", name(&path));
+            count += 1;
+        }
+    }
+    assert!(count > 300, "only {count} source files");
+    assert!(read("Cargo.toml").contains(&format!("license = \"{}\"", &LICENCE[LICENCE.len() - 17..])));
+}
+
+#[test]
+fn a_file_without_its_licence_is_found() {
+    assert!(
+        is_source("src/main.rs", "") && is_source("scripts/qemu", "#!/bin/sh\n") && !is_source("README.md", "# cleave")
+    );
+    assert!(has_licence(&format!("// {LICENCE}\n//! A module.")) && has_licence(&format!("#!/bin/sh\n# {LICENCE}\n")));
+    assert!(has_licence(&format!("/* {LICENCE} */\n")));
+    assert!(
+        !has_licence(&format!("//! A module.\n// {LICENCE}")) && !has_licence(&format!("// {LICENCE} WITH more\n"))
     );
 }

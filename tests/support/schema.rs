@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The report's schema as data, in this one place: what the writer's own tests and every boot are checked against.
 //!
 //! It follows the interface word for word: every key always there, scalars nullable where something may not apply,

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
 """Runs a program in a pseudo-terminal and types into it: what a person does, for tests.
 
     tests/support/terminal.py PROGRAM [ARGUMENT]... < STEPS

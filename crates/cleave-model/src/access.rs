@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Accesses: what an address may translate to at this moment, on this CPU.
 
 use super::caches::Half;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The atomics of the library where a machine may be watching: the real ones, and a word to the machine about who released
 //! what and who acquired it. Without a machine on this thread they are the real ones and nothing else.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The data cache, as far as an MMU that is off matters: what is written around the cache, and read through it.
 //!
 //! Table walks go through the cache or around it as TCR says, and a walker may walk any table that it can reach: all of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A store to a descriptor that a walker may reach: which changes are allowed without break-before-make.
 
 use super::invalidate::Residue;

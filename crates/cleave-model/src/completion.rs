@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Completion: what is asked of a machine when a run is over, or when a call says that its changes are complete.
 //!
 //! In the middle of a sequence something old may be cached: that is what break-before-make is for. At the end it may not.

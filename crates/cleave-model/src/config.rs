@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a machine is made of, and the names of what its CPUs are told to do.
 
 use super::MAX_CPUS;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Registers that translation depends on, and when a write of them takes effect.
 
 use super::order::By;

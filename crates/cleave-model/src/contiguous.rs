@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Groups of leaves with the Contiguous bit, any of which may bring one TLB entry for all of them.
 //!
 //! A group is built and taken apart by many stores, and other CPUs may look between any two of them. Invalid members are no

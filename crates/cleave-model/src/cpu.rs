@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One CPU of the machine, and what it can do.
 
 use super::context::TtbrValue;

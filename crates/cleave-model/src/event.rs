@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What CPUs did, for the people who read a violation.
 
 use core::fmt;

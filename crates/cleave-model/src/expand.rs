@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What else is cached where a residue is: below a table entry that is gone, and at other places of the same table.
 //!
 //! A table entry that was replaced stands for everything a walk can find below it. An invalidation of some addresses takes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was found in a run: every kind of broken rule, so that none hides behind the first one.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Page frames: who has them, and when a table may be given back.
 
 use std::collections::{BTreeSet, HashSet};

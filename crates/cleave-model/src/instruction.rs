@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an A64 instruction word is to the machine: the instructions that order, invalidate or change translation, and the
 //! loads and stores that other CPUs can learn something from.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interrupts of scheduled CPUs: a kick that is pending is taken at any point at which interrupts are open, by lot, and a
 //! CPU that waits for a kick sleeps until one is pending.
 

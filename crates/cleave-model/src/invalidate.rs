@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a TLB may still hold although memory says otherwise, and what gets rid of it.
 //!
 //! A CPU may hold any translation it could have walked at any time since its last completed, covering invalidation.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The abstract machine: a model of N CPUs over translation tables that believes the worst the architecture allows.
 //!
 //! An emulator that boots a kernel proves little about its page-table code: it raises no TLB conflict aborts and keeps

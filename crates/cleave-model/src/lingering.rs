@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What an invalidation has taken away, until a CPU has synchronised its context: the other half of M10.
 //!
 //! With the DSB behind it a TLBI is complete for the explicit accesses of every CPU *but the one that issued it*. There it

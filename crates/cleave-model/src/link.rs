@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a store to a live entry, or a base register, makes reachable: whole tables at once.
 
 use super::contiguous::When;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory that holds translation tables: what each word holds, and which stores are still under way.
 
 use std::cell::Cell;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is ordered before what, between CPUs, and two rules about it.
 //!
 //! Stores to tables are numbered on each CPU. A clock says, for each CPU, up to which of its stores something is known

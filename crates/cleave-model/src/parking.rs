@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPUs that come, stand still and go: the rendezvous as the architecture sees it.
 //!
 //! A leaf that is made invalid and stays present is somebody's wish (a guard page, secret memory), and may come back with

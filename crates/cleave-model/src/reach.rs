@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which tables a walker may reach: through a translation table base register, or through a table entry that some CPU
 //! may still hold in a walk cache although it is gone from memory.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPUs that run at the same time, one step of one of them after another's, in an order that a seed decides.
 //!
 //! Each CPU is a thread, and one thread has the baton. It may lose it at every access of an atomic and at every call of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine behind the traits that table code is written against.
 
 use super::{Access, Action, Dsb, Machine, OnCpu, Outcome, Tlbi};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Everything there is in a machine, and how a broken rule is noted.
 
 use core::ops::RangeInclusive;

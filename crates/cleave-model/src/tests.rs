@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine, tried on hand-made sequences, on Arm's litmus tests, on the real code, and against an oracle.
 
 mod completion;

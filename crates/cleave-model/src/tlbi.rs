@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The TLBI instruction: how far it reaches, which entries it names, and what its operand says.
 //!
 //! What an operand does not name is not invalidated, and some operands name nothing: the architecture asks nothing of a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Defects: a record read as if the kernel had left something out, or had done it wrongly.
 
 use cleave::tables::{Descriptor, VirtAddr};

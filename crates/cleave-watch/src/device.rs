@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Accesses to devices, by the form of their instruction.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Feeds a record to the machine.
 //!
 //! The machine is told what was executed, in the order in which it was. Where it has a word for something that no

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What comes of a record that was judged.
 
 use cleave_model::Violation;

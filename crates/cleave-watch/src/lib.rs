@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The watcher: a QEMU plugin that sees the release image execute, and has the abstract machine judge it.
 //!
 //! The kernel is not changed and not told. While it runs, [`plugin`] takes down what it executes as a [`record`]; when

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What QEMU calls: when the plugin is loaded, for each block of instructions it translates, and for each that executes.
 #![allow(unsafe_code, reason = "QEMU calls these, and hands over pointers")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! QEMU's plugin interface, version 4 (QEMU 10.0, include/plugins/qemu-plugin.h), as far as it is used, and what GLib is
 //! needed for it.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was executed, in order: the little that the machine needs of it.
 
 use cleave::tables::{PhysAddr, VirtAddr};

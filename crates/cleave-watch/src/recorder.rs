@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Takes down what happens, as little of it as will do.
 //!
 //! All stores to memory are taken down, and every barrier, invalidation and register write. Of the other accesses only the

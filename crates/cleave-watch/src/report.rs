@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The plugin's arguments, and what it writes when QEMU ends: one JSON object.
 
 use std::collections::BTreeSet;

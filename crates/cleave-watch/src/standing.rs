@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who is known to stand still: the rendezvous as it can be seen from outside.
 //!
 //! A rendezvous is a promise of CPUs not to use what is about to be broken. Its words in memory are the kernel's business;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A first reading of a record: what of it matters to the machine.
 //!
 //! The machine has no use for a kernel's other stores. Which page is ever a translation table follows from the roots that

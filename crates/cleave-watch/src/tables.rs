@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tables as they are in the machine's memory: a look that is nobody's access.
 
 use std::collections::BTreeSet;

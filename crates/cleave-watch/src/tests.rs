@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Programs made by hand, recorded as QEMU would have them recorded, and judged.
 
 mod alias;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which CPU is executing.
 //!
 //! QEMU tells a plugin the number of the CPU that *translated* a block, and with all CPUs in one thread the others execute

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The atomics of what CPUs share, as a type parameter: the processor's own, or ones that a test can watch.
 //!
 //! A kernel never names any of this: [`Native`] is the default of every type that has the parameter, and compiles to the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A deadline that one wrong reading of the counter does not make pass.
 
 /// How long something is waited for: a start and a patience, in ticks of one counter.

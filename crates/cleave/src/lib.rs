@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Change the block size of a kernel's linear map of RAM, on AArch64 CPUs that forbid changing the size of a live mapping.
 //!
 //! The map is painted in the largest blocks. When all CPUs are up, [`linear_map::decide`] says whether they can split a live

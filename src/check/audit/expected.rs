@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the audit expects of a page: pure comparisons, so that the host's tests can hold them against the Arm ARM.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The audit of the linear map, and of all leaves under TTBR1.
 
 use alloc::format;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The audit: what the MMU itself says of the linear map and of the kernel's own sections, what a fresh walk finds in all of
 //! TTBR1, and what every CPU's translation registers hold.
 //!

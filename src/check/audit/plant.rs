@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The faults that the audit must find, made just before it looks. Each is found by one of its checks.
 
 use core::sync::atomic::{AtomicBool, Ordering};

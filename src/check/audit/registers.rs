@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a CPU's translation and timer registers must hold, field by field, from the Arm ARM (DDI 0487, chapter "AArch64
 //! System Register Descriptions", under each register's name).
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The audit of the kernel's own pages, section by section and stack by stack, and of every CPU's registers.
 
 use alloc::format;

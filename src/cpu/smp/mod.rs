@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The other CPUs: started one after the other, checked in under the holding root, admitted, and then at work.
 //!
 //! A secondary runs on the holding root, which has the kernel half and no linear map, until it is admitted: one that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starting the other CPUs: stacks and a record for each, the call that starts it, the wait until it is at work.
 
 use alloc::borrow::Cow;

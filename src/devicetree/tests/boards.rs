@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whole trees of machines this kernel boots on.
 
 use super::super::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPUs: their order, their places, and how they are started.
 
 use super::super::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! PSCI, interrupt controller, timer, console, and what the tree says of itself.
 
 use super::super::*;

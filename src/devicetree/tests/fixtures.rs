@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trees for the tests: a few words to write one by hand, one like the Raspberry Pi 4's, and some of QEMU's own.
 
 use dtoolkit::memreserve::MemoryReservation;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trees that are broken at random: never a panic, never a loop without an end.
 
 use core::fmt::Write;

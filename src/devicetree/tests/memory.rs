@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory: every kind of node and reservation, alone and, against a bitmap, together.
 
 use proptest::prelude::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Host tests of what the device tree says: trees written by hand, trees of QEMU, and trees that are broken.
 
 mod boards;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trees that are broken in a way that has a name.
 
 use core::ops::ControlFlow;

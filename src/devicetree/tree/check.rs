@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The check of a tree's blocks: everything the reader takes for granted.
 //!
 //! Each step moves forward by at least one token, so the check ends after at most one step per four bytes.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Opening a flattened device tree: the header first, then the whole of it, checked before anything is believed.
 //!
 //! The reader underneath ([`dtoolkit`]) panics on a tree that is not well formed, and its own validation refuses names

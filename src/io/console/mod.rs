@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: a PL011 behind one lock, and an early buffer for what is said before there is one.
 //!
 //! - A `println!` is written whole under the lock, so that CPUs do not interleave. Longer texts take [`lock`].

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was printed before a console was known, and how text becomes bytes on a serial line. Portable.
 
 /// The last `N` bytes written, and how many earlier ones had to make room.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Walking frame records (AAPCS64, "The Frame Pointer") without ever faulting.
 
 use core::fmt;

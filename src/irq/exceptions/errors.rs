@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! SErrors: those that were pending when firmware handed over, those that the kernel survives, and all others.
 //!
 //! No SError is unmasked before there is a console, or the report of one that ends the run would be lost. What is pending at

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loads that are allowed to fault: the self-test's probe, memory that may not be mapped, a device that may not be there.
 #![allow(unsafe_code, reason = "a load of its own, in assembly")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The state that an exception interrupts, and where the exception came from.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens when an exception is taken: interrupts go to the handler that was set, TLB conflicts and errors that leave the
 //! state whole are survived, and everything else is reported and ends the run.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The numbers the GIC understands: affinities, SGI registers, acknowledged values. Portable.
 
 use crate::devicetree::Affinity;

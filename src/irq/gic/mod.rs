@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The interrupt controller: GICv2 and GICv3 behind one type, as far as a kernel needs it whose interrupts are the
 //! software-generated ones (SGIs) and its timer's.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! GICv3's redistributors: which one is whose, and what each has for its CPU.
 //!
 //! The driver crate waits for a redistributor without a bound: for one that is powered down that would be for ever, on a CPU

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! GICv2: a distributor and a CPU interface, both in memory, the latter and the private part of the former banked for
 //! each CPU.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! GICv3 and 4: a distributor and a redistributor for each CPU in memory, and a CPU interface in system registers.
 //!
 //! Our interrupts are in group 1, which is the non-secure state's own where there are two security states and the

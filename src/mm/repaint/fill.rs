@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Filling the shadow's tables with every CPU at hand.
 
 use core::sync::atomic::Ordering;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The repaint: the library's order of steps ([`cleave::linear_map::repaint`]) with this kernel's views, frames, CPUs and
 //! boot arguments, and an account of it for the report.
 //!

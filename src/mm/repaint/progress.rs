@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A reservation that takes long says how far it is.
 
 use cleave::aarch64::timer;

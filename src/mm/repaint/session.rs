@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One repaint, as the library asks this kernel for its parts: views, frames, CPUs, the rendezvous.
 
 use alloc::format;

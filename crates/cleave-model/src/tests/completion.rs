@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The verdict of a whole run: what is left at its end counts, and nothing hides behind what was found first.
 //!
 //! A verdict that looks only at what was stored and used fails the first three tests: in each of these runs no single step

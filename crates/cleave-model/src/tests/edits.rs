@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The other ways a kernel edits live tables: pages mapped where nothing was, a temporary mapping and its end, one leaf
 //! replaced, and the order in which a boot CPU comes up.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Instructions as an assembler makes them, and what the decoder takes them for.
 
 use crate::instruction::*;

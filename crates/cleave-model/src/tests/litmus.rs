@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where Arm's own model has a verdict the machine gives the same.
 //!
 //! The tests are those of the release path, for herd7: P0 breaks x, invalidates, makes it anew for another address, and

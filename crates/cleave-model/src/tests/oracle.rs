@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! An oracle for the machine: is *it* right?
 //!
 //! The machine reasons: it keeps what is left of the past as residues, and clocks for who knows of what. The oracle does

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M5, M9, M12 with processes: what is tagged with an ASID, and what is not.
 
 use super::small::*;

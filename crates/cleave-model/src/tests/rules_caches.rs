@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M16: what goes around the data cache, and what goes through it.
 
 use super::small::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M1, M2, M3: what may be stored where a walker may look.
 
 use super::small::*;

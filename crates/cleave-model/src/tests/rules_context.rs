@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M17, M18, and M10 for registers: what translation depends on.
 
 use super::small::*;

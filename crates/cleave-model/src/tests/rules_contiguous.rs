@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M11, and M1 and M8 for the Contiguous bit.
 
 use super::small::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M3, M5, M6, M7, M9, M10, M12: what the oracle found the machine to be wrong in, by hand. Each test failed before.
 
 use super::small::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M4, M5, M6, M12: getting rid of an old translation.
 
 use super::small::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M7, M8, M9, M10, M13: who sees what, and when.
 
 use super::small::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M10 and M4 where an invalidation is complete, or begins: what its own CPU and the others still have to do.
 
 use super::small::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M5 by the operand: level hints, ranges, and the ASID that table entries have.
 
 use super::small::*;

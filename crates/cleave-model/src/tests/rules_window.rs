@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M14, M15: CPUs that come and go, what is broken under them, and frames in the window.
 
 use super::small::*;

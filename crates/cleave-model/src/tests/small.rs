@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A small tree of tables to do right and wrong things to.
 
 use crate::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A case: a machine, what memory it has, and what happens on it.
 
 use cleave::aarch64::BbmLevel;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a machine, or the code on it, can be made to do wrong, to see that somebody notices.
 
 use cleave::rendezvous::Host;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Another kernel's page-table code on the machine: how little it takes. docs/abstract-machine.md tells the same at length.
 
 use cleave::aarch64::BbmLevel;

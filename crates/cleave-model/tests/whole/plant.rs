@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Maps that somebody has been at: leaves made read-only or invalid before anybody has used them.
 
 use crate::world::World;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random machines, memories, schedules and troubles: whatever happens, the promises hold.
 
 use std::time::{Duration, Instant};

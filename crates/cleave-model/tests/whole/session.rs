@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One repaint on the machine: the library asks, the machine answers. What goes wrong goes wrong here.
 
 use std::sync::atomic::Ordering;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The steps of a case, each with everything that has to hold after it.
 
 use std::sync::atomic::Ordering;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whole runs that are always the same, and the same runs with a defect in them: a property that cannot fail is worth
 //! nothing.
 

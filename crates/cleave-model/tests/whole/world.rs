@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine on which the real code runs from its first paint on: the boot CPU, the others, and what they share.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

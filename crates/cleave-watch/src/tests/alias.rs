@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A page of code that is mapped at two addresses: QEMU translates it once, for the one that comes first.
 //!
 //! Each test fails if an instruction is taken to be executed where it was translated.

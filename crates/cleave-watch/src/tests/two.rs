@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Two CPUs: one starts the other, and breaks what both use.
 
 use cleave::tables::{Descriptor, VirtAddr};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Barriers (DDI 0487, B2, "Memory barriers"): one function per instruction the kernel uses.
 //!
 //! Each is a compiler barrier for memory too. What a barrier orders against what is said where it is used.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! FEAT_BBM: the level of support for changes of block size, and the exception level that says how far it is believed.
 
 /// What a CPU promises about a live change of block size.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cache maintenance by virtual address (DDI 0487, D7, "Cache support"), over ranges.
 #![allow(unsafe_code, reason = "cache maintenance is inline assembly")]
 

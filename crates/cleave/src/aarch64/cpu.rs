@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who this CPU is: the ID registers, read on the CPU that asks. What their fields mean is [`super::features`]'s and
 //! [`super::midr`]'s.
 

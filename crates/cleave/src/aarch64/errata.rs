@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Errata, and other facts about cores that their ID registers do not tell: one table of each.
 //!
 //! The facts are from Arm's and the implementers' errata notices and the lists that Linux made of them, looked up in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a CPU may be relied on for: from what its registers say, what is known of its core, and where it was entered.
 //!
 //! MIDR_EL1 of a CPU that was entered at EL1 is what a hypervisor wrote to VPIDR_EL2. It may name another core than the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a CPU can do, as far as translation tables are concerned: the fields of its ID registers.
 
 use crate::tables::PhysAddr;

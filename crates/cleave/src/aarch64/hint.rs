@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Hints: ways to wait (DDI 0487, D1, "Mechanisms for entering a low-power state").
 //!
 //! WFE and WFI are compiler barriers for memory: what another CPU wrote before it sent the event is read after.

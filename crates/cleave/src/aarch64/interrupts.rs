@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Interrupt masking on this CPU: PSTATE.DAIF (DDI 0487, C5.2, DAIF).
 #![allow(unsafe_code, reason = "PSTATE is written by inline assembly")]
 

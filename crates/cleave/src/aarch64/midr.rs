@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! MIDR_EL1: which core this is. What is known of a core beyond its ID registers is in [`super::errata`].
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The translation table base registers.
 //!
 //! ASID 0 and CnP 0 always: the kernel has no address spaces, and CPUs share no TLB entries (DDI 0487, TTBR1_EL1).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The only door to the hardware: one function per instruction, one type per thing the hardware encodes.
 //!
 //! What is data (an ID register's fields, a syndrome, a MIDR, a TLBI operand) is portable and tested on the host; what

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! System registers: those of the `aarch64-cpu` crate the kernel uses, and those it lacks.
 //!
 //! Their accessors do not order memory accesses (`nomem`): a register that changes what an address means is written

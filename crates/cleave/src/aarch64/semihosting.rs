@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Semihosting, as far as it ends a run: SYS_EXIT_EXTENDED (Semihosting for AArch32 and AArch64, 7.10).
 #![allow(unsafe_code, reason = "the call is inline assembly")]
 

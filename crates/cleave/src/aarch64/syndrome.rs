@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! ESR_EL1: why an exception was taken (DDI 0487, ESR_EL1).
 
 use core::fmt;

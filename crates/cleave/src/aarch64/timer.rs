@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The virtual counter and its timer (DDI 0487, "The Generic Timer in AArch64 state").
 //!
 //! CNTVOFF_EL2 is 0 (boot/el2.S), so it is the physical counter, or what the hypervisor makes of it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! TLB maintenance (DDI 0487, C5.5 and D8, "TLB maintenance").
 //!
 //! None of these orders anything by itself: a DSB before (the stores it must cover) and a DSB after (its completion)

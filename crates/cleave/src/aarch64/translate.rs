@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Asking the MMU itself: AT S1E1R, AT S1E1W and what PAR_EL1 answers (DDI 0487, C5.4 and PAR_EL1).
 
 use core::fmt;

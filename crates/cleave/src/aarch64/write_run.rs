@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The fast way to fill a table: a run of consecutive descriptors.
 #![allow(unsafe_code, reason = "the loop is inline assembly")]
 

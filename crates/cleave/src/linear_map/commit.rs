@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commit: what happens while every CPU stands still.
 //!
 //! It cannot fail, allocate, log or block, and it gets no view through the linear map. Two ways: exchanging the root

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The decision: do the CPUs let a live mapping change its size, or must the whole map be split while they stand?
 //!
 //! A function of plain values: what each CPU says of itself, where it was entered, and what the person wants. Reading the

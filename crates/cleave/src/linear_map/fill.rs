@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Filling the shadow's page tables, by every CPU at hand.
 
 use core::sync::atomic::Ordering;

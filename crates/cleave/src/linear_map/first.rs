@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The first paint: a linear map for a machine that has none, and so no way yet to reach the tables it is made of.
 //!
 //! The tables come from one piece of free memory, which is reached through a temporary mapping in blocks; it goes as soon

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the linear map is to look like: which memory, at which address, and which part of it is the kernel's alias.
 //!
 //! The plan is checked once, here; who has a [`Layout`] may rely on sorted, aligned regions that fit. It says nothing of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The map lock: one change of the linear map at a time, and nobody waits for it.
 
 use core::fmt;

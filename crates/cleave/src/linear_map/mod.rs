@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The linear map: painting it, deciding whether it must be split, and splitting it.
 //!
 //! The order of a repaint is in the types and in this list:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Painting: the first writing of the linear map, in the largest leaves that alignment allows.
 //!
 //! A leaf never reaches beyond its region, since a CPU may speculate into anything that is mapped cacheable. What a

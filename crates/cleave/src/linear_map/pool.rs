@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pool: frames set aside for tables, threaded through themselves.
 //!
 //! Each frame's first word holds the address of the next, so that a reservation of any size needs no array and no

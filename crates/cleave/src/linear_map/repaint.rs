@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A repaint from the reservation to the old tables' return: the order of the steps, in one place for every kernel.
 //!
 //! Each step is a function of its own in this room and may be called by itself. Here they are put in the only order that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Giving tables back: the old ones after a commit, the shadow after an abort.
 //!
 //! It does not ask whether that is safe yet. The caller knows: the commit's invalidation is complete when the rendezvous is

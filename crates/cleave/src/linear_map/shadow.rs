@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The shadow: a complete copy of the linear map in pages, built beside the live one and reachable by no walker.
 //!
 //! The leader builds the upper tables ([`Skeleton::build`]); the page tables below them, nearly all of the work, are

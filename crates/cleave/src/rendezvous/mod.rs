@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Stop-machine: gather every CPU, run one function on the leader while all stand still, let all go.
 //!
 //! The leader calls the others by an interrupt; each arrives, masks its interrupts and waits. When the last has done so

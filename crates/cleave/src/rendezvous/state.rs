@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The state of a rendezvous, in one word, so that every step is one compare-and-swap.
 //!
 //! Bits 63:32 generation, 31:28 phase, 27:14 CPUs that have not arrived, 13:0 CPUs that have not masked their interrupts (in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rendezvous with real threads as CPUs: who comes, who does not, who comes late, who calls twice.
 
 mod host;

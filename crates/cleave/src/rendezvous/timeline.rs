@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! When each CPU was called, arrived, masked its interrupts and went on.
 
 use core::sync::atomic::Ordering;

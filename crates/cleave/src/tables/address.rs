@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Addresses and ranges, as types that cannot be mixed up.
 //!
 //! Only the arithmetic that makes sense is there: a physical address never becomes a virtual one by a cast,

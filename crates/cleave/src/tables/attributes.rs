@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a leaf says of the memory it maps: its kind, what EL1 may do with it, and for whom.
 //!
 //! Arm ARM, DDI 0487 (issue L.b numbering): D8.3.3 for the fields of a leaf.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Counting: how many leaves of which size a map has, and how many tables it takes to split them.
 //!
 //! The count is kept while painting, so that nobody has to walk the map to know what a split will need; a fresh

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One stage 1 translation table descriptor, as data. What a leaf's attributes are made from is in `attributes`.
 //!
 //! Figures and tables cited are those of the Arm ARM, DDI 0487 (issue L.b numbering): D8.3.1 "VMSAv8-64 descriptor

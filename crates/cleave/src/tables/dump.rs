@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tables for people: a tree folded to ranges, and one descriptor in words.
 //!
 //! Nothing here allocates: a dump is made while memory is short, or in the middle of a fault. What a range is for is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Small edits of tables that walkers reach, each whole in itself, with its barriers: a temporary mapping in blocks and
 //! its end, one leaf replaced; and the copying of entries that no walker reaches.
 //!

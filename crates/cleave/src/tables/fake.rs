@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A plain machine for unit tests: table memory that knows what was written, a CPU that records what it was told, and
 //! one log for both where the order between them matters.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Page frames: who gives them out, and an allocator that does.
 //!
 //! The table code asks only for [`FrameSource`]. [`BitmapFrames`] is the kernel's: one bit a frame, so that a frame

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The shape of translation tables: granule, levels, sizes and indices.
 //!
 //! Everything that depends on the granule or on the size of the address space is computed here from two facts, so

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mapping pages where nothing was: the kernel area, devices, temporary aliases.
 //!
 //! Only ever from invalid to valid, so no TLB holds anything to be afraid of (Arm ARM D8.16.1); the stores are made

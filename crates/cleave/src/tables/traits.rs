@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The seam: what table code asks of the machine.
 //!
 //! Each method is a single architectural action. On the device it compiles to the instruction; on the host it drives

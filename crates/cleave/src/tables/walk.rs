@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Walking a tree of tables: every non-empty descriptor, or the way to one address.
 //!
 //! It reads what is in memory. What a TLB still holds is another question, which only the MMU answers

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The oracle and the machine side by side, event by event.
 
 use std::collections::BTreeSet;

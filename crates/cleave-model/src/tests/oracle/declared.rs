@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the machine is stricter than what can happen, by declaration: see docs/abstract-machine.md.
 //!
 //! There the two are not held against each other exactly. That the machine is never silent is asked everywhere.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Is the oracle itself right to cache whatever can be cached, at once? Tried where every state can be looked at.
 
 use proptest::strategy::{Strategy, ValueTree};

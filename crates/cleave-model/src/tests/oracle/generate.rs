@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random programs: a few recipes of page-table code, done well, and then spoilt.
 //!
 //! Events drawn at random break a rule in the first three steps and show nothing of the rest. What is almost right shows

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The oracle: what can go wrong in a program, and what a CPU may still hold of the past.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory as a list of stores: every value a slot ever had, and who stored it.
 
 use super::world::{SLOTS, STORED, Slot, Table};

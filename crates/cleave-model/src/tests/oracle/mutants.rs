@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Machines that are wrong, and that the oracle must tell apart from the right one.
 //!
 //! None is built: each is the machine, told something else than what happens. A machine that completes a TLBI at a DSB

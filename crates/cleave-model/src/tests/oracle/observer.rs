@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One CPU's walker and TLB: every state they can be in.
 //!
 //! A [`View`] is a state: how much of memory the walker sees, which invalidations have yet to arrive, what the TLB holds.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Programs for the oracle: a few events on a few CPUs, one after the other, and how the machine is told of them.
 
 use super::world::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a CPU may still use although its TLB no longer holds it.
 //!
 //! With its DSB an invalidation is over for the explicit accesses of every CPU but the one that issued it. There it is over

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The world the oracle knows: five tables, ten slots, six pages.
 //!
 //! Small enough to look at everything that can happen in it, and large enough for everything that went wrong in page-table

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The numbers of the tables once more, from another source: Arm's technical reference manuals (MIDR_EL1) for the part
 //! numbers, and for the lists Linux's `cputype.h`, `cpu_errata.c` and `cpufeature.c`. A typing error in either place
 //! fails these: a part number of a neighbour, a bound that is off by one.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Encodings as the Arm ARM has them.
 
 extern crate std;

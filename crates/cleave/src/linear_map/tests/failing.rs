@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whatever fails, and wherever: the map and the frames are as before.
 
 use proptest::prelude::*;

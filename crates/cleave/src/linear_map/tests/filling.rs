@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The filling of a shadow by several CPUs: every table once, nobody too much, nothing lost.
 
 use proptest::prelude::*;

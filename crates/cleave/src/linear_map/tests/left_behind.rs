@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A CPU that was left behind in the middle of filling tables, and the repaint after that.
 
 use super::filling::{Opened, Stalling, ram};

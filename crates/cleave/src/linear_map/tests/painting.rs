@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is painted is what the regions say, in the largest leaves alignment allows.
 
 use proptest::prelude::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Plans of linear maps: given, and random ones.
 
 use proptest::prelude::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A split keeps every translation and uses exactly what was counted, by either way.
 
 use proptest::prelude::*;

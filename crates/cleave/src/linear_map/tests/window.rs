@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens while every CPU stands still, event by event: stores, barriers and invalidations in one log.
 
 use super::plan::*;

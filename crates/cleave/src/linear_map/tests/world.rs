@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A world to test in: a painted map, and a record of what it translated.
 
 use std::collections::{BTreeMap, BTreeSet};

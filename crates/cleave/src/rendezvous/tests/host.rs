@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Threads as CPUs: with interrupts that are open or masked, a sleep that a kick alone ends, and a limit for every wait.
 
 use std::cell::{Cell, RefCell};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The allocator against a naive model: a set of free frames.
 
 use std::collections::BTreeSet;

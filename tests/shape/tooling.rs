@@ -36,6 +36,14 @@ fn everything_that_names_the_compiler_names_the_tested_one() {
     assert!(read("rust-toolchain.toml").contains("channel = \"stable\""));
 }
 
+/// A version that is raised without a section of the changelog fails this: it could not be tagged.
+#[test]
+fn the_changelog_has_a_section_for_the_version() {
+    let (manifest, changelog) = (read("Cargo.toml"), read("CHANGELOG.md"));
+    let version = between(&manifest, "\nversion = \"", "\"").expect("the version of the workspace");
+    assert!(changelog.lines().any(|line| line == format!("## {version}")), "no section {version}");
+}
+
 /// CI, its provider's file and the hook run the same script. A check that only one of them has fails nobody's push.
 #[test]
 fn ci_and_the_hook_run_the_checks_that_make_runs() {

@@ -77,7 +77,7 @@ check:
 	@scripts/setup all
 	@scripts/check all
 
-# The abstract machine's random cases, for SECONDS; both groups at once, each says how many it did.
+# The seeded defects; then the abstract machine's random cases, for SECONDS, both groups at once: each says how many it did.
 soak:
 	@scripts/setup all
 	@SOAK_SECONDS=$(SECONDS) scripts/check soak

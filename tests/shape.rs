@@ -22,8 +22,8 @@ use std::{
 /// The repository.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What is not ours or not kept.
-const SKIPPED: [&str; 4] = ["target", ".cache", ".git", "__pycache__"];
+/// What is not ours, not kept, or wrong on purpose.
+const SKIPPED: [&str; 5] = ["target", ".cache", ".git", "__pycache__", "seeds"];
 
 /// Crates the kernel is built on, by their names in paths.
 const CRATES: [&str; 6] = ["aarch64_cpu", "tock_registers", "spin", "linked_list_allocator", "safe_mmio", "smccc"];

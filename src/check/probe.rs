@@ -284,8 +284,8 @@ impl Cpu for ProbingCpu {
     fn tlbi_vmalle1(&self) {
         ThisCpu.tlbi_vmalle1();
     }
-    fn tlbi_vale1is_any(&self) {
-        ThisCpu.tlbi_vale1is_any();
+    fn repeat_tlbi_workaround(&self) {
+        ThisCpu.repeat_tlbi_workaround();
     }
     fn set_ttbr0(&self, root: PhysAddr) {
         ThisCpu.set_ttbr0(root);

@@ -131,7 +131,7 @@ impl Cpu for ThisCpu {
         tlb::vmalle1();
     }
     #[inline(always)]
-    fn tlbi_vale1is_any(&self) {
+    fn repeat_tlbi_workaround(&self) {
         tlb::vale1is(VirtAddr(0));
     }
     #[inline(always)]

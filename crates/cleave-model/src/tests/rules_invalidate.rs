@@ -167,9 +167,25 @@ fn m6_on_erratum_cores_everything_is_done_twice() {
     let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 2]).with_repeat_erratum());
     remake(&machine, |cpu| {
         invalidate(cpu);
-        cpu.tlbi_vale1is_any();
+        cpu.repeat_tlbi_workaround();
     });
     breaks(&machine, Rule::M6);
+}
+
+/// Fails when the model judges another instruction than the device executes: TLBI VALE1IS, XZR.
+#[test]
+fn the_second_invalidation_is_vale1is_with_operand_zero() {
+    let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 2]).with_repeat_erratum());
+    remake(&machine, |cpu| {
+        invalidate(cpu);
+        cpu.repeat_tlbi_workaround();
+    });
+    let violation = machine.verdict().unwrap_err();
+    let second = violation.first.events.iter().rev().find_map(|event| match event.action {
+        Action::Tlbi(tlbi) => Some(tlbi),
+        _ => None,
+    });
+    assert_eq!(second, Some(Tlbi::from_operand(0, LastLevel::Only, Geometry::K4_V48)));
 }
 
 #[test]

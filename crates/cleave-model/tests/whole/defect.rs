@@ -85,8 +85,8 @@ impl Cpu for Bent<'_> {
     fn tlbi_vmalle1(&self) {
         self.unless(Defect::NoLocalTlbi, || self.cpu.tlbi_vmalle1());
     }
-    fn tlbi_vale1is_any(&self) {
-        self.unless(Defect::SecondTlbi, || self.cpu.tlbi_vale1is_any());
+    fn repeat_tlbi_workaround(&self) {
+        self.unless(Defect::SecondTlbi, || self.cpu.repeat_tlbi_workaround());
     }
     fn set_ttbr0(&self, root: PhysAddr) {
         Cpu::set_ttbr0(&self.cpu, root);

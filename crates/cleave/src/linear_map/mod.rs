@@ -45,7 +45,7 @@
 //!     fn isb(&self) {}
 //!     fn tlbi_vmalle1is(&self) {}
 //!     fn tlbi_vmalle1(&self) {}
-//!     fn tlbi_vale1is_any(&self) {}
+//!     fn repeat_tlbi_workaround(&self) {}
 //!     fn set_ttbr0(&self, _root: PhysAddr) {}
 //! }
 //!

@@ -221,7 +221,7 @@ impl Cpu for FakeCpu {
     fn tlbi_vmalle1(&self) {
         self.did(Event::Vmalle1);
     }
-    fn tlbi_vale1is_any(&self) {
+    fn repeat_tlbi_workaround(&self) {
         self.did(Event::Vale1Is);
     }
     fn set_ttbr0(&self, root: PhysAddr) {

@@ -97,9 +97,9 @@ pub trait Cpu {
     fn tlbi_vmalle1is(&self);
     /// TLBI VMALLE1: the same on this CPU only.
     fn tlbi_vmalle1(&self);
-    /// TLBI VALE1IS of an arbitrary address: the second half of the workaround for cores whose broadcast TLBI may
-    /// complete early; what it invalidates does not matter.
-    fn tlbi_vale1is_any(&self);
+    /// TLBI VALE1IS, the operand zero: the second invalidation on cores whose broadcast TLBI may complete early. Arm's errata
+    /// notices ask for any TLBI, so the entry it names does not matter.
+    fn repeat_tlbi_workaround(&self);
     /// TTBR0_EL1 := `root`, ASID 0, CnP 0. Takes effect with the next ISB.
     fn set_ttbr0(&self, root: PhysAddr);
 }
@@ -127,7 +127,7 @@ pub fn invalidate_everywhere<C: Cpu>(cpu: &C, repeat: TlbiRepeat) {
     // Completes the TLBI on every CPU, and with it every access made through what it invalidated.
     cpu.dsb_ish();
     if repeat == TlbiRepeat::Twice {
-        cpu.tlbi_vale1is_any();
+        cpu.repeat_tlbi_workaround();
         cpu.dsb_ish();
     }
     // This CPU's later fetches and accesses begin after the completion above.

@@ -352,6 +352,10 @@ impl<F: cleave::tables::FrameSource> cleave::tables::FrameSource for Failing<'_,
         self.frames.allocate()
     }
 
+    fn owns(&self, frame: PhysAddr) -> bool {
+        self.frames.owns(frame)
+    }
+
     fn free(&mut self, frame: PhysAddr) {
         self.frames.free(frame);
     }

@@ -34,6 +34,11 @@ impl FrameSource for EarlyTables {
         Some(image::physical(image::early_table(next)))
     }
 
+    /// A spare table of the image is given out for good.
+    fn owns(&self, _frame: PhysAddr) -> bool {
+        false
+    }
+
     fn free(&mut self, frame: PhysAddr) {
         unreachable!("early table {frame} given back");
     }

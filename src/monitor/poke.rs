@@ -40,6 +40,9 @@ pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     match ending {
         Ending::Done => {}
         Ending::OutOfMemory(missing) => return Err(format!("nothing has changed: {missing}").into()),
+        Ending::ForeignTable(table) => {
+            return Err(format!("nothing has changed: table {table} is no frame of the allocator").into());
+        }
         Ending::Aborted => return Err("nothing has changed: not every CPU came to the rendezvous".into()),
         Ending::Busy => return Err("nothing has changed: the map is being changed already".into()),
     }

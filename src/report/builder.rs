@@ -197,6 +197,9 @@ pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
     match ending {
         Ending::Done => {}
         Ending::OutOfMemory(missing) => error(format!("the linear map stays in blocks: {missing}")),
+        Ending::ForeignTable(table) => {
+            error(format!("the linear map stays in blocks: table {table} is no frame of the allocator"));
+        }
         Ending::Aborted => error("the linear map stays in blocks: not every CPU came to the rendezvous".into()),
         Ending::Busy => error("the linear map stays in blocks: it is being changed already".into()),
     }
@@ -204,7 +207,7 @@ pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
         report.decision.outcome = Some(match ending {
             Ending::Done => report::Outcome::Done,
             Ending::OutOfMemory(_) => report::Outcome::OutOfMemory,
-            Ending::Aborted | Ending::Busy => report::Outcome::Aborted,
+            Ending::ForeignTable(_) | Ending::Aborted | Ending::Busy => report::Outcome::Aborted,
         });
         report.decision.attempts = Some(account.tally.attempts);
         report.tables = Some(report::Tables {

@@ -73,6 +73,9 @@ impl FrameSource for Frames {
         self.0 += 1;
         Some(FRAMES.offset(self.0 * 0x1000))
     }
+    fn owns(&self, frame: PhysAddr) -> bool {
+        frame > FRAMES && frame <= FRAMES.offset(self.0 * 0x1000)
+    }
     fn free(&mut self, frame: PhysAddr) {
         unreachable!("{frame} given back");
     }

@@ -122,6 +122,10 @@ impl FrameSource for Frames<'_> {
         frame
     }
 
+    fn owns(&self, frame: PhysAddr) -> bool {
+        self.machine.state().frames.out.contains(&frame)
+    }
+
     fn free(&mut self, frame: PhysAddr) {
         let mut state = self.machine.state();
         state.did(self.cpu, Action::Free(frame));

@@ -80,6 +80,9 @@
 //!     fn allocate(&mut self) -> Option<PhysAddr> {
 //!         self.0.pop().map(|frame| PhysAddr(frame * 4096))
 //!     }
+//!     fn owns(&self, frame: PhysAddr) -> bool {
+//!         frame.0 < 600 * 4096 && !self.0.contains(&(frame.0 / 4096))
+//!     }
 //!     fn free(&mut self, frame: PhysAddr) {
 //!         self.0.push(frame.0 / 4096);
 //!     }

@@ -28,6 +28,10 @@ impl<F: FrameSource> FrameSource for Telling<'_, F> {
         self.frames.allocate()
     }
 
+    fn owns(&self, frame: PhysAddr) -> bool {
+        self.frames.owns(frame)
+    }
+
     fn free(&mut self, frame: PhysAddr) {
         self.frames.free(frame);
     }

@@ -70,6 +70,7 @@ impl World<'_> {
         match ending {
             Ending::Done => check!(limit >= needed, "frames out of nothing"),
             Ending::OutOfMemory(missing) => check!(limit < needed + more, "{missing}"),
+            Ending::ForeignTable(table) => check!(false, "{table} is no frame of the machine"),
             // Whoever does not come is called for as often as the documentation says, and whoever does not fill, never.
             Ending::Aborted => match trouble {
                 Trouble::Absent => check!(attempts == 3 && ATTEMPTS == 3, "aborted after {attempts} rendezvous"),

@@ -68,6 +68,9 @@ impl<V: TableMemory> FirstPaint<V> {
     }
 
     /// Takes the temporary mapping away, on every CPU, and returns the memory that became tables.
+    ///
+    /// A repaint gives these tables to the frame allocator. So the allocator's memory must include them, as frames in use
+    /// ([`BitmapFrames::claim`](crate::tables::BitmapFrames::claim)); otherwise the repaint is refused.
     pub fn end<R: TableMemory, C: Cpu>(self, roots: &R, cpu: &C, repeat: TlbiRepeat) -> PhysRange {
         unlink(roots, cpu, self.entry, repeat);
         PhysRange::new(self.tables.piece.start, self.tables.next)
@@ -93,6 +96,10 @@ impl FrameSource for Row {
             self.next = frame.offset(self.bytes);
             frame
         })
+    }
+
+    fn owns(&self, frame: PhysAddr) -> bool {
+        PhysRange::new(self.piece.start, self.next).contains(frame)
     }
 
     fn free(&mut self, frame: PhysAddr) {

@@ -68,6 +68,7 @@
 //! impl FrameSource for Frames {
 //!     fn available(&self) -> u64 { self.0.len() as u64 }
 //!     fn allocate(&mut self) -> Option<PhysAddr> { self.0.pop() }
+//!     fn owns(&self, frame: PhysAddr) -> bool { frame.0 >> 12 < 0x1600 && !self.0.contains(&frame) }
 //!     fn free(&mut self, frame: PhysAddr) { self.0.push(frame) }
 //! }
 //!

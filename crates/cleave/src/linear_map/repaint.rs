@@ -11,7 +11,7 @@ use super::layout::Layout;
 use super::lock::MapLock;
 use super::paint::{LargestLeaf, paint, tables_bound};
 use super::pool::{OutOfMemory, Pool};
-use super::retire::free_tables;
+use super::retire::{foreign_table, free_tables};
 use super::shadow::Skeleton;
 use super::{Fill, Share};
 use crate::atomics::{Atomics, Native};
@@ -89,7 +89,8 @@ pub trait Kernel {
     fn window(&self) -> Self::Window;
     /// See [`Kernel::Cpu`].
     fn cpu(&self) -> Self::Cpu;
-    /// Lends the frame allocator, locked. Never called with every CPU parked.
+    /// Lends the frame allocator, locked. Never called with every CPU parked. It owns every table of the map below the
+    /// roots, as the old tables become its free frames: [`Ending::ForeignTable`] otherwise.
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut Self::Frames) -> T) -> T;
     /// Sets frames aside for tables.
     ///
@@ -144,6 +145,8 @@ pub enum Ending {
     Done,
     /// The tables could not be reserved; nothing has changed.
     OutOfMemory(OutOfMemory),
+    /// The frame allocator does not own this table of the map, so that it could not be given back; nothing has changed.
+    ForeignTable(PhysAddr),
     /// Not every CPU came, or one that had promised to fill tables did not; nothing has changed.
     Aborted,
     /// Somebody else is changing the map, or has not yet finished a table of an earlier repaint; nothing has changed.
@@ -198,11 +201,16 @@ fn ahead<K: Kernel, A: Atomics>(kernel: &mut K, map: &LiveMap<'_, A>, tally: &mu
     let LiveMap { layout, roots, .. } = *map;
     let (geometry, entries) = (layout.geometry(), layout.root_entries());
     let needed = map.census.tables_to_split(geometry) + map.census.tables;
+    let (memory, root_view) = (kernel.memory(), kernel.roots());
+    let foreign =
+        kernel.with_frames(|frames| foreign_table(geometry, &memory, &root_view, roots.live, entries.clone(), frames));
+    if let Some(table) = foreign {
+        return Ending::ForeignTable(table);
+    }
     let mut pool = match reserve(kernel, needed, tally) {
         Ok(pool) => pool,
         Err(missing) => return Ending::OutOfMemory(missing),
     };
-    let (memory, root_view) = (kernel.memory(), kernel.roots());
     let (built, complete) = kernel.timed(Step::Fill, |kernel| {
         let built = Skeleton::build(layout, &memory, &root_view, roots.live, roots.shadow, &mut pool);
         let complete = fill(kernel, map, &built);

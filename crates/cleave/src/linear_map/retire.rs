@@ -22,32 +22,64 @@ pub fn free_tables<M: TableMemory, R: TableMemory, F: FrameSource>(
     frames: &mut F,
 ) -> u64 {
     let mut freed = 0;
-    for entry in entries {
-        let level = geometry.root_level();
-        if let (Kind::Table(below), Some(next)) = (roots.load(slot(root, entry)).kind(geometry, level), level.next()) {
-            freed += free_tree(geometry, memory, below, next, frames);
-        }
-    }
+    each_table(geometry, memory, roots, root, entries, |table| {
+        frames.free(table);
+        freed += 1;
+    });
     freed
 }
 
-fn free_tree<M: TableMemory, F: FrameSource>(
+/// Returns a table below the root entries `entries` of `root` that `frames` does not own, if there is one:
+/// [`free_tables`] would panic at it.
+pub(super) fn foreign_table<M: TableMemory, R: TableMemory, F: FrameSource>(
+    geometry: Geometry,
+    memory: &M,
+    roots: &R,
+    root: PhysAddr,
+    entries: Range<usize>,
+    frames: &F,
+) -> Option<PhysAddr> {
+    let mut foreign = None;
+    each_table(geometry, memory, roots, root, entries, |table| {
+        if !frames.owns(table) {
+            foreign = Some(table);
+        }
+    });
+    foreign
+}
+
+/// Calls `each` for every table below the root entries, a table after those below it.
+fn each_table<M: TableMemory, R: TableMemory>(
+    geometry: Geometry,
+    memory: &M,
+    roots: &R,
+    root: PhysAddr,
+    entries: Range<usize>,
+    mut each: impl FnMut(PhysAddr),
+) {
+    for entry in entries {
+        let level = geometry.root_level();
+        if let (Kind::Table(below), Some(next)) = (roots.load(slot(root, entry)).kind(geometry, level), level.next()) {
+            each_of_tree(geometry, memory, below, next, &mut each);
+        }
+    }
+}
+
+fn each_of_tree<M: TableMemory>(
     geometry: Geometry,
     memory: &M,
     table: PhysAddr,
     level: Level,
-    frames: &mut F,
-) -> u64 {
-    let mut freed = 1;
+    each: &mut impl FnMut(PhysAddr),
+) {
     if let Some(next) = level.next() {
         for index in 0..geometry.entries(level) {
             if let Kind::Table(below) = memory.load(slot(table, index)).kind(geometry, level) {
-                freed += free_tree(geometry, memory, below, next, frames);
+                each_of_tree(geometry, memory, below, next, each);
             }
         }
     }
-    frames.free(table);
-    freed
+    each(table);
 }
 
 #[cfg(test)]
@@ -76,6 +108,12 @@ mod tests {
         memory.store(slot(second, 511), Descriptor::table(third));
         memory.store(slot(root, 1), Descriptor::table(others));
         let before = memory.contents();
+        assert_eq!(foreign_table(geometry, &memory, &memory, root, 0..1, &frames), None);
+        for table in [first, second, third] {
+            assert!(frames.out.remove(&table));
+            assert_eq!(foreign_table(geometry, &memory, &memory, root, 0..1, &frames), Some(table));
+            frames.out.insert(table);
+        }
         assert_eq!(free_tables(geometry, &memory, &memory, root, 0..1, &mut frames), 3);
         assert_eq!(frames.out, [others].into());
         assert_eq!(frames.available(), 9);

@@ -4,9 +4,9 @@
 
 mod failing;
 mod filling;
-mod left_behind;
 mod painting;
 mod plan;
+mod refusing;
 mod splitting;
 mod window;
 mod world;

@@ -264,6 +264,10 @@ impl FrameSource for FakeFrames {
         Some(frame)
     }
 
+    fn owns(&self, frame: PhysAddr) -> bool {
+        self.out.contains(&frame)
+    }
+
     fn free(&mut self, frame: PhysAddr) {
         assert!(self.out.remove(&frame), "{frame} was not allocated");
         self.limit.set(self.limit.get() + 1);

@@ -19,10 +19,15 @@ pub trait FrameSource {
     /// One frame, its contents undefined; `None` when there is none.
     fn allocate(&mut self) -> Option<PhysAddr>;
 
+    /// Returns whether `frame` was allocated here and not given back since, so that [`FrameSource::free`] takes it.
+    ///
+    /// A repaint asks this of every table it will give back, before it changes anything.
+    fn owns(&self, frame: PhysAddr) -> bool;
+
     /// Gives one frame back.
     ///
     /// # Panics
-    /// When the frame was not allocated here: the books are broken.
+    /// When this source does not own the frame ([`FrameSource::owns`]): the accounting of the caller is broken.
     fn free(&mut self, frame: PhysAddr);
 
     /// Up to `count` frames, one call of `each` for each; returns how many there were.
@@ -159,18 +164,20 @@ impl<'a> BitmapFrames<'a> {
         }
     }
 
-    /// Region, word and bit of a frame.
-    fn find(&self, frame: PhysAddr) -> (usize, usize, u32) {
-        assert!(frame.is_aligned(FRAME_SIZE), "{frame} is not the start of a frame");
+    /// Returns region, word and bit of a frame, or `None` for an address that is none of this allocator's frames.
+    fn place(&self, frame: PhysAddr) -> Option<(usize, usize, u32)> {
         let holds = |region: &Region<'_>| {
             frame.0 >= region.start.0 && (frame.0 - region.start.0) >> FRAME_SHIFT < region.frames
         };
-        let region = self.regions[..self.used]
-            .iter()
-            .position(holds)
-            .unwrap_or_else(|| panic!("frame {frame} is none of this allocator's"));
+        let region = self.regions[..self.used].iter().position(holds).filter(|_| frame.is_aligned(FRAME_SIZE))?;
         let number = (frame.0 - self.regions[region].start.0) >> FRAME_SHIFT;
-        (region, (number / 64) as usize, (number % 64) as u32)
+        Some((region, (number / 64) as usize, (number % 64) as u32))
+    }
+
+    /// Returns region, word and bit of a frame.
+    fn find(&self, frame: PhysAddr) -> (usize, usize, u32) {
+        assert!(frame.is_aligned(FRAME_SIZE), "{frame} is not the start of a frame");
+        self.place(frame).unwrap_or_else(|| panic!("frame {frame} is none of this allocator's"))
     }
 
     /// Gives back every frame of `range`.
@@ -261,6 +268,10 @@ impl FrameSource for BitmapFrames<'_> {
         granted
     }
 
+    fn owns(&self, frame: PhysAddr) -> bool {
+        self.place(frame).is_some_and(|(region, word, bit)| self.regions[region].bits[word] >> bit & 1 == 0)
+    }
+
     fn free(&mut self, frame: PhysAddr) {
         let (region, word, bit) = self.find(frame);
         let region = &mut self.regions[region];
@@ -319,6 +330,18 @@ mod tests {
     #[should_panic(expected = "none of this allocator's")]
     fn a_foreign_frame_is_noticed() {
         allocator(&[range(0, 0x10000)]).free(PhysAddr(0x10000));
+    }
+
+    #[test]
+    fn a_source_owns_the_frames_it_has_given_out() {
+        let mut frames = allocator(&[range(0, 0x10000)]);
+        let frame = frames.allocate().unwrap();
+        let claimed = range(0x8000, 0x9000);
+        frames.claim(claimed);
+        assert!(frames.owns(frame) && frames.owns(claimed.start));
+        assert!(!frames.owns(frame.offset(8)) && !frames.owns(PhysAddr(0x10000)) && !frames.owns(PhysAddr(0xf000)));
+        frames.free(frame);
+        assert!(!frames.owns(frame));
     }
 
     #[test]

@@ -320,8 +320,10 @@ fn the_table_of_errata_is_complete_and_each_work_around_is_where_it_says() {
         let rows = section.split(head).nth(1).expect("a table").lines().skip(2);
         rows.take_while(|line| line.starts_with('|')).map(cells).collect::<Vec<_>>()
     };
-    let (rows, done) =
-        (table("| core | revisions | erratum | done |"), table("| done | what it is, and without it | on | where |"));
+    let (rows, done) = (
+        table("| core | revisions | erratum | done |"),
+        table("| done | work-around, and the effect without it | on | where |"),
+    );
     assert_eq!(rows.len(), ERRATA.len(), "a row for each erratum");
     for (row, erratum) in rows.iter().zip(ERRATA) {
         let (core, revisions) = (erratum.core.name(), erratum.revisions.to_string());

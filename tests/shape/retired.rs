@@ -27,6 +27,15 @@ const RETIRED: &[(&str, &str)] = &[
     ("mod bootargs", "mod options"),
     ("faults::args", "options"),
     ("feature = \"machine\"", "the crate cleave-model"),
+    ("IRQ_HANDLER", "a direct call of irq::ipi"),
+    ("mod landmarks", "irq::symbols"),
+    ("mod load", "check::stress"),
+    ("mod look", "monitor::inspect"),
+    ("mod own", "cpu::state"),
+    ("mod place", "mm::address_class"),
+    ("mod story", "report::builder"),
+    ("mod telling", "mm::repaint::progress"),
+    ("mod touch", "monitor::poke"),
 ];
 
 /// Where old names may stand: the list itself, and the record of changes.

@@ -42,7 +42,7 @@ STUB_ENTRY_AT = 32
 
 
 def physical_entry():
-    """Where the loader put `_start`, read from QEMU's stub at reset; None later on."""
+    """Returns the address of `_start` in memory, read from QEMU's stub at reset; None later on."""
     here = machine.pc()
     if here >= machine.UPPER_HALF:
         return None
@@ -91,7 +91,7 @@ cleave break [NAME]     stops at entry, main, gather, window, release or panic
 cleave pt VA            the way from the root table to an address, every descriptor by name
 cleave map [TTBR]       everything mapped, folded to ranges
 cleave cpus             every CPU: state, exception level, parked or not, function
-cleave rendezvous       phase, generation, who is in
+cleave rendezvous       phase, generation, the CPUs in it
 cleave timeline         when each CPU came to the last rendezvous and left
 cleave frames           the frame allocator
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The commands that look: pt, map, cpus, rendezvous, timeline, frames. Each names its use and an example in `help`."""
+"""The commands that only read: pt, map, cpus, rendezvous, timeline, frames. Each names its use and an example in `help`."""
 import gdb
 
 import kernel
@@ -21,7 +21,7 @@ class Look(gdb.Command):
 
 
 def needs_none(command, arguments):
-    """A command without arguments got some."""
+    """Refuses arguments of a command that has none."""
     if arguments:
         raise gdb.GdbError(f"usage: {command.name}")
 
@@ -103,7 +103,7 @@ Example: cleave cpus"""
 
 
 class Rendezvous(Look):
-    """cleave rendezvous: the phase, the generation, how many are in, and who.
+    """cleave rendezvous: the phase, the generation, how many CPUs are in it, and which.
 
 In Release the count is of those that have not left yet.
 Example: cleave rendezvous"""

@@ -17,7 +17,7 @@ from symbols import Symbols  # noqa: E402,F401: part of what this module offers
 
 
 def boot_line(label: str) -> tuple[str, int, str] | None:
-    """Where a label of the boot assembly stands: the file, the line of its first instruction, and that line."""
+    """Returns the place of a label of the boot assembly: the file, the line of its first instruction, and that line."""
     folder = os.path.join(ROOT, "boot")
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         if not name.endswith(".S"):

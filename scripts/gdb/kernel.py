@@ -19,7 +19,7 @@ OFFSETS = []
 
 
 def symbols():
-    """The symbols of gdb's file."""
+    """Returns the symbols of gdb's file."""
     path = gdb.current_progspace().filename
     if path is None:
         raise gdb.GdbError("no image: give gdb the ELF file first")
@@ -29,7 +29,7 @@ def symbols():
 
 
 def static(path):
-    """The link-time address and the type of a Rust static."""
+    """Returns the link-time address and the type of a Rust static."""
     found = gdb.lookup_static_symbol(path)
     if found is None:
         raise gdb.GdbError(f"{path} is not in this image")
@@ -53,7 +53,7 @@ def field(kind, *names):
 
 
 def find_type(kind, wanted, depth=8):
-    """The offset at which a type contains another, whatever wraps it."""
+    """Returns the offset at which a type contains another, through any wrappers."""
     if str(kind.strip_typedefs()).endswith(wanted):
         return 0
     if depth == 0 or kind.code not in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
@@ -85,7 +85,7 @@ class Kernel:
         return OFFSETS[0]
 
     def physical(self, address):
-        """The physical address of one of the kernel half, whatever the MMU does."""
+        """Returns the physical address of an address of the kernel half, with the MMU on or off."""
         end = symbols().address("cleave_image_end")
         if places.IMAGE_BASE <= address < end:
             return (address + self.load_offset()) & MASK
@@ -101,12 +101,12 @@ class Kernel:
         return machine.read_physical(self.physical(address), size)
 
     def number(self, address, kind, *names):
-        """An unsigned field of a struct at a kernel address."""
+        """Returns an unsigned field of a struct at a kernel address."""
         offset, size = field(kind, *names)
         return int.from_bytes(self.read(address + offset, size), "little")
 
     def static_root(self):
-        """The TTBR1 root of the real map, from the image."""
+        """Returns the TTBR1 root of the real map, from the image."""
         return (symbols().address("cleave_root") + self.load_offset()) & MASK
 
     def roots(self):
@@ -121,7 +121,7 @@ class Kernel:
                 yield name, self.static_root(), base, f"cleave_root, {why}"
 
     def place(self, address):
-        """What an address of the kernel is, in words."""
+        """Returns the description of a kernel address."""
         return places.place(address, symbols().address, (places.IMAGE_BASE + self.load_offset()) & MASK)
 
     def rendezvous(self):
@@ -160,17 +160,17 @@ class Cpu:
         self.level = machine.exception_level()
         self.block = machine.register("TPIDR_EL1") or 0
         self.kind = gdb.lookup_type("cleave::cpu::percpu::PerCpu")
-        # Before the kernel runs the register holds whatever reset left.
+        # Before the kernel runs the register holds its reset value.
         if self.block < machine.UPPER_HALF:
             self.block = 0
         self.id = self.number("id") if self.block else None
 
     def number(self, *names):
-        """A field of its block."""
+        """Returns a field of its block."""
         return self.kernel.number(self.block, self.kind, *names)
 
     def state(self):
-        """Where it stands in words."""
+        """Returns the CPU's state as text."""
         if not self.block:
             # QEMU says of a CPU that was never started that it is halted.
             return "off" if "halted" in (self.thread.details or "") else "booting"
@@ -178,11 +178,11 @@ class Cpu:
         return STATES[number] if number < len(STATES) else f"{number}?"
 
     def is_parked(self):
-        """Whether it is between its arrival in a rendezvous and the release."""
+        """Returns whether the CPU is between its arrival in a rendezvous and the release."""
         return bool(self.block) and bool(self.number("in_rendezvous"))
 
     def function(self):
-        """The function it is in."""
+        """Returns the function it is in."""
         if self.state() == "off":
             return "-"
         frame = gdb.newest_frame()

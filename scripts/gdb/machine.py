@@ -16,12 +16,12 @@ PAGE = 4096
 
 
 def monitor(command):
-    """What the server's own command prints."""
+    """Returns the output of the server's own command."""
     return gdb.execute(f"monitor {command}", to_string=True)
 
 
 def packet(text):
-    """A packet of the remote protocol and its answer, as text."""
+    """Returns a packet of the remote protocol and its answer, as text."""
     answer = gdb.execute(f"maintenance packet {text}", to_string=True)
     found = re.search(r'^received: "(.*)"', answer, re.M)
     return found.group(1) if found else ""
@@ -38,7 +38,7 @@ def read_virtual(address, size):
 
 
 def read_physical(address, size):
-    """Physical memory, whatever the MMU does."""
+    """Reads physical memory, with the MMU on or off."""
     if is_qemu():
         packet("Qqemu.PhyMemMode:1")
         try:
@@ -49,7 +49,7 @@ def read_physical(address, size):
 
 
 def register(name):
-    """A register of the selected CPU by any spelling of its name; None where the server does not give it."""
+    """Returns a register of the selected CPU by any spelling of its name; None where the server does not give it."""
     frame = gdb.newest_frame()
     for spelling in (name, name.upper(), name.lower()):
         try:
@@ -60,7 +60,7 @@ def register(name):
 
 
 def pc():
-    """The program counter of the selected CPU."""
+    """Returns the program counter of the selected CPU."""
     return register("pc")
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What OpenOCD says of memory. No gdb in here."""
+"""The parser of OpenOCD's output about memory. It does not use gdb."""
 from __future__ import annotations
 
 
 def from_openocd(text):
-    """The bytes of what OpenOCD's mdd prints: `0x00200000: 1400001091005a4d ...`, 64-bit words."""
+    """Returns the bytes that OpenOCD's mdd prints: `0x00200000: 1400001091005a4d ...`, 64-bit words."""
     data = b""
     for line in text.splitlines():
         _, colon, words = line.partition(":")

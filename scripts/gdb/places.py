@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What an address of the kernel belongs to, in the words of the kernel's own reports.
+"""The descriptions of kernel addresses, in the words of the kernel's own reports.
 
 No gdb in here. The numbers are those of src/mm/layout.rs; a test compares them.
 """
@@ -24,7 +24,7 @@ AREAS = (("the linear map", LINEAR_BASE, LINEAR_BYTES), ("the device area", DEVI
 
 
 def in_slot(cpu: int, offset: int) -> str:
-    """What an offset in a slot is."""
+    """Returns the part of a slot at an offset."""
     at = 0
     for name, pages in PARTS:
         if offset < at + PAGE:
@@ -39,7 +39,7 @@ def in_slot(cpu: int, offset: int) -> str:
 
 
 def place(address: int, symbol, load_address: int | None = None) -> str:
-    """What an address is. `symbol(name)` gives a linker symbol's address."""
+    """Returns the description of an address. `symbol(name)` gives a linker symbol's address."""
     if KERNEL_AREA <= address < KERNEL_AREA + AREA_BYTES:
         cpu, offset = divmod(address - KERNEL_AREA, SLOT_STRIDE)
         return in_slot(cpu, offset)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""How gdb prints the kernel's own types: addresses, ranges, descriptors, attributes."""
+"""Pretty-printers of the kernel's own types: addresses, ranges, descriptors, attributes."""
 import gdb
 import gdb.printing
 
@@ -8,7 +8,7 @@ import tables
 
 
 def number(value):
-    """The integer inside a newtype, however deep."""
+    """Returns the integer inside a newtype, however deep."""
     while value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
         value = value[value.type.fields()[0]]
     return int(value) & tables.MASK

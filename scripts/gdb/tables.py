@@ -21,7 +21,7 @@ MASK = 2**64 - 1
 
 
 def bit(value: int, number: int) -> bool:
-    """One bit."""
+    """Returns one bit."""
     return bool(value >> number & 1)
 
 
@@ -34,7 +34,7 @@ def size_parts(size: int) -> tuple[int, str]:
 
 
 def size_text(size: int) -> str:
-    """The same as text."""
+    """Returns the size as text."""
     number, unit = size_parts(size)
     return f"{number} {unit}"
 
@@ -60,18 +60,18 @@ def kind(descriptor: int, level: int) -> str:
 
 
 def output(descriptor: int, level: int) -> int:
-    """A leaf's output address, or a table's address."""
+    """Returns a leaf's output address, or a table's address."""
     address = descriptor & ADDRESS
     return address if kind(descriptor, level) == "table" else address & ~((1 << SHIFTS[level]) - 1)
 
 
 def memory(descriptor: int) -> str:
-    """The memory type by its index into MAIR_EL1."""
+    """Returns the memory type by its index into MAIR_EL1."""
     return MEMORY.get(descriptor >> 2 & 0b111, "unknown type")
 
 
 def attributes(descriptor: int) -> str:
-    """A leaf's attributes by their names."""
+    """Returns a leaf's attributes by their names."""
     text = memory(descriptor) + (" ro" if bit(descriptor, 7) else " rw")
     text += " PXN" if bit(descriptor, 53) else ""
     for name, number in (("UXN", 54), ("AF", 10), ("EL0", 6), ("nG", 11)):
@@ -81,7 +81,7 @@ def attributes(descriptor: int) -> str:
 
 
 def decode(descriptor: int, level: int) -> str:
-    """What a descriptor of that level is, every field by its name."""
+    """Returns the fields of a descriptor of that level, by their names."""
     found = kind(descriptor, level)
     if found == "empty":
         return "nothing"
@@ -107,7 +107,7 @@ class Run:
     restrictions: int
 
     def follows(self, other: "Run") -> bool:
-        """Whether it goes on where the other ends."""
+        """Returns whether this run continues the other one."""
         ignored = ADDRESS | 1 << 52 | 1 << 1
         return (kind(self.leaf, self.level) == kind(other.leaf, other.level) != "reserved"
                 and self.level == other.level
@@ -148,7 +148,7 @@ class Tables:
         self._tables: dict[int, tuple[int, ...]] = {}
 
     def table(self, at: int) -> tuple[int, ...]:
-        """The 512 descriptors of the table at `at`."""
+        """Returns the 512 descriptors of the table at `at`."""
         if at not in self._tables:
             self._tables[at] = struct.unpack("<512Q", self._read(at, PAGE))
         return self._tables[at]
@@ -165,7 +165,7 @@ class Tables:
             table = output(descriptor, level)
 
     def translate(self, root: int, address: int) -> int | None:
-        """The physical address that an address translates to."""
+        """Returns the physical address that an address translates to."""
         level, _, _, descriptor = list(self.path(root, address))[-1]
         if kind(descriptor, level) != "leaf":
             return None

@@ -36,7 +36,7 @@ UNREACHABLE = re.compile(r"(?:resolving|[Cc]ould not resolve|[Cc]annot initiate 
 
 
 def failure(command: list[str], text: str) -> AptError:
-    """The error of a command, from what it printed."""
+    """Returns the error of a command, from what it printed."""
     host = UNREACHABLE.search(text)
     if host:
         return NoNetwork(f"no network: cannot reach {host.group(1)}")
@@ -58,7 +58,7 @@ def os_release() -> dict[str, str]:
 
 
 def usable() -> bool:
-    """Whether this is a Debian-like machine with apt."""
+    """Returns whether this is a Debian-like machine with apt."""
     return shutil.which("apt-get") is not None and os_release().get("ID") in KEYRINGS
 
 
@@ -69,7 +69,7 @@ def base_suites() -> list[tuple[str, str, str]]:
              if origin in ("Debian", "Ubuntu")]
     if found:
         return found
-    # Before the first `apt-get update` nobody's origin is known: go by the names.
+    # Before the first `apt-get update` no origin is known: go by the names.
     names = (os_release().get("VERSION_CODENAME", "stable"), "stable", "testing", "sid", "unstable")
     return [(mirror, suite, component) for mirror, suite, component, _ in _targets("--no-release-info")
             if component in ("main", "universe")
@@ -84,7 +84,7 @@ def _targets(*options: str) -> list[tuple[str, ...]]:
 
 
 def main_mirror() -> str:
-    """The mirror that serves the release itself (not security, not updates)."""
+    """Returns the mirror that serves the release itself (not security, not updates)."""
     names = (os_release().get("VERSION_CODENAME"), "stable", "testing", "sid", "unstable")
     for mirror, suite, _ in base_suites():
         if suite in names:
@@ -126,7 +126,7 @@ class Apt:
         return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
     def _run(self, command: list[str], source=subprocess.DEVNULL, shows: bool = True, **extra) -> None:
-        # Pages of progress help nobody, unless it goes wrong.
+        # The pages of progress are shown only after a failure.
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               stdin=source, **extra)
         if done.returncode:
@@ -172,7 +172,7 @@ class Apt:
         self._run([*command, "install", *packages])
 
     def dependency(self, package: str, prefix: str) -> str:
-        """The package that `package`, newest version first, depends on and whose name begins so."""
+        """Returns the dependency of `package`, newest version first, whose name begins with `prefix`."""
         text = tools.output(["apt-cache", *self._options(), "show", package]) or ""
         for line in text.splitlines():
             if line.startswith("Depends:"):

@@ -41,7 +41,7 @@ class BoardError(Exception):
 
 
 def missing() -> list[str]:
-    """The files of others that are not in the cache."""
+    """Returns the files of others that are not in the cache."""
     return [path for path in (STOCK_TREE, BL31) if not os.path.exists(path)]
 
 
@@ -77,7 +77,7 @@ def keep(private: apt.Apt, package: str, pattern: str, path: str) -> None:
 def edits(cpus: int, mem: int, bootargs: str | None, no_fixups: bool) -> str:
     """Device tree source to be appended to a tree.
 
-    `no_fixups`: nobody fills in memory and bootargs after us, as QEMU does for its -dtb.
+    `no_fixups`: no later program fills in memory and bootargs, as QEMU does for its -dtb.
     """
     text = ""
     for number in range(cpus, CPUS):
@@ -94,12 +94,12 @@ def edits(cpus: int, mem: int, bootargs: str | None, no_fixups: bool) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string of device tree source."""
+    """Returns a string of device tree source."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def tree(options, directory: str) -> str | None:
-    """The device tree of a run; None for none at all."""
+    """Returns the device tree of a run; None for none at all."""
     if options.dtb == "none":
         return None
     no_fixups = options.firmware == "tfa"
@@ -129,12 +129,12 @@ def stub(bl31: bytes, tree_at: int, kernel_address: int) -> bytes:
 
 
 def kernel_at(options) -> int:
-    """Where the image goes."""
+    """Returns the load address of the image."""
     return KERNEL_AT if options.text_offset is None else options.text_offset
 
 
 def dtc(source: str, target: str, data: bytes) -> bytes:
-    """The device tree compiler."""
+    """Returns the device tree compiler."""
     path = shutil.which("dtc")
     if not path:
         raise BoardError("no dtc, the device tree compiler: run scripts/setup")
@@ -145,7 +145,7 @@ def dtc(source: str, target: str, data: bytes) -> bytes:
 
 
 def read(path: str) -> bytes:
-    """A file whole."""
+    """Returns a file whole."""
     try:
         with open(path, "rb") as file:
             return file.read()

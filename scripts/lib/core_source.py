@@ -40,7 +40,7 @@ def build(rustc: tools.Rustc) -> None:
 
 
 def _library(work: str) -> str | None:
-    """The unpacked `library` directory, if a package was already unpacked here."""
+    """Returns the unpacked `library` directory, if a package was already unpacked here."""
     found = glob.glob(os.path.join(work, "src", "usr", "src", "rustc-*", "library", "core", "Cargo.toml"))
     return os.path.dirname(os.path.dirname(found[0])) if found else None
 
@@ -79,7 +79,7 @@ def _fetch(rustc: tools.Rustc, work: str) -> str:
 
 
 def upstream(version: str) -> str:
-    """The project's own part of a package version: 1.95.0 of 1.95.0+dfsg1-1~bpo13+1."""
+    """Returns the project's own part of a package version: 1.95.0 of 1.95.0+dfsg1-1~bpo13+1."""
     return re.split(r"[-+~]", version.split(":")[-1])[0]
 
 

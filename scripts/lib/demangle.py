@@ -67,18 +67,18 @@ class V0:
         return path
 
     def take(self) -> str:
-        """The next character."""
+        """Reads the next character."""
         self.at += 1
         return self.text[self.at - 1]
 
     def eat(self, character: str) -> bool:
-        """Whether this character is next; it is then read."""
+        """Reads this character if it is next, and returns whether it was."""
         found = self.text[self.at:self.at + 1] == character
         self.at += found
         return found
 
     def until_end(self, rule) -> list[str]:
-        """A list that ends with `E`."""
+        """Reads a list that ends with `E`."""
         found = []
         while not self.eat("E"):
             found.append(rule())
@@ -95,7 +95,7 @@ class V0:
         return value + 1
 
     def disambiguator(self) -> int:
-        """What tells items of one name apart."""
+        """Reads the number that distinguishes items of one name."""
         return self.base62() + 1 if self.eat("s") else 0
 
     def name(self) -> str:
@@ -116,7 +116,7 @@ class V0:
         return (f"{plain}-{coded}" if plain else coded).encode("ascii").decode("punycode")
 
     def again(self, rule) -> str:
-        """A back reference: what `rule` reads at an earlier place."""
+        """Follows a back reference: reads `rule` at an earlier place."""
         start = self.at - 1
         place = self.base62()
         self.references += 1
@@ -172,7 +172,7 @@ class V0:
         return f"'{chr(ord('a') + depth)}" if depth < 26 else f"'_{depth}"
 
     def with_binder(self, rule) -> str:
-        """What `rule` reads, with the `for<...>` in front of it."""
+        """Reads `rule`, with the `for<...>` in front of it."""
         count = self.base62() + 1 if self.eat("G") else 0
         if count > len(self.text):
             raise ValueError(self.text)

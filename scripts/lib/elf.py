@@ -26,12 +26,12 @@ class ImageError(Exception):
 
 
 def is_elf(data: bytes) -> bool:
-    """Whether the bytes begin as an ELF file does."""
+    """Returns whether the bytes begin as an ELF file does."""
     return data[:4] == b"\x7fELF"
 
 
 def flatten(data: bytes) -> bytes:
-    """The bytes in memory from the lowest loaded physical address on.
+    """Returns the bytes in memory from the lowest loaded physical address on.
 
     What an ELF loader would clear at the end (.bss, stacks) is not part of it:
     the image clears it itself, and its header's image_size covers it.
@@ -73,14 +73,14 @@ def check_header(image: bytes) -> None:
 
 
 def with_text_offset(image: bytes, offset: int) -> bytes:
-    """The image, asking its loader for another place relative to the start of memory."""
+    """Returns the image with another load offset from the start of memory."""
     patched = bytearray(image)
     struct.pack_into("<Q", patched, TEXT_OFFSET_AT, offset)
     return bytes(patched)
 
 
 def with_board_mark(image: bytes, mark: bytes) -> bytes:
-    """The image, made for one board: what its last-resort console knows of that board is true."""
+    """Returns the image marked for one board, whose last-resort console may then rely on that board's addresses."""
     patched = bytearray(image)
     patched[BOARD_MARK_AT:BOARD_MARK_AT + 4] = mark
     return bytes(patched)

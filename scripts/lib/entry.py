@@ -42,7 +42,7 @@ def explain(error: BaseException, says: str, stream) -> int:
 
 
 def sentence(error: BaseException) -> str:
-    """One line that says what an error is, and where it was raised if it was not foreseen."""
+    """Returns one line that says what an error is, and where it was raised if it was not foreseen."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError) and error.strerror:

@@ -11,25 +11,25 @@ NONE = '<p class="soft">nothing was recorded</p>'
 
 
 def box(x: float, y: float, width: float, height: float, fill: str, title: str = "") -> str:
-    """A rectangle with a tooltip."""
+    """Returns a rectangle with a tooltip."""
     inside = f"<title>{title}</title>" if title else ""
     return (f'<rect x="{x:.2f}" y="{y:.2f}" width="{max(width, 0):.2f}" height="{height:.2f}" '
             f'fill="var(--{fill})">{inside}</rect>')
 
 
 def label(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
-    """A line of text."""
+    """Returns a line of text."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{words}</text>'
 
 
 def svg(height: float, content: list[str], name: str) -> str:
-    """The picture's frame."""
+    """Returns the picture's frame."""
     return (f'<div class="wide"><svg role="img" aria-label="{name}" width="{WIDTH}" height="{height:.0f}" '
             f'viewBox="0 0 {WIDTH} {height:.0f}">' + "".join(content) + "</svg></div>")
 
 
 def known(counts: dict | None) -> dict:
-    """The counts, or nothing where none of them was made: null is not zero."""
+    """Returns the counts, or nothing where none of them was made: null is not zero."""
     counts = counts or {}
     return counts if any(counts.get(kind) is not None for kind in KINDS) else {}
 
@@ -52,7 +52,7 @@ def leaves(found: dict) -> str:
             offset = 4 if fill == "before" else 18
             count = counts.get(kind) or 0
             width = room * count * BYTES[kind] / largest
-            # What is there at all must be seen.
+            # Every value above zero must be visible.
             width = max(width, 2) if count else 0
             content.append(box(LABEL, y + offset, width, 12, fill, f"{kind}: {count}"))
             content.append(label(LABEL + width + 6, y + offset + 10, f"{count:,}".replace(",", "\u202f"), kind="soft"))
@@ -61,12 +61,12 @@ def leaves(found: dict) -> str:
 
 
 def stood_still(rows: list[dict]) -> list[dict]:
-    """The CPUs that came."""
+    """Returns the CPUs that came."""
     return [row for row in rows if row.get("masked") is not None]
 
 
 def stamps(rows: list[dict]) -> list[int]:
-    """Every moment that is known of the CPUs that came."""
+    """Returns every moment that is known of the CPUs that came."""
     return [row[key] for row in stood_still(rows) for key in ("kicked", "arrived", "masked", "released")
             if row.get(key) is not None]
 
@@ -78,7 +78,7 @@ def extent(rows: list[dict]) -> int:
 
 
 def timeline(rows: list[dict], window: int | None, across: float, show, fill: str) -> str:
-    """One row per CPU: kicked, arrived, masked, released; the window across all of them.
+    """Returns one row per CPU: kicked, arrived, masked, released; the window across all of them.
 
     The picture is `across` ticks wide. `show` says ticks for a person; `fill` is when the tables were filled.
     """

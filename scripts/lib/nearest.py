@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Which known word was meant by one that is not known."""
+"""The known word that is nearest to an unknown one."""
 from __future__ import annotations
 
 import difflib
@@ -23,6 +23,6 @@ def nearest(word: str, known: list[str]) -> str | None:
 
 
 def question(word: str, known: list[str], tail: str = "") -> str:
-    """The end of a sentence about `word`: `; SMP?`, or nothing. `tail` is put behind the known word."""
+    """Returns the end of a sentence about `word`: `; SMP?`, or nothing. `tail` is put behind the known word."""
     found = nearest(word, known)
     return f"; {found}{tail}?" if found else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What a run can be asked for, and the QEMU command line that follows from it.
+"""The options of a run, and the QEMU command line that follows from them.
 
 Every make variable of a run is a flag here (`--smp 8`) and an environment
 variable (`SMP=8`); the flag wins. What the board cannot have is an error before
@@ -77,7 +77,7 @@ class Options:
         return self.accel == "tcg" and self.firmware != "tfa"
 
     def append(self) -> str:
-        """The bootargs with the words the runner adds."""
+        """Returns the bootargs with the words the runner adds."""
         words = [self.bootargs] if self.bootargs else []
         if self.monitor:
             words.append("monitor")
@@ -91,7 +91,7 @@ class Options:
         return " ".join(words)
 
     def command(self, image: str, tree: str | None = None, firmware: str | None = None) -> list[str]:
-        """The QEMU command line that boots this flat image; `tree` and `firmware` are raspi4b's files."""
+        """Returns the QEMU command line that boots this flat image; `tree` and `firmware` are raspi4b's files."""
         board = self.raspi4b(image, tree, firmware) if self.machine == "raspi4b" else self.virt(image)
         command = [self.qemu, *board[0]]
         if self.icount:
@@ -108,7 +108,7 @@ class Options:
         return command + board[1] + self.qemu_args
 
     def raspi4b(self, image: str, tree: str | None, firmware: str | None) -> tuple[list[str], list[str]]:
-        """The machine, and what it loads. QEMU's board has four CPUs and 2 GiB; the tree may say less."""
+        """Returns the machine, and what it loads. QEMU's board has four CPUs and 2 GiB; the tree may say less."""
         single = self.icount or firmware
         machine = ["-machine", "raspi4b", "-accel", "tcg,thread=single" if single else "tcg"]
         if self.cntfrq:
@@ -126,7 +126,7 @@ class Options:
                          for word in ("-device", f"loader,file={file},addr={address:#x},force-raw=on")]
 
     def virt(self, image: str) -> tuple[list[str], list[str]]:
-        """The machine, and what it loads."""
+        """Returns the machine, and what it loads."""
         machine = f"virt,gic-version={self.gic},memory-backend=ram"
         machine += ",virtualization=on" if self.el == 2 else ""
         # Shared memory stays in small pages: private memory becomes huge pages, and a
@@ -148,7 +148,7 @@ def host_memory() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line of scripts/qemu."""
+    """Returns the command line of scripts/qemu."""
     made = argparse.ArgumentParser(
         prog="scripts/qemu", description="Boots a kernel image in QEMU and returns its verdict.",
         epilog="Exit status: 0 the kernel said pass, 1 it said fail, 2 no verdict (the last line"
@@ -171,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def without_variables(environment) -> dict[str, str]:
-    """The environment without the variables of a run, for a program that gives flags. Another QEMU is let through."""
+    """Returns the environment without the variables of a run, for a program that gives flags. Another QEMU is let through."""
     return {name: value for name, value in environment.items() if name == "QEMU" or name not in VARIABLES}
 
 
@@ -241,7 +241,7 @@ def parse(arguments: list[str], environment: dict[str, str]) -> Options:
 
 
 def check_raspi4b(value) -> None:
-    """What the board has is fixed; asking for something else is an error."""
+    """Refuses a request that the fixed hardware of the board cannot meet."""
     fixed = {"CPU": ("cortex-a72",), "GIC": ("2",), "EL": ("2",), "ACCEL": ("tcg",), "FIRMWARE": ("tfa",)}
     for name, allowed in fixed.items():
         asked = value(name)

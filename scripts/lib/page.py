@@ -43,7 +43,7 @@ TICKS = (
 
 
 def text(value) -> str:
-    """A value for a person: null is a dash, large numbers have thin groups."""
+    """Returns a value for a person: null is a dash, large numbers have thin groups."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -54,7 +54,7 @@ def text(value) -> str:
 
 
 def part(report: dict, name: str) -> dict:
-    """A section of the report; an empty one where it is null."""
+    """Returns a section of the report; an empty one where it is null."""
     return report.get(name) or {}
 
 
@@ -80,12 +80,12 @@ def duration(ticks, frequency) -> str:
 
 
 def counted(report: dict) -> bool:
-    """True where the ticks are executed instructions of all CPUs and no time."""
+    """Returns true where the ticks are executed instructions of all CPUs and no time."""
     return report.get("clock") == "counted"
 
 
 def span(report: dict, name: str) -> str:
-    """One of the report's durations: as time, or in ticks where the clock is counted."""
+    """Returns one of the report's durations: as time, or in ticks where the clock is counted."""
     ticks = part(report, "ticks")
     if counted(report):
         found = ticks.get(name)
@@ -94,13 +94,13 @@ def span(report: dict, name: str) -> str:
 
 
 def fill_mode(report: dict) -> str:
-    """What `fill=` was, which says when the tables were filled."""
+    """Returns the value of `fill=`, which decides when the tables were filled."""
     words = re.findall(r'(?:^|\s)"?fill="?(ahead|window)"?(?=\s|$)', part(report, "kernel").get("bootargs") or "")
     return words[-1] if words else "ahead"
 
 
 def table(head: tuple[str, ...], rows: list[tuple], numeric: set[int]) -> str:
-    """An HTML table; the cells are ready HTML."""
+    """Returns an HTML table; the cells are ready HTML."""
     def row(tag: str, cells) -> str:
         return "<tr>" + "".join(
             f'<{tag} class="n">{cell}</{tag}>' if index in numeric else f"<{tag}>{cell}</{tag}>"
@@ -117,7 +117,7 @@ def verdict(report: dict) -> str:
 
 
 def summary(reports: list[tuple[str, dict]]) -> str:
-    """One line per report, to compare them."""
+    """Returns one line per report, to compare them."""
     rows = []
     for index, (name, report) in enumerate(reports):
         ticks, decision = part(report, "ticks"), part(report, "decision")
@@ -132,7 +132,7 @@ def summary(reports: list[tuple[str, dict]]) -> str:
 
 
 def facts(report: dict) -> str:
-    """What ran, on what, and what was decided."""
+    """Returns the kernel, the machine and the decision."""
     kernel, machine, memory = part(report, "kernel"), part(report, "machine"), part(report, "memory")
     decision, tables = part(report, "decision"), part(report, "tables")
     unknown = ", ".join(kernel.get("unknown_bootargs") or [])
@@ -152,7 +152,7 @@ def facts(report: dict) -> str:
 
 
 def audit(report: dict) -> str:
-    """The counts that must all be zero."""
+    """Returns the counts that must all be zero."""
     rows = []
     for source in ("audit", "load"):
         for key, value in part(report, source).items():
@@ -163,7 +163,7 @@ def audit(report: dict) -> str:
 
 
 def cpus(report: dict) -> str:
-    """Every CPU, with its load around the rendezvous."""
+    """Returns every CPU, with its load around the rendezvous."""
     per_cpu = part(report, "load").get("per_cpu") or []
     rows = []
     for index, cpu in enumerate(report.get("cpus") or []):
@@ -179,7 +179,7 @@ def cpus(report: dict) -> str:
 
 
 def errata(report: dict) -> str:
-    """What is worked around for the cores of this machine."""
+    """Returns the errata of this machine's cores that are worked around."""
     scopes = {"cpu": "this core", "system": "every CPU"}
     rows = [(text(erratum.get("core")), text(erratum.get("number")),
              text(scopes.get(erratum.get("scope"), erratum.get("scope")))) for erratum in report.get("errata") or []]
@@ -187,7 +187,7 @@ def errata(report: dict) -> str:
 
 
 def ticks(report: dict) -> str:
-    """Every measured span."""
+    """Returns every measured span."""
     found = part(report, "ticks")
     rows = [(name, text(found.get(name)), span(report, name), f'<span class="soft">{meaning}</span>')
             for name, meaning in TICKS]
@@ -200,7 +200,7 @@ def ticks(report: dict) -> str:
 
 
 def scales(reports: list[tuple[str, dict]]) -> dict[bool, float]:
-    """The longest timeline of the page: in seconds for real clocks (False), in ticks for counted ones (True)."""
+    """Returns the longest timeline of the page: in seconds for real clocks (False), in ticks for counted ones (True)."""
     longest = {False: 0.0, True: 0.0}
     for _, report in reports:
         kind, ticks = counted(report), figures.extent(report.get("timeline") or [])
@@ -211,7 +211,7 @@ def scales(reports: list[tuple[str, dict]]) -> dict[bool, float]:
 
 
 def timeline(report: dict, longest: dict[bool, float]) -> str:
-    """The rendezvous as a picture, on the scale that it has in common with the page's others."""
+    """Returns the rendezvous as a picture, on the scale that it has in common with the page's others."""
     kind, frequency = counted(report), part(report, "ticks").get("frequency")
     rows = report.get("timeline") or []
     if not rows:
@@ -225,7 +225,7 @@ def timeline(report: dict, longest: dict[bool, float]) -> str:
 
 
 def panic(report: dict) -> str:
-    """The panic that ended the run; nothing where there was none."""
+    """Returns the panic that ended the run; nothing where there was none."""
     found = part(report, "panic")
     if not found:
         return ""
@@ -236,7 +236,7 @@ def panic(report: dict) -> str:
 
 
 def section(index: int, name: str, report: dict, longest: dict[bool, float]) -> str:
-    """All about one report."""
+    """Returns all about one report."""
     errors = report.get("errors") or []
     shown = "".join(f"<li>{text(error)}</li>" for error in errors)
     return "\n".join((
@@ -250,7 +250,7 @@ def section(index: int, name: str, report: dict, longest: dict[bool, float]) -> 
 
 
 def render(reports: list[tuple[str, dict]]) -> str:
-    """The whole page."""
+    """Returns the whole page."""
     body = [f"<h1>cleave: {len(reports)} report{'s' if len(reports) > 1 else ''}</h1>", summary(reports)]
     longest = scales(reports)
     body += [section(index, name, report, longest) for index, (name, report) in enumerate(reports)]

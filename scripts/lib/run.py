@@ -27,7 +27,7 @@ GRACE = 2.0
 
 
 class Verdict(enum.IntEnum):
-    """What a run came to; the values are the exit status."""
+    """The verdict of a run; the values are the exit status."""
 
     PASS = 0
     FAIL = 1
@@ -93,7 +93,7 @@ def split_lines(data: bytes) -> list[bytes]:
 
 
 def judge(console: Console, status: int, semihosting: bool, error: str) -> tuple[Verdict, str]:
-    """The verdict, and why where there is none. `error` is QEMU's last own word."""
+    """Returns the verdict, and why where there is none. `error` is QEMU's last own word."""
     said = set(console.verdicts)
     if PANIC_LINE in said or (semihosting and status == Verdict.PANIC):
         return Verdict.PANIC, "panic"
@@ -197,7 +197,7 @@ class Errors:
         self._held = lines[-1][-4096:]
 
     def last(self) -> str:
-        """The last line."""
+        """Returns the last line."""
         return self._held.decode("utf-8", "replace").strip()
 
     def show(self, but_last: bool = False) -> None:
@@ -263,6 +263,6 @@ def die_with_parent() -> None:
 
 
 def write_out(data: bytes) -> None:
-    """The console goes through byte by byte, whatever its encoding."""
+    """Writes the console's bytes unchanged, in any encoding."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -53,20 +53,20 @@ class Symbols:
                     self.by_name.setdefault(text, (value, length))
 
     def address(self, name: str) -> int | None:
-        """A symbol's link address. `*name`: the one that ends so."""
+        """Returns a symbol's link address. `*name`: the one that ends so."""
         if name.startswith("*"):
             found = [value for text, (value, _) in self.by_name.items() if text.endswith(name[1:])]
             return found[0] if len(found) == 1 else None
         return self.by_name.get(name, (None, 0))[0]
 
     def rust(self, path: str) -> int | None:
-        """The link address of a Rust item by its path, as rustc's legacy mangling spells it."""
+        """Returns the link address of a Rust item by its path, as rustc's legacy mangling spells it."""
         start = "_ZN" + "".join(f"{len(part)}{part}" for part in path.split("::")) + "17h"
         found = [value for text, (value, _) in self.by_name.items() if text.startswith(start)]
         return found[0] if len(found) == 1 else None
 
     def around(self, address: int) -> tuple[str, int] | None:
-        """The symbol that `address` lies in and the offset in it."""
+        """Returns the symbol that contains `address`, and the offset in it."""
         index = bisect.bisect_right(self._values, address) - 1
         # A few steps back: what is nested, and labels without a size that mark the same place.
         near = [self._places[at] for at in range(max(0, index - 8), index + 1)]
@@ -87,7 +87,7 @@ class Backtraces:
         self._exact = False  # whether the next frame is a program counter
 
     def annotate(self, line: bytes) -> bytes:
-        """A line of the console, with its line end."""
+        """Returns a line of the console, with its line end."""
         found = FRAME.match(line)
         if not found:
             self._exact = STOPPED.match(line) is not None
@@ -102,7 +102,7 @@ class Backtraces:
         return text + f"  {demangle(place[0])}+{place[1]:#x}".encode() + line[len(text):]
 
     def _place(self, address: int, exact: bool) -> tuple[str, int] | None:
-        """The symbol and the offset of a program counter (`exact`) or of a return address.
+        """Returns the symbol and the offset of a program counter (`exact`) or of a return address.
 
         A call that does not return is the last instruction of its function, so its return address belongs to the
         next function. The call itself is one instruction before.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What the scripts need from the machine, and where it is found.
+"""The tools that the scripts need from the machine, and their places.
 
 This module only looks; nothing here installs, downloads or writes.
 """
@@ -45,32 +45,32 @@ def output(command: list[str]) -> str | None:
 
 
 def qemu_version(path: str) -> str | None:
-    """The version a QEMU says it has; `None` when it cannot be started or says none."""
+    """Returns the version a QEMU says it has; `None` when it cannot be started or says none."""
     found = re.search(r"QEMU emulator version (\d+(?:\.\d+)*)", output([path, "--version"]) or "")
     return found.group(1) if found else None
 
 
 def new_enough(version: str) -> bool:
-    """Whether a version is of a QEMU that has every machine."""
+    """Returns whether a version is of a QEMU that has every machine."""
     return int(version.split(".")[0]) >= QEMU_MIN
 
 
 def qemus() -> list[str]:
-    """Every qemu-system-aarch64 in the path, in its order."""
+    """Returns every qemu-system-aarch64 in the path, in its order."""
     directories = dict.fromkeys(os.environ.get("PATH", os.defpath).split(os.pathsep))
     found = [shutil.which("qemu-system-aarch64", path=directory) for directory in directories if directory]
     return [path for path in found if path]
 
 
 def find_qemu() -> str | None:
-    """The QEMU to use: $QEMU as it is, else the first in the path that is new enough."""
+    """Returns the QEMU to use: $QEMU as it is, else the first in the path that is new enough."""
     if os.environ.get("QEMU"):
         return os.environ["QEMU"]
     return next((path for path in qemus() if new_enough(qemu_version(path) or "0")), None)
 
 
 def qemu_problem(named: str) -> str | None:
-    """What is wrong with the QEMU that the user names. One that does not tell its version is believed."""
+    """Returns the problem of the QEMU that the user names. One that does not tell its version is accepted."""
     path = shutil.which(named)
     if not path:
         return f"QEMU={named}: no such program"
@@ -81,7 +81,7 @@ def qemu_problem(named: str) -> str | None:
 
 
 def find_gdb() -> str | None:
-    """A gdb that knows AArch64: distributions name it differently."""
+    """Returns a gdb that knows AArch64: distributions name it differently."""
     for name in ("gdb-multiarch", "aarch64-none-elf-gdb", "aarch64-elf-gdb", "aarch64-linux-gnu-gdb"):
         if shutil.which(name):
             return shutil.which(name)
@@ -90,12 +90,12 @@ def find_gdb() -> str | None:
 
 
 def knows_aarch64(gdb: str) -> bool:
-    """Whether a gdb was built with the kernel's architecture."""
+    """Returns whether a gdb was built with the kernel's architecture."""
     return output([gdb, "-nx", "-batch", "-ex", "set architecture aarch64"]) is not None
 
 
 def gdb_problem(named: str) -> str | None:
-    """What is wrong with the gdb that the user names."""
+    """Returns the problem of the gdb that the user names."""
     path = shutil.which(named)
     if not path:
         return f"GDB={named}: no such program"
@@ -123,7 +123,7 @@ class Rustc:
         return bool(self.release)
 
     def has_target(self) -> bool:
-        """Whether core for the target is part of the toolchain."""
+        """Returns whether core for the target is part of the toolchain."""
         libdir = (output(["rustc", "--print", "target-libdir", "--target", TARGET]) or "").strip()
         return bool(libdir) and has_core(libdir)
 
@@ -134,7 +134,7 @@ class Rustc:
 
 
 def has_core(libdir: str) -> bool:
-    """Whether a library directory holds the three crates a no_std kernel links."""
+    """Returns whether a library directory holds the three crates a no_std kernel links."""
     try:
         names = os.listdir(libdir)
     except OSError:
@@ -144,12 +144,12 @@ def has_core(libdir: str) -> bool:
 
 
 def source_sysroot(rustc: Rustc) -> str | None:
-    """The finished source-built sysroot, if there is one."""
+    """Returns the finished source-built sysroot, if there is one."""
     sysroot = os.path.join(rustc.cache(), "sysroot")
     libdir = os.path.join(sysroot, "lib", "rustlib", TARGET, "lib")
     return sysroot if has_core(libdir) else None
 
 
 def core_from_source_wanted() -> bool:
-    """Whether the caller insists on the source-built core."""
+    """Returns whether the caller insists on the source-built core."""
     return os.environ.get("CLEAVE_CORE") == "source"

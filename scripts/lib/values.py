@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What the variables of a run can be, each read and checked by itself."""
+"""The variables of a run: reading and checking each value."""
 from __future__ import annotations
 
 import os
@@ -46,7 +46,7 @@ def check_report(path: str | None) -> None:
 
 
 def words(name: str, text: str) -> list[str]:
-    """The words of a variable, quoted as in a shell."""
+    """Returns the words of a variable, quoted as in a shell."""
     try:
         return shlex.split(text)
     except ValueError as error:
@@ -54,7 +54,7 @@ def words(name: str, text: str) -> list[str]:
 
 
 def port(text: str) -> int:
-    """The port of a gdb server."""
+    """Returns the port of a gdb server."""
     if not text.isdigit() or not 1 <= int(text) <= 65535:
         raise OptionError(f"GDB_PORT={text}: must be 1 to 65535")
     return int(text)
@@ -68,7 +68,7 @@ def choice(name: str, text: str, allowed: tuple[str, ...]) -> str:
 
 
 def number(name: str, text: str) -> int:
-    """A decimal or 0x number."""
+    """Returns a decimal or 0x number."""
     try:
         return int(text, 0)
     except ValueError:
@@ -87,7 +87,7 @@ def seconds(text: str | None) -> float:
 
 
 def size(name: str, text: str) -> int:
-    """A size as QEMU's -m takes it: MiB unless a letter says otherwise."""
+    """Returns a size as QEMU's -m takes it: MiB unless a letter says otherwise."""
     found = re.fullmatch(r"(\d+)([KMGT]?)(i?B)?", text.strip(), re.I)
     if not found or int(found.group(1)) == 0:
         raise OptionError(f"{name}={text}: not a size (such as 512M, 1G, 1T)")
@@ -103,7 +103,7 @@ def memory(text: str) -> int:
 
 
 def size_text(found: int) -> str:
-    """A size in the largest unit that says it exactly."""
+    """Returns a size in the largest unit that says it exactly."""
     for shift, unit in ((40, "T"), (30, "G"), (20, "M"), (10, "K")):
         if found % (1 << shift) == 0:
             return f"{found >> shift}{unit}"
@@ -111,7 +111,7 @@ def size_text(found: int) -> str:
 
 
 def cpu_count(text: str) -> int:
-    """How many CPUs start, from QEMU's -smp."""
+    """Returns the number of CPUs that start, from QEMU's -smp."""
     counts = {}
     for index, word in enumerate(text.split(",")):
         key, equals, number_text = word.partition("=")
@@ -131,7 +131,7 @@ def cpu_count(text: str) -> int:
 
 
 def text_offset(offset: str | None, address: str | None, ram: int) -> int | None:
-    """Where the image asks to be loaded, relative to the start of memory at `ram`."""
+    """Returns the offset from the start of memory at `ram` at which the image asks to be loaded."""
     if offset is None and address is None:
         return None
     found = number("--text-offset", offset) if offset else number("--load-addr", address) - ram

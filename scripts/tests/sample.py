@@ -3,7 +3,7 @@
 
 
 def report(cpus: int = 4) -> dict:
-    """A passing run on virt."""
+    """Returns a passing run on virt."""
     kicked = 1_000_000
     return {
         "version": 1,

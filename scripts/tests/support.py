@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""What the script tests share: paths, a smallest bootable image, programs made on the spot."""
+"""Helpers of the script tests: paths, a smallest bootable image, programs made on the spot."""
 from __future__ import annotations
 
 import os
@@ -11,12 +11,12 @@ sys.path.insert(0, os.path.join(SCRIPTS, "lib"))
 
 
 def header(text_offset: int = 0) -> bytes:
-    """An arm64 image header and nothing behind it."""
+    """Returns an arm64 image header and nothing behind it."""
     return struct.pack("<IIQQQQQQ4sI", 0x14000010, 0, text_offset, 0x1000, 0xA, 0, 0, 0, b"ARM\x64", 0)
 
 
 def elf(segments: list[tuple[int, int, bytes, int]]) -> bytes:
-    """An ELF of PT_LOAD segments: (virtual, physical, content, size in memory)."""
+    """Returns an ELF of PT_LOAD segments: (virtual, physical, content, size in memory)."""
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
     offset = 64 + 56 * len(segments)
     heads, bodies = b"", b""
@@ -27,7 +27,7 @@ def elf(segments: list[tuple[int, int, bytes, int]]) -> bytes:
 
 
 def program(directory: str, name: str, body: str, shell: str = "/bin/sh") -> str:
-    """An executable script."""
+    """Makes an executable script and returns its path."""
     path = os.path.join(directory, name)
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"#!{shell}\n{body}\n")

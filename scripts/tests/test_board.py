@@ -13,7 +13,7 @@ import options
 
 
 def parse(*arguments, **environment):
-    """A request with a QEMU that is never looked for."""
+    """Returns a request with a QEMU that is never looked for."""
     return options.parse(["kernel.img", *arguments], {"QEMU": "qemu", "MACHINE": "raspi4b", **environment})
 
 
@@ -62,7 +62,7 @@ class Firmware(unittest.TestCase):
 @unittest.skipUnless(shutil.which("dtc"), "no dtc")
 class Trees(unittest.TestCase):
     def tree(self, **environment):
-        """The minimal tree of a request, as source again."""
+        """Returns the minimal tree of a request, as source again."""
         with tempfile.TemporaryDirectory() as directory:
             path = board.tree(parse(DTB="minimal", **environment), directory)
             return subprocess.run(["dtc", "-q", "-I", "dtb", "-O", "dts", path], capture_output=True).stdout.decode()

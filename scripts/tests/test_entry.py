@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Claims about how the programs end: whatever happens, no traceback, and status 1 is not the interpreter's."""
+"""Claims about how the programs end: never with a traceback, and status 1 is not the interpreter's."""
 import glob
 import os
 import signal
@@ -20,7 +20,7 @@ entry.run(main)
 
 
 def programs():
-    """The programs in scripts/ that are Python."""
+    """Returns the programs in scripts/ that are Python."""
     found = []
     for path in sorted(glob.glob(os.path.join(support.SCRIPTS, "*"))):
         if os.path.isfile(path):

@@ -10,12 +10,12 @@ import values
 
 
 def parse(*arguments, **environment):
-    """A request with a QEMU that is never looked for."""
+    """Returns a request with a QEMU that is never looked for."""
     return options.parse(["kernel.img", *arguments], {"QEMU": "qemu", **environment})
 
 
 def line(*arguments, **environment):
-    """The command line of a request, as one string."""
+    """Returns the command line of a request, as one string."""
     return " ".join(parse(*arguments, **environment).command("flat.img"))
 
 

@@ -96,7 +96,7 @@ class Page(unittest.TestCase):
             self.assertIn(f"it filled 128 tables {when}", page.render([("r.json", made)]))
 
     def widths(self, shown, words):
-        """The widths of the bars whose tooltip has these words."""
+        """Returns the widths of the bars whose tooltip has these words."""
         return [float(width) for width in re.findall(rf'width="([\d.]+)"[^>]*><title>{words}', shown)]
 
     def test_all_timelines_of_a_page_have_one_scale(self):

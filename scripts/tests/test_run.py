@@ -197,7 +197,7 @@ class Runner(unittest.TestCase):
         self.assertIn("another make debug?", self.last_line(output))
         self.assertFalse(os.path.exists(os.path.join(self.dir, "started")))
 
-    # Fails when an error that nobody foresaw ends with the kernel's own status for fail.
+    # Fails when an unforeseen error ends with the kernel's own status for fail.
     def test_what_is_unexpected_is_no_verdict(self):
         blocked = os.path.join(self.dir, "file")
         with open(blocked, "wb"):

@@ -12,7 +12,7 @@ import symbols
 
 
 def elf_with(names):
-    """An ELF whose symbol table has these: name -> (address, size)."""
+    """Returns an ELF whose symbol table has these: name -> (address, size)."""
     strings, table = b"\0", bytes(24)
     for name, (value, size) in names.items():
         table += struct.pack("<IBBHQQ", len(strings), 2, 0, 1, value, size)

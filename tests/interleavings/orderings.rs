@@ -53,7 +53,7 @@ const REDUNDANT: [(&str, &str, Part, &str); 13] = [
 const CLAIM: &str = "self.next.fetch_update(Ordering::Acquire, Ordering::Acquire, step).ok()";
 const SWAP: &str = ".compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)";
 
-/// The rooms whose orderings these are.
+/// The files whose orderings these are.
 const SOURCES: [&str; 4] = [
     "crates/cleave/src/rendezvous/mod.rs",
     "crates/cleave/src/rendezvous/timeline.rs",

@@ -15,6 +15,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("src/platform/", "src/devicetree/"),
     ("tests/machine/", "crates/cleave-model/tests/"),
     ("tests/watcher/", "crates/cleave-watch/"),
+    ("machine::instruction", "cleave_model::instruction"),
     ("cleave-watcher", "cleave-watch"),
     ("cleave_watcher", "cleave_watch"),
     ("crate::kernel::", "the module by its subject"),

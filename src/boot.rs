@@ -11,7 +11,8 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::mm::layout;
-use cleave::tables::{PhysAddr, VirtAddr};
+use cleave::aarch64;
+use cleave::tables::{Geometry, PhysAddr, VirtAddr};
 
 /// The load address of the image: written once by `boot/head.S`, in .data since .bss is cleared before that.
 static LOAD_ADDRESS: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -159,16 +160,12 @@ const ICC_SRE_EL2: u64 = 1 | 1 << 3;
 // SPSR_EL2: EL1h, D, A, I and F masked.
 const SPSR_EL1H_MASKED: u64 = 0b1111 << 6 | 0b0101;
 
-// TCR_EL1 without IPS, for either half: T0SZ and T1SZ 16, a 48-bit space; walks Normal write-back
-// read-write-allocate (IRGN, ORGN 0b01), inner shareable (SH 0b11); granules TG0 0b00 and TG1 0b10, 4 KiB. Zero on
-// purpose: EPD0, EPD1, A1, AS, TBI0, TBI1, HA, HD, HPD, DS.
-const TCR_EL1: u64 =
-    16 | 0b01 << 8 | 0b01 << 10 | 0b11 << 12 | 16 << 16 | 0b01 << 24 | 0b01 << 26 | 0b11 << 28 | 0b10 << 30;
+// TCR_EL1 without IPS, which el1.S adds by the CPU: the library's value for the kernel's tables.
+const TCR_EL1: u64 = aarch64::tcr_el1(Geometry::K4_V48, 0);
 // ID_AA64MMFR0_EL1.PARange and TCR_EL1.IPS for 48 bits.
 const PA_48_BITS: u64 = 0b101;
-// MAIR_EL1: attribute 0 Normal write-back read-write-allocate non-transient, 1 Device-nGnRE, 2 Normal
-// non-cacheable.
-const MAIR_EL1: u64 = 0xff | 0x04 << 8 | 0x44 << 16;
+// MAIR_EL1: the library's value for its memory types. The early tables use index 0, Normal write-back.
+const MAIR_EL1: u64 = aarch64::MAIR_EL1;
 
 // Descriptors (DDI 0487, D8, "Translation table descriptor formats"): valid and table or page; AttrIndx 0; SH inner 9:8; AF 10; AP[2] 7
 // read-only; nG 0 (global); PXN 53; UXN 54.

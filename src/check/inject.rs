@@ -318,7 +318,7 @@ pub(crate) fn cpu_on_answer(cpu: usize) -> Option<i32> {
 
 /// With `fault=cpuN.wxn`: this CPU executes what is writable from here on, if a descriptor lets it.
 pub(crate) fn drop_wxn() {
-    use cleave::aarch64::registers::SCTLR_EL1;
+    use crate::cpu::registers::SCTLR_EL1;
     use tock_registers::interfaces::{Readable, Writeable};
     if DROPS_WXN.load(Ordering::Relaxed) && options::current().injects(Fault::CpuWxn { cpu: this_cpu().id }) {
         // No ISB: nothing that is writable is executable by its descriptor, so that it does not matter from when on.

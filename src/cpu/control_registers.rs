@@ -18,7 +18,7 @@ pub(crate) struct ControlRegisters {
 impl ControlRegisters {
     /// Reads those of this CPU.
     pub(crate) fn read() -> Self {
-        use cleave::aarch64::registers::{CNTKCTL_EL1, MAIR_EL1, SCTLR_EL1, TCR_EL1};
+        use crate::cpu::registers::{CNTKCTL_EL1, MAIR_EL1, SCTLR_EL1, TCR_EL1};
         use tock_registers::interfaces::Readable;
         Self { sctlr: SCTLR_EL1.get(), tcr: TCR_EL1.get(), mair: MAIR_EL1.get(), cntkctl: CNTKCTL_EL1.get() }
     }

@@ -9,6 +9,7 @@ pub(crate) mod lock;
 pub(crate) mod patience;
 pub(crate) mod percpu;
 pub(crate) mod power;
+pub(crate) mod registers;
 pub(crate) mod smp;
 pub(crate) mod spin_table;
 pub(crate) mod state;

@@ -9,7 +9,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use cleave::aarch64::registers::TPIDR_EL1;
+use crate::cpu::registers::TPIDR_EL1;
 use cleave::tables::VirtAddr;
 use tock_registers::interfaces::{Readable, Writeable};
 

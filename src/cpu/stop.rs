@@ -7,7 +7,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use cleave::aarch64::registers::ELR_EL1;
+use crate::cpu::registers::ELR_EL1;
 use cleave::aarch64::{barrier, hint};
 use tock_registers::interfaces::Readable;
 

@@ -159,7 +159,9 @@ fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -
     let piece = PhysRange::new(piece.start, piece.start.offset(bytes));
     let table = EarlyTables.allocate().expect("a spare table for the first paint");
     let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(PAINT_WINDOW, Level::L1));
-    let (roots, view) = (View::image(), View::temporary(PAINT_WINDOW, piece.start));
+    let roots = View::image();
+    // SAFETY: `begin` maps the piece there, and the view goes with `first`, whose end takes the mapping away.
+    let view = unsafe { View::temporary(PAINT_WINDOW, piece.start) };
     let mut first = FirstPaint::begin(GEOMETRY, &roots, &ThisCpu, table, entry, piece, view);
     let start = timer::count();
     // Below a root that no walker uses, since the kernel runs on the real one.

@@ -5,67 +5,67 @@
 //! kernel image (the roots, also while the linear map is broken), through the physical window of the classic split, and
 //! the one in which the linear map is painted, before it exists.
 #![cfg(target_os = "none")]
-#![allow(unsafe_code, reason = "the one place where a physical address becomes a pointer to a descriptor")]
+#![allow(unsafe_code, reason = "views and CPU are made by promises about the kernel's mappings")]
 
 use core::cell::Cell;
 
-use cleave::aarch64::{barrier, mmu, tlb, translate, write_run};
-use cleave::tables::{Cpu, Descriptor, PhysAddr, TableMemory, VirtAddr};
+use cleave::aarch64::{OffsetView, translate};
+use cleave::tables::{Descriptor, PhysAddr, TableMemory, VirtAddr};
 
 use crate::boot::load_address;
 use crate::mm::image::Section;
 use crate::mm::layout::{IMAGE_BASE, LINEAR_BASE};
 
-/// Table memory at a constant distance from its physical address.
-///
-/// Who makes one promises that, while it is used, every table it is used for is mapped at that distance as Normal
-/// write-back memory, readable and writable, and that no reference to the table is live.
+pub(crate) use cleave::aarch64::ThisCpu;
+
+/// The CPU that executes the call, as a value.
+#[allow(non_upper_case_globals, reason = "the value of a type without state, named as a unit struct's")]
+// SAFETY: the kernel runs at EL1, nothing of it lies below TTBR0, and its roots are empty but for complete maps.
+pub(crate) const ThisCpu: ThisCpu = unsafe { ThisCpu::new() };
+
+/// One of the kernel's views of table memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct View {
-    distance: u64,
-}
+pub(crate) struct View(OffsetView);
 
 impl View {
-    /// Through the linear map: any RAM that is mapped, once it is painted, and outside the window.
-    pub(crate) const LINEAR: Self = Self { distance: LINEAR_BASE };
+    /// Through the linear map: any RAM that is mapped, once it is painted, and outside the stop window.
+    // SAFETY: the linear map has every table that is not the image's, as Normal memory and writable; nothing but table code
+    // holds references to tables.
+    pub(crate) const LINEAR: Self = Self(unsafe { OffsetView::new(LINEAR_BASE) });
 
     /// Through the identity map of the physical window: any RAM but the kernel's text and read-only data, on the leader,
     /// while TTBR0 holds the window's root.
-    pub(crate) const PHYSICAL: Self = Self { distance: 0 };
+    // SAFETY: the library uses it while TTBR0 holds the window's root and at no other time.
+    pub(crate) const PHYSICAL: Self = Self(unsafe { OffsetView::new(0) });
 
-    /// Through the kernel image: its own static tables, at any time.
+    /// Returns the view through the kernel image: its own static tables, at any time.
     pub(crate) fn image() -> Self {
-        Self { distance: IMAGE_BASE.wrapping_sub(load_address().0) }
+        // SAFETY: the image is mapped for ever, its tables as Normal memory and writable.
+        Self(unsafe { OffsetView::of_mapping(VirtAddr(IMAGE_BASE), load_address()) })
     }
 
-    /// Through a temporary mapping of the memory from `physical` on at `address`.
-    pub(crate) const fn temporary(address: VirtAddr, physical: PhysAddr) -> Self {
-        Self { distance: address.0.wrapping_sub(physical.0) }
-    }
-
-    #[inline(always)]
-    fn pointer(self, slot: PhysAddr) -> *mut u64 {
-        slot.0.wrapping_add(self.distance) as *mut u64
+    /// Returns the view through a temporary mapping of the memory from `physical` on at `address`.
+    ///
+    /// # Safety
+    /// The view is used for tables in that memory, while the mapping stands.
+    pub(crate) const unsafe fn temporary(address: VirtAddr, physical: PhysAddr) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { OffsetView::of_mapping(address, physical) })
     }
 }
 
 impl TableMemory for View {
     #[inline(always)]
     fn load(&self, slot: PhysAddr) -> Descriptor {
-        // SAFETY: the promise of the view; an aligned 64-bit volatile access is one single-copy atomic load.
-        Descriptor(unsafe { self.pointer(slot).read_volatile() })
+        self.0.load(slot)
     }
-
     #[inline(always)]
     fn store(&self, slot: PhysAddr, value: Descriptor) {
-        // SAFETY: the promise of the view; an aligned 64-bit volatile access is one single-copy atomic store.
-        unsafe { self.pointer(slot).write_volatile(value.0) };
+        self.0.store(slot, value);
     }
-
-    #[inline]
+    #[inline(always)]
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
-        // SAFETY: the promise of the view, for `count` descriptors of one table.
-        unsafe { write_run::write_run(self.pointer(first), value.0, stride, count) };
+        self.0.store_run(first, value, stride, count);
     }
 }
 
@@ -98,46 +98,5 @@ impl TableMemory for Careful {
 
     fn store(&self, slot: PhysAddr, _value: Descriptor) {
         unreachable!("a look at tables stores no descriptor, at {slot}");
-    }
-}
-
-/// The CPU that executes the call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ThisCpu;
-
-impl Cpu for ThisCpu {
-    #[inline(always)]
-    fn dsb_ishst(&self) {
-        barrier::dsb_ishst();
-    }
-    #[inline(always)]
-    fn dsb_ish(&self) {
-        barrier::dsb_ish();
-    }
-    #[inline(always)]
-    fn dsb_nsh(&self) {
-        barrier::dsb_nsh();
-    }
-    #[inline(always)]
-    fn isb(&self) {
-        barrier::isb();
-    }
-    #[inline(always)]
-    fn tlbi_vmalle1is(&self) {
-        tlb::vmalle1is();
-    }
-    #[inline(always)]
-    fn tlbi_vmalle1(&self) {
-        tlb::vmalle1();
-    }
-    #[inline(always)]
-    fn repeat_tlbi_workaround(&self) {
-        tlb::vale1is(VirtAddr(0));
-    }
-    #[inline(always)]
-    fn set_ttbr0(&self, root: PhysAddr) {
-        // SAFETY: the table code gives the empty root or the physical window's, both complete; nothing of the kernel
-        // lives below TTBR0.
-        unsafe { mmu::set_ttbr0(root) };
     }
 }

@@ -29,16 +29,6 @@ barriers! {
     dsb_ishst: "dsb ishst";
     /// Full barrier, this CPU: completes its local TLBIs.
     dsb_nsh: "dsb nsh";
-    /// Stores, this CPU.
-    dsb_nshst: "dsb nshst";
-    /// Orders accesses, inner shareable.
-    dmb_ish: "dmb ish";
-    /// Orders stores among stores, inner shareable.
-    dmb_ishst: "dmb ishst";
-    /// Orders loads against what follows, inner shareable.
-    dmb_ishld: "dmb ishld";
-    /// Orders accesses, full system: memory against devices.
-    dmb_sy: "dmb sy";
     /// Context synchronisation: what follows is fetched and executed under all register and TLB changes before it.
     isb: "isb";
 }

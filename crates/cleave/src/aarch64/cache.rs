@@ -5,16 +5,14 @@
 use core::arch::asm;
 use core::ops::Range;
 
-use tock_registers::interfaces::Readable;
-
-use super::barrier;
-use super::registers::{CTR_EL0, fields};
+use super::{barrier, registers};
 use crate::tables::VirtAddr;
 
 /// Returns the bytes in the smallest line of all data caches of this CPU.
 #[must_use]
 pub fn data_line() -> u64 {
-    4 << CTR_EL0.read(fields::CTR_EL0::DminLine)
+    // CTR_EL0.DminLine, bits 19:16: log2 of its words.
+    4 << (registers::ctr_el0() >> 16 & 0xf)
 }
 
 /// Writes dirty lines back to the point of coherency, where a CPU with its MMU off reads, and drops the lines, so that

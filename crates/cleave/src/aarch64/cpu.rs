@@ -2,8 +2,6 @@
 //! Who this CPU is: the ID registers, read on the CPU that asks. What their fields mean is [`super::features`]'s and
 //! [`super::midr`]'s.
 
-use tock_registers::interfaces::Readable;
-
 use super::features::{Features, IdRegisters};
 use super::midr::Midr;
 use super::registers;
@@ -11,29 +9,32 @@ use super::registers;
 /// The fields of MPIDR_EL1 that name a CPU: Aff3 in bits 39:32, Aff2 to Aff0 in 23:0 (DDI 0487, MPIDR_EL1).
 pub const AFFINITY: u64 = 0xff_00ff_ffff;
 
+/// CPUECTLR_EL1.SMPEN: the CPU takes part in hardware coherency, TLB and cache maintenance broadcasts included.
+const SMPEN: u64 = 1 << 6;
+
 /// The affinity of this CPU, as a device tree's `reg` and PSCI's target have it.
 #[inline]
 #[must_use]
 pub fn mpidr() -> u64 {
-    registers::MPIDR_EL1.get() & AFFINITY
+    registers::mpidr_el1() & AFFINITY
 }
 
 /// What core this CPU is.
 #[inline]
 #[must_use]
 pub fn midr() -> Midr {
-    Midr(registers::MIDR_EL1.get() as u32)
+    Midr(registers::midr_el1() as u32)
 }
 
 /// What this CPU's ID registers say.
 #[must_use]
 pub fn features() -> Features {
     Features::from(IdRegisters {
-        isar0: registers::ID_AA64ISAR0_EL1.get(),
-        mmfr0: registers::ID_AA64MMFR0_EL1.get(),
-        mmfr1: registers::ID_AA64MMFR1_EL1.get(),
-        mmfr2: registers::ID_AA64MMFR2_EL1.get(),
-        pfr0: registers::ID_AA64PFR0_EL1.get(),
+        isar0: registers::id_aa64isar0_el1(),
+        mmfr0: registers::id_aa64mmfr0_el1(),
+        mmfr1: registers::id_aa64mmfr1_el1(),
+        mmfr2: registers::id_aa64mmfr2_el1(),
+        pfr0: registers::id_aa64pfr0_el1(),
     })
 }
 
@@ -43,5 +44,5 @@ pub fn features() -> Features {
 /// hypervisor traps the register, and gives an undefined instruction back.
 #[must_use]
 pub fn takes_part_in_coherency() -> Option<bool> {
-    midr().has_smpen().then(|| registers::CPUECTLR_EL1.is_set(registers::fields::CPUECTLR_EL1::SMPEN))
+    midr().has_smpen().then(|| registers::cpuectlr_el1() & SMPEN != 0)
 }

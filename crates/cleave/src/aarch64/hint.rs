@@ -26,8 +26,6 @@ hints! {
     wait_for_interrupt: "wfi";
     /// SEV: an event for every CPU. What they are to see must be ordered before it with a DSB.
     send_event: "sev";
-    /// SEVL: an event for this CPU.
-    send_event_local: "sevl";
     /// YIELD: the loop around it waits for another CPU.
     yield_now: "yield";
 }

@@ -5,11 +5,11 @@
 use core::arch::asm;
 use core::marker::PhantomData;
 
-use aarch64_cpu::registers::DAIF;
-use tock_registers::interfaces::Readable;
-
-use super::registers::ID_AA64PFR0_EL1;
+use super::registers;
 use super::syndrome::Syndrome;
+
+/// PSTATE.I as DAIF has it.
+const IRQS: u64 = 1 << 7;
 
 /// Interrupts are masked; dropping it gives back what was before.
 ///
@@ -38,18 +38,10 @@ impl Drop for Masked {
     }
 }
 
-#[inline(always)]
-fn daif() -> u64 {
-    let value;
-    // SAFETY: reading PSTATE has no side effect.
-    unsafe { asm!("mrs {}, daif", out(reg) value, options(nomem, nostack, preserves_flags)) }
-    value
-}
-
 /// Masks IRQ and FIQ. SError and debug exceptions stay as they are.
 #[inline(always)]
 pub fn mask() -> Masked {
-    let before = daif();
+    let before = registers::daif();
     // SAFETY: masking only postpones. Not `nomem`: nothing done under the mask moves in front of it.
     unsafe { asm!("msr daifset, #0b0011", options(nostack, preserves_flags)) }
     Masked { before, _this_cpu: PhantomData }
@@ -58,7 +50,7 @@ pub fn mask() -> Masked {
 /// Masks debug exceptions, SError, IRQ and FIQ.
 #[inline(always)]
 pub fn mask_all() -> Masked {
-    let before = daif();
+    let before = registers::daif();
     // SAFETY: as in `mask`.
     unsafe { asm!("msr daifset, #0b1111", options(nostack, preserves_flags)) }
     Masked { before, _this_cpu: PhantomData }
@@ -69,7 +61,7 @@ pub fn mask_all() -> Masked {
 #[inline(always)]
 #[must_use]
 pub fn are_masked() -> bool {
-    DAIF.is_set(DAIF::I)
+    registers::daif() & IRQS != 0
 }
 
 /// Returns whether an SError is pending, masked or not: ISR_EL1.A (DDI 0487, ISR_EL1).
@@ -90,7 +82,7 @@ pub fn take_deferred_error() -> Option<Syndrome> {
     // SAFETY: ESB (HINT #16, a NOP without FEAT_RAS) changes DISR_EL1 alone.
     unsafe { asm!("hint #16", options(nostack, preserves_flags)) };
     // ID_AA64PFR0_EL1.RAS, bits 31:28: without it there is no such register.
-    if ID_AA64PFR0_EL1.get() >> 28 & 0xf == 0 {
+    if registers::id_aa64pfr0_el1() >> 28 & 0xf == 0 {
         return None;
     }
     // SAFETY: reads and clears DISR_EL1, which exists.

@@ -6,8 +6,6 @@
 
 use core::arch::asm;
 
-use tock_registers::interfaces::Readable;
-
 use super::barrier;
 use super::registers;
 use crate::tables::PhysAddr;
@@ -18,13 +16,13 @@ const BADDR: u64 = 0xffff_ffff_f000;
 /// The table TTBR0_EL1 names.
 #[must_use]
 pub fn ttbr0() -> PhysAddr {
-    PhysAddr(registers::TTBR0_EL1.get() & BADDR)
+    PhysAddr(registers::ttbr0_el1() & BADDR)
 }
 
 /// The table TTBR1_EL1 names.
 #[must_use]
 pub fn ttbr1() -> PhysAddr {
-    PhysAddr(registers::TTBR1_EL1.get() & BADDR)
+    PhysAddr(registers::ttbr1_el1() & BADDR)
 }
 
 /// Writes TTBR0_EL1; in force after the caller's ISB.

@@ -1,70 +1,58 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! System registers: those of the `aarch64-cpu` crate the kernel uses, and those it lacks.
+//! System registers that the pieces of this module read, by the number or name that an assembler knows.
 //!
-//! Their accessors do not order memory accesses (`nomem`): a register that changes what an address means is written
-//! through a function of its own, in [`super::mmu`] or [`super::interrupts`].
+//! Private: a kernel that reads registers has a crate for all of them. The reads do not order memory accesses (`nomem`).
 #![allow(unsafe_code, reason = "system registers are inline assembly")]
 
-pub use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTKCTL_EL1, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0, CurrentEL, DAIF, ELR_EL1, ESR_EL1, FAR_EL1, ID_AA64ISAR0_EL1,
-    ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, MAIR_EL1, MIDR_EL1, MPIDR_EL1,
-    SCTLR_EL1, SPSR_EL1, SPSel, TCR_EL1, TPIDR_EL1, TTBR0_EL1, TTBR1_EL1, VBAR_EL1,
-};
-use tock_registers::interfaces::Readable;
-
-pub mod fields {
-    //! The fields of the registers declared here.
-    #![allow(missing_docs, reason = "the macro documents fields only, not the modules and constants it makes")]
-
-    use tock_registers::register_bitfields;
-
-    register_bitfields! {u64,
-        /// CTR_EL0, Cache Type Register (DDI 0487, CTR_EL0).
-        pub CTR_EL0 [
-            /// Log2 of the words in the smallest line of all data caches.
-            DminLine OFFSET(16) NUMBITS(4) []
-        ],
-        /// CPUECTLR_EL1 of the Cortex-A53, A57 and A72, CPU Extended Control Register (their TRMs, 4.3).
-        pub CPUECTLR_EL1 [
-            /// The CPU takes part in hardware coherency, TLB and cache maintenance broadcasts included.
-            SMPEN OFFSET(6) NUMBITS(1) []
-        ]
-    }
-}
-
-/// Declares a register that is read by an `mrs` of the given name.
+/// Defines a function that reads a register by an `mrs` of the given name.
 macro_rules! read_only {
-    ($(#[$doc:meta])* $type:ident, $static:ident, $fields:ty, $name:literal) => {
-        #[doc(hidden)]
-        #[derive(Debug)]
-        pub struct $type;
-
-        impl Readable for $type {
-            type T = u64;
-            type R = $fields;
-
+    ($($(#[$doc:meta])* $name:ident: $register:literal;)*) => {
+        $(
+            $(#[$doc])*
             #[inline(always)]
-            fn get(&self) -> u64 {
+            pub(super) fn $name() -> u64 {
                 let value;
                 // SAFETY: reading this register has no side effect; whether the CPU has it is the caller's to know.
                 unsafe {
-                    core::arch::asm!(concat!("mrs {}, ", $name), out(reg) value,
+                    core::arch::asm!(concat!("mrs {}, ", $register), out(reg) value,
                         options(nomem, nostack, preserves_flags));
                 }
                 value
             }
-        }
-
-        $(#[$doc])*
-        pub const $static: $type = $type;
+        )*
     };
 }
 
-read_only!(
-    /// Cache Type Register.
-    CtrEl0, CTR_EL0, fields::CTR_EL0::Register, "ctr_el0"
-);
-read_only!(
-    /// CPU Extended Control Register of the Cortex-A53, A57 and A72 only; undefined elsewhere, and a hypervisor traps it.
-    CpuectlrEl1, CPUECTLR_EL1, fields::CPUECTLR_EL1::Register, "S3_1_C15_C2_1"
-);
+read_only! {
+    /// Reads CNTFRQ_EL0, Counter-timer Frequency Register.
+    cntfrq_el0: "cntfrq_el0";
+    /// Reads CNTVCT_EL0, Counter-timer Virtual Count Register, in no order with anything.
+    cntvct_el0: "cntvct_el0";
+    /// Reads CNTKCTL_EL1, Counter-timer Kernel Control Register.
+    cntkctl_el1: "cntkctl_el1";
+    /// Reads CTR_EL0, Cache Type Register.
+    ctr_el0: "ctr_el0";
+    /// Reads the mask bits of PSTATE: D, A, I and F in bits 9 to 6.
+    daif: "daif";
+    /// Reads MIDR_EL1, Main ID Register.
+    midr_el1: "midr_el1";
+    /// Reads MPIDR_EL1, Multiprocessor Affinity Register.
+    mpidr_el1: "mpidr_el1";
+    /// Reads ID_AA64ISAR0_EL1, Instruction Set Attribute Register 0.
+    id_aa64isar0_el1: "id_aa64isar0_el1";
+    /// Reads ID_AA64MMFR0_EL1, Memory Model Feature Register 0.
+    id_aa64mmfr0_el1: "id_aa64mmfr0_el1";
+    /// Reads ID_AA64MMFR1_EL1, Memory Model Feature Register 1.
+    id_aa64mmfr1_el1: "id_aa64mmfr1_el1";
+    /// Reads ID_AA64MMFR2_EL1, Memory Model Feature Register 2.
+    id_aa64mmfr2_el1: "id_aa64mmfr2_el1";
+    /// Reads ID_AA64PFR0_EL1, Processor Feature Register 0.
+    id_aa64pfr0_el1: "id_aa64pfr0_el1";
+    /// Reads TTBR0_EL1, Translation Table Base Register 0.
+    ttbr0_el1: "ttbr0_el1";
+    /// Reads TTBR1_EL1, Translation Table Base Register 1.
+    ttbr1_el1: "ttbr1_el1";
+    /// Reads CPUECTLR_EL1 of the Cortex-A53, A57 and A72, CPU Extended Control Register (their TRMs, 4.3). It is undefined on
+    /// other cores, and a hypervisor traps it.
+    cpuectlr_el1: "S3_1_C15_C2_1";
+}

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The virtual counter and its timer (DDI 0487, "The Generic Timer in AArch64 state").
+//! The virtual counter (DDI 0487, "The Generic Timer in AArch64 state").
 //!
 //! CNTVOFF_EL2 is 0 (boot/el2.S), so it is the physical counter, or what the hypervisor makes of it.
-#![allow(unsafe_code, reason = "the ordered read is inline assembly")]
+#![allow(unsafe_code, reason = "the ordered read and the control register are inline assembly")]
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use tock_registers::interfaces::{Readable, Writeable};
-
-use super::registers::{self, CNTFRQ_EL0, CNTKCTL_EL1, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTVCT_EL0};
+use super::registers;
 
 /// Returns CNTVCT_EL0, read no earlier than everything before it has executed.
 ///
@@ -36,7 +34,7 @@ pub fn count() -> u64 {
 #[inline(always)]
 #[must_use]
 pub fn count_unordered() -> u64 {
-    CNTVCT_EL0.get()
+    registers::cntvct_el0()
 }
 
 /// What [`set_frequency`] was given; 0 before.
@@ -64,7 +62,7 @@ pub fn set_frequency(hertz: u64) {
 #[must_use]
 pub fn firmware_frequency() -> u64 {
     // Bits 63:32 are RES0.
-    CNTFRQ_EL0.get() & 0xffff_ffff
+    registers::cntfrq_el0() & 0xffff_ffff
 }
 
 /// Sets the rate of this CPU's event stream by [`frequency`]: one event every 50 to 100 microseconds, or as close as the field
@@ -72,26 +70,7 @@ pub fn firmware_frequency() -> u64 {
 /// may be wrong. No barrier: a WFE that is early or late once is no error.
 pub fn set_event_rate() {
     let interval = ((frequency() / 10_000).max(2).ilog2() - 1).min(15);
-    CNTKCTL_EL1.set(CNTKCTL_EL1.get() & !(0xf << 4) | u64::from(interval) << 4);
-}
-
-/// Makes the virtual timer's interrupt pending from the moment the counter reaches `deadline`.
-pub fn arm(deadline: u64) {
-    CNTV_CVAL_EL0.set(deadline);
-    // ENABLE, not masked. A write of CVAL is seen by the comparison that follows the write of CTL: same CPU, program
-    // order; the ISB puts both in force before the caller sleeps.
-    CNTV_CTL_EL0.write(registers::CNTV_CTL_EL0::ENABLE::SET + registers::CNTV_CTL_EL0::IMASK::CLEAR);
-    super::barrier::isb();
-}
-
-/// Stops the virtual timer; its interrupt is no longer pending once the interrupt controller has noticed.
-pub fn stop() {
-    CNTV_CTL_EL0.set(0);
-    super::barrier::isb();
-}
-
-/// True when the virtual timer is armed and its deadline has passed.
-#[must_use]
-pub fn has_fired() -> bool {
-    CNTV_CTL_EL0.matches_all(registers::CNTV_CTL_EL0::ENABLE::SET + registers::CNTV_CTL_EL0::ISTATUS::SET)
+    let control = registers::cntkctl_el1() & !(0xf << 4) | u64::from(interval) << 4;
+    // SAFETY: the field changes how often this CPU gets an event, and a WFE may end early for any reason.
+    unsafe { asm!("msr cntkctl_el1, {}", in(reg) control, options(nomem, nostack, preserves_flags)) };
 }

@@ -21,7 +21,7 @@ pub const fn operand(address: VirtAddr, asid: u16) -> u64 {
     (address.0 >> 12) & PAGE_BITS | (asid as u64) << 48
 }
 
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[cfg(any(target_arch = "aarch64", doc))]
 mod instructions {
     #![allow(unsafe_code, reason = "TLB maintenance is inline assembly")]
 
@@ -65,20 +65,12 @@ mod instructions {
     }
 
     by_address! {
-        /// TLBI VAE1IS: leaf and table entries used for `address`, ASID 0 or global, on all CPUs.
-        vae1is: "tlbi vae1is, {}";
-        /// TLBI VAAE1IS: the same for any ASID.
-        vaae1is: "tlbi vaae1is, {}";
         /// TLBI VALE1IS: the leaf entry for `address` only, ASID 0 or global, on all CPUs.
         vale1is: "tlbi vale1is, {}";
-        /// TLBI VAALE1IS: the same for any ASID.
-        vaale1is: "tlbi vaale1is, {}";
-        /// TLBI VAAE1: leaf and table entries used for `address`, any ASID, on this CPU.
-        vaae1: "tlbi vaae1, {}";
     }
 }
 
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[cfg(any(target_arch = "aarch64", doc))]
 pub use instructions::*;
 
 #[cfg(test)]

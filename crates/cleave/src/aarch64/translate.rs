@@ -74,7 +74,7 @@ impl fmt::Display for Translation {
     }
 }
 
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[cfg(any(target_arch = "aarch64", doc))]
 mod instructions {
     #![allow(unsafe_code, reason = "address translation is inline assembly")]
 
@@ -132,7 +132,7 @@ mod instructions {
     }
 }
 
-#[cfg(all(target_arch = "aarch64", target_os = "none"))]
+#[cfg(any(target_arch = "aarch64", doc))]
 pub use instructions::*;
 
 #[cfg(test)]

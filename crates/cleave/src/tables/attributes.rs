@@ -18,7 +18,7 @@ pub enum Permissions {
     ReadExecute,
 }
 
-/// What kind of memory a leaf maps; the discriminant is the index into MAIR_EL1 (see `arch`).
+/// What kind of memory a leaf maps; the discriminant is the index into MAIR_EL1, for which [`crate::aarch64::MAIR_EL1`] is the value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemoryType {
     /// Normal, inner and outer write-back, read- and write-allocate.

@@ -179,16 +179,6 @@ impl<'a> BitmapFrames<'a> {
         assert!(frame.is_aligned(FRAME_SIZE), "{frame} is not the start of a frame");
         self.place(frame).unwrap_or_else(|| panic!("frame {frame} is none of this allocator's"))
     }
-
-    /// Gives back every frame of `range`.
-    ///
-    /// # Panics
-    /// As [`FrameSource::free`].
-    pub fn free_range(&mut self, range: PhysRange) {
-        for number in 0..range.bytes() >> FRAME_SHIFT {
-            self.free(range.start.offset(number << FRAME_SHIFT));
-        }
-    }
 }
 
 impl Region<'_> {
@@ -352,7 +342,7 @@ mod tests {
         let run = frames.allocate_adjacent(4).unwrap();
         assert_eq!(run, range(0x10_0000, 0x10_4000));
         assert_eq!(frames.allocate_adjacent(2), Some(range(0x1000, 0x3000)));
-        frames.free_range(run);
+        (0..4).for_each(|frame| frames.free(run.start.offset(frame * FRAME_SIZE)));
         assert_eq!(frames.available(), 0x100);
         assert_eq!(frames.allocate_adjacent(0x101), None);
     }

@@ -12,6 +12,7 @@ mod edit;
 mod frames;
 mod geometry;
 mod map;
+mod range_frames;
 mod traits;
 mod walk;
 
@@ -27,5 +28,6 @@ pub use edit::{change_permissions, clear_entries, copy_entries, map_blocks, repl
 pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS};
 pub use geometry::{Geometry, Granule, Level, VaBits};
 pub use map::{MapError, map_pages};
+pub use range_frames::RangeFrames;
 pub use traits::{Cpu, TableMemory, TlbiRepeat, TwoViews, invalidate_everywhere, slot};
 pub use walk::{Inherited, Visit, translate, walk};

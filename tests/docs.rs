@@ -22,7 +22,7 @@ use options::Bootargs;
 /// The repository.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What a page's path begins with when it names something of ours.
+/// Folders that a path of ours on a page begins with.
 const FOLDERS: [&str; 6] = ["boot/", "crates/", "docs/", "scripts/", "src/", "tests/"];
 
 fn read(name: &str) -> String {
@@ -39,7 +39,7 @@ fn pages() -> Vec<(String, String)> {
     names.into_iter().map(|name| (name.clone(), read(&name))).collect()
 }
 
-/// What stands between backquotes in the text, and whole lines of fenced blocks; `\|` in a table is `|`.
+/// Returns the text between backquotes, and whole lines of fenced blocks; `\|` in a table is `|`.
 fn code(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut fenced = false;
@@ -122,7 +122,7 @@ fn is_variable(word: &str) -> bool {
     word.contains('=') && !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
-/// What `BOOTARGS=` is set to in a piece of code.
+/// Returns the value of `BOOTARGS=` in a piece of code.
 fn bootargs(code: &str) -> Option<String> {
     let value = code.split_once("BOOTARGS=")?.1;
     let quote = value.chars().next().filter(|c| "\"'".contains(*c));

@@ -244,8 +244,8 @@ fn the_counter_is_read_twice_and_a_deadline_looked_at_twice() {
     }
 }
 
-/// What is written before an interrupt is sent is there for the CPU that takes it, and that CPU looks at nothing before. No
-/// emulator shows the lack of one of these.
+/// Stores before an SGI are visible to the CPU that takes it, and that CPU loads nothing before it has taken the SGI. No
+/// emulator shows the lack of one of these barriers.
 #[test]
 fn an_interrupt_is_sent_behind_the_stores_and_taken_before_the_loads() {
     for (file, sends, takes) in [
@@ -294,7 +294,7 @@ fn smpen_is_read_and_never_written() {
     }
 }
 
-/// What orders or empties something: no line of the boot code has one of these without saying what for.
+/// Barriers and maintenance instructions: each line of the boot code that has one says what it is for.
 const ORDERING: [&str; 7] = ["dsb", "dmb", "isb", "sb", "tlbi", "ic", "dc"];
 
 /// Lines with such an instruction and no comment of their own: one behind it, or one right above it, which is no other

@@ -22,7 +22,7 @@ use std::{
 /// The repository.
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What is not ours, not kept, or wrong on purpose.
+/// Files and folders that are not ours, not kept, or wrong on purpose.
 const SKIPPED: [&str; 5] = ["target", ".cache", ".git", "__pycache__", "seeds"];
 
 /// Crates the kernel is built on, by their names in paths.
@@ -147,13 +147,13 @@ fn code(text: &str) -> String {
     code
 }
 
-/// How many hashes a raw string that begins here has.
+/// Returns the number of hashes of a raw string that begins here.
 fn raw_string(rest: &[char]) -> Option<usize> {
     let hashes = rest.strip_prefix(&['r'])?.iter().take_while(|&&character| character == '#').count();
     (rest.get(hashes + 1) == Some(&'"')).then_some(hashes)
 }
 
-/// Whether a word stands in the code followed by `suffix`, not as the end of a longer word.
+/// Returns whether a word stands in the code followed by `suffix`, not as the end of a longer word.
 fn has(code: &str, word: &str, suffix: &str) -> bool {
     let wanted = format!("{word}{suffix}");
     let alone = |at: usize| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');

@@ -105,7 +105,7 @@ f9000001  str x1, [x0]
 d65f03c0  ret
 ";
 
-/// Where the second instruction of the function is executed, the second time.
+/// The address at which the second instruction of the function is executed, the second time.
 const STORE: &str = "at the instruction 0x40081184";
 
 /// The arm64 image header of the boot protocol: a branch to what follows, text_offset, image_size, flags and the magic.

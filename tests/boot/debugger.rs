@@ -13,7 +13,7 @@ use std::{
 
 /// A session: gdb's commands, and what both sides said.
 pub(crate) struct Session {
-    /// What gdb printed.
+    /// The output of gdb.
     pub(crate) text: String,
 }
 

@@ -99,7 +99,7 @@ fn a_core_without_4_kib_pages_parks_with_the_reason() {
     }
 }
 
-/// Whether HCR_EL2.E2H is 1 is found by its effect, and then the other layouts of CPTR_EL2 and CNTHCTL_EL2 and the other name
+/// HCR_EL2.E2H is found by its effect. If it is 1, the other layouts of CPTR_EL2 and CNTHCTL_EL2 and the other name
 /// of SCTLR_EL1 are used. No model of QEMU's has the bit stuck, so the answer of the probe is changed; the bit is writable,
 /// so from there on the CPU is one with E2H = 1. Going by the register's content fails this. On the way the event stream:
 /// EVNTEN, and events of 2^12 ticks, the power of two below 100 us of 62.5 MHz. Emulation shows no sleep without it.
@@ -163,9 +163,9 @@ fn a_malformed_device_tree_never_boots() {
     }
 }
 
-/// What the loader put into memory for somebody is kept for somebody: reserved, mapped like all memory, and after the
-/// repaint and the load what it was before, byte for byte, as QEMU sees memory when the machine has switched itself off. An
-/// allocator that hands it out lets the load write to it.
+/// Memory that the loader filled for another program is kept: reserved, mapped like all memory, and after the repaint and the
+/// stress test unchanged, byte for byte, as QEMU sees memory when the machine has switched itself off. An allocator that
+/// allocates it lets the stress test write to it.
 #[test]
 fn an_initrd_is_reserved_mapped_and_never_written() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/LICENSE-APACHE");

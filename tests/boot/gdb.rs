@@ -16,7 +16,7 @@ use std::{
 /// Number of the program counter in gdb's description of AArch64; x0 to x30 have their own numbers.
 pub(crate) const PC: u32 = 32;
 
-/// How long a machine may take for anything.
+/// The limit of every wait for a machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A halted machine with a gdb server. Ends with this value.

@@ -10,7 +10,7 @@ const TREE: u64 = 0x4800_0000;
 const GICD: u64 = 0x0800_0000;
 const GICR: u64 = 0x080a_0000;
 const STRIDE: u64 = 0x2_0000;
-/// Where the image is asked to be.
+/// The load offset of the image.
 const OFFSET: u64 = 0x20_0000;
 
 /// Runs to the end, which must be the status, and returns the console.

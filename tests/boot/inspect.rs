@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long an answer may take, and how long a state is waited for.
+/// The limit of a wait for an answer or a state.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Begins every line on which the monitor waits for a command.
@@ -63,7 +63,7 @@ impl Inspected {
         machine
     }
 
-    /// What the monitor says to a command, the command's echo first.
+    /// Returns the monitor's answer to a command, the command's echo first.
     #[track_caller]
     pub(crate) fn ask(&mut self, command: &str) -> String {
         let asked = self.monitor.write_all(format!("{command}\n").as_bytes());
@@ -85,7 +85,7 @@ impl Inspected {
         }
     }
 
-    /// What the kernel printed.
+    /// Returns the output of the kernel.
     pub(crate) fn console(&self) -> String {
         fs::read(&self.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }

@@ -13,7 +13,7 @@ use std::{
 
 const PROMPT: &str = "cleave> ";
 
-/// What was typed and what came back.
+/// The typed text and the output.
 pub(crate) struct Typed {
     /// The runner's exit status.
     pub(crate) status: Option<i32>,
@@ -207,8 +207,8 @@ fn lines_are_edited_completed_and_remembered() {
     assert!(!typed.text.contains("error:"), "{}", typed.text);
 }
 
-/// What comes in is not trusted: control bytes, broken UTF-8, escape sequences that never end, lines far too long, half
-/// lines. The monitor is there afterwards, and nothing of it was executed.
+/// The monitor trusts no input: control bytes, broken UTF-8, escape sequences that never end, lines far too long, half
+/// lines. It answers afterwards, and has executed none of it.
 #[test]
 fn garbage_floods_and_half_lines_do_no_harm() {
     // All bytes but Ctrl-A, which is QEMU's, and the ends of lines.

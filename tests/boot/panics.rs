@@ -30,8 +30,8 @@ fn panics(boot: Boot, says: &str) -> Run {
     run
 }
 
-/// What is banned from the arrival to the release is trapped, whoever does it. Leaving out the guard fails this: the
-/// deed itself would go unnoticed.
+/// An action that is forbidden from the arrival to the release is trapped on the leader. Leaving out the guard fails this: the
+/// action itself would go unnoticed.
 #[test]
 fn what_is_banned_in_the_window_panics() {
     for (fault, ban) in fault::BANS {

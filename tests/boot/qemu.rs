@@ -29,7 +29,7 @@ const VARIABLES: [&str; 15] = [
     "QEMU_ARGS",
 ];
 
-/// How QEMU's Raspberry Pi 4 brings the kernel up.
+/// The ways in which QEMU's Raspberry Pi 4 starts the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Board {
     /// QEMU's own firmware, a spin-table.
@@ -169,7 +169,7 @@ impl Boot {
         self
     }
 
-    /// Whether the bootargs have this word.
+    /// Returns whether the boot arguments contain this one.
     pub(crate) fn has(&self, word: &str) -> bool {
         self.bootargs.split(' ').any(|known| known == word)
     }
@@ -271,9 +271,9 @@ pub(crate) fn take_report(file: &Path) -> Option<Value> {
     report
 }
 
-/// What a boot came to.
+/// The outcome of a boot.
 pub(crate) struct Run {
-    /// What was asked for.
+    /// The requested boot.
     pub(crate) boot: Boot,
     /// The runner's exit status: 0 pass, 1 fail, 2 no verdict, 3 panic.
     pub(crate) status: Option<i32>,
@@ -322,7 +322,7 @@ impl Run {
         self.value(path).as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// Whether an entry of `errors` contains this.
+    /// Returns whether an entry of `errors` contains this.
     pub(crate) fn error_says(&self, part: &str) -> bool {
         self.list("/errors").iter().any(|error| error.as_str().is_some_and(|error| error.contains(part)))
     }

@@ -17,9 +17,9 @@ use std::{
 
 /// Begins the line of the last-resort console.
 const LAST_RESORT: &str = "cleave: PANIC before there was a console: ";
-/// Where QEMU loads the image.
+/// The address at which QEMU loads the image.
 const IMAGE: u64 = 0x20_0000;
-/// Where the image's header says which board it was made for, and what it says (boot/head.S).
+/// The offset in the image's header at which it names its board, and the name (boot/head.S).
 const MARK_AT: u64 = 32;
 const MARK: &[u8; 4] = b"RPI4";
 
@@ -157,7 +157,7 @@ fn a_uart_that_firmware_left_off_is_set_up() {
     machine.shows("xp /4wx 0xfe201024", "00000000fe201024: 0x00000001 0x00000028 0x00000070 0x00000301");
 }
 
-/// What is on the console once the machine, started with this in x0 after `poke`, sleeps for ever.
+/// Returns the console's text once the machine, started with this in x0 after `poke`, sleeps for ever.
 fn last_words(x0: u64, poke: impl FnOnce(&mut Machine)) -> String {
     last_words_at(&Boot::on_raspi4b(SpinTable, "none"), IMAGE, x0, poke)
 }
@@ -173,8 +173,8 @@ fn last_words_at(boot: &Boot, base: u64, x0: u64, poke: impl FnOnce(&mut Machine
     machine.console()
 }
 
-/// What no other board could say, since there is no console yet: the reason of a CPU that cannot go on, whether the image
-/// is at a page or off one. A reason that is only in x0 is silence here.
+/// Only this board prints the reason of a CPU that cannot continue before a console exists, with the image at a page boundary
+/// or off one. A reason that is only in x0 is silence here.
 #[test]
 fn a_core_without_4_kib_pages_and_an_image_off_a_page_are_named_on_the_board() {
     let granule = last_words(0x100, |machine| machine.lacks_4_kib_pages(IMAGE));
@@ -187,8 +187,8 @@ fn a_core_without_4_kib_pages_and_an_image_off_a_page_are_named_on_the_board() {
     assert!(align.contains(&format!("{LAST_RESORT}ALGN")), "{align}");
 }
 
-/// What QEMU gives without `-dtb`, and other things that are no tree, are named on the board's own UART although
-/// nothing says where that is. A last-resort console left out is silence.
+/// QEMU's ATAG list without `-dtb`, and other data that is no tree, are named on the board's own UART although no tree gives
+/// its address. A last-resort console left out is silence.
 #[test]
 fn without_a_device_tree_the_board_says_so() {
     let atags = last_words(0x100, |_| ());

@@ -43,8 +43,8 @@ fn with_a_local_tlbi_the_followers_probe_fails() {
     }
 }
 
-/// Where blocks are kept a root entry of the self-test's own is broken, without a load to call the CPUs for as well; it is
-/// gone when the audit looks, and so are its tables. A self-test that passes without a probe fails this.
+/// If blocks are kept, the self-test breaks a root entry of its own, without a stress test that needs the CPUs too; the entry
+/// and its tables are gone before the audit. A self-test that passes without a probe fails this.
 #[test]
 fn the_self_test_probes_where_blocks_are_kept() {
     let run = Boot::on("max").el(2).word("selftest").word("load=off").run();
@@ -54,7 +54,7 @@ fn the_self_test_probes_where_blocks_are_kept() {
     }
 }
 
-/// Where a CPU does not come there is no rendezvous to probe in, and the report says so.
+/// If a CPU does not arrive, no rendezvous can run the probe, and the report says so.
 #[test]
 fn a_probe_that_is_not_made_is_called_that() {
     let boot = Boot::on("cortex-a72").smp(3).mem("128M").word("selftest rendezvous.deadline=20");

@@ -50,7 +50,7 @@ fn shape(line: &str) -> String {
     shape.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What of `shown` is not in `text`, if anything.
+/// Returns the first line of `shown` that is not in `text`.
 fn missing(shown: &[String], text: &str) -> Option<String> {
     let lines: Vec<String> = text.lines().map(shape).filter(|line| !line.is_empty()).collect();
     let (mut at, mut anywhere) = (0, true);

@@ -43,7 +43,7 @@ fn a_corrected_error_is_named_and_survived() {
     run.claim(run.error_says("1 SError(s) survived") && run.error_says("SError, corrected"), "the error is not named");
 }
 
-/// Who requires the split is told that it failed. Ignoring the reservation's error fails this.
+/// A run that requires the split fails without it. Ignoring the reservation's error fails this.
 #[test]
 fn without_frames_a_required_split_fails() {
     let run = Boot::on("cortex-a72").word("linear=require").fault(fault::RESERVE_FIFTH).run();

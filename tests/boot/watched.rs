@@ -41,7 +41,7 @@ fn a_watched_core_that_keeps_its_blocks_breaks_nothing() {
     watched.claim(watched.number("/tables_before") == watched.number("/tables_after"), "tables came or went");
 }
 
-/// What the machine says of the same boot when a kind of event is left out of what it is told, or changed.
+/// The model's verdict on the same boot when one kind of event is left out of its input, or changed.
 const DEFECTS: [(&str, &str); 27] = [
     ("no-broadcast-tlbi", "M3"),
     ("broadcast-tlbi-local", "M5"),

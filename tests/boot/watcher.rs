@@ -45,7 +45,7 @@ fn plugin() -> &'static PathBuf {
     plugin.as_ref().unwrap_or_else(|why| panic!("no watcher: {why}"))
 }
 
-/// Whether QEMU could not load the plugin, for what it is: too old, or built without plugins.
+/// Returns whether this QEMU cannot load any such plugin: too old, or built without plugins.
 fn is_too_old(run: &Run) -> bool {
     let refusals = ["but this QEMU supports only", "-plugin: invalid option", "undefined symbol: qemu_plugin"];
     run.status == Some(2) && refusals.iter().any(|refusal| run.console.contains(refusal))

@@ -23,7 +23,7 @@ pub(crate) mod fault {
     pub(crate) const PSCI_INVALID: &str = "cpu1.psci:-2";
     /// `CPU_ON` of CPU 3 answers `INTERNAL_FAILURE`.
     pub(crate) const PSCI_INTERNAL: &str = "cpu3.psci:-6";
-    /// Whoever takes a lock is called to the rendezvous.
+    /// A CPU that takes a lock is kicked.
     pub(crate) const LOCK_CALL: &str = "lock.call";
     /// A byte of the load's memory changes.
     pub(crate) const LOAD_FLIP: &str = "load.flip";
@@ -33,7 +33,7 @@ pub(crate) mod fault {
     pub(crate) const FRAME_LEAK: &str = "frame.leak";
     /// A leaf changes before the audit.
     pub(crate) const AUDIT_FLIP: &str = "audit.flip";
-    /// What the audit finds in one boot, in each place once, and what the error says of it.
+    /// Faults that the audit finds in one boot, each in one place, with the text of its error.
     pub(crate) const AUDITED: [(&str, &str); 7] = [
         ("page.readonly", "cannot be written"),
         ("hole.mapped", "a hole in memory"),
@@ -49,7 +49,7 @@ pub(crate) mod fault {
     pub(crate) const SECOND: &str = "rendezvous.second";
     /// The linear map is touched inside the window.
     pub(crate) const WINDOW_TOUCH: &str = "window.touch";
-    /// What is done inside the window although it is banned there, and the panic's word for it.
+    /// Forbidden actions in the stop window, with the panic's word for each.
     pub(crate) const BANS: [(&str, &str); 5] = [
         ("ban.alloc", "allocation"),
         ("ban.free", "free"),
@@ -100,7 +100,7 @@ pub(crate) const WINDOW_TOUCH: &str = "data abort";
 /// In the panic's line of the injected plain panic.
 pub(crate) const PANIC: &str = "injected";
 
-/// How a CPU is called on the console and in errors, with its number behind it.
+/// The name of a CPU on the console and in errors; its number follows.
 pub(crate) const CPU: &str = "CPU ";
 
 /// On the console under `selftest`: the probe load inside the window faulted, as it must, on the leader.

@@ -54,7 +54,7 @@ fn with_holes(text: &str) -> String {
     found
 }
 
-/// Whether one line of what can be printed has the quoted text: its parts between `...` in their order.
+/// Returns whether one printable line has the quoted text: its parts between `...` in their order.
 fn is_printed(printable: &str, quoted: &str) -> bool {
     let quoted = FILLED.iter().find(|(text, _)| *text == quoted).map_or(quoted, |(_, source)| source);
     let parts: Vec<String> = quoted.split("...").map(with_holes).collect();

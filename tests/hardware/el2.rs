@@ -53,7 +53,7 @@ fn hcr_el2_is_written_between_a_dsb_and_an_isb() {
     }
 }
 
-/// Whether E2H is 1 is found by what it does: under a nested hypervisor HCR_EL2 may be memory that returns what was written.
+/// E2H is found by its effect: under a nested hypervisor HCR_EL2 may be memory that returns what was written.
 /// Both writes may go to one register, and the read asks for it by the other name: an ISB stands between each two.
 #[test]
 fn e2h_is_found_by_its_effect() {
@@ -97,7 +97,7 @@ fn can_be_passed_by(code: &[String], line: usize) -> bool {
     })
 }
 
-/// What must not differ from one CPU to the next, and what only real hardware would show: VMIDs that differ make a
+/// Registers that must not differ between CPUs, which only real hardware would show: VMIDs that differ make a
 /// broadcast TLBI pass by a CPU, offsets that differ make its clock another. A write that a branch can skip, for
 /// instance on secondaries, fails this.
 #[test]

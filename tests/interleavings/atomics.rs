@@ -27,15 +27,15 @@ pub(crate) enum Weakened {
 /// One ordering of one operation in the source.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Site {
-    /// Where the operation is.
+    /// The file of the operation.
     pub(crate) file: &'static str,
-    /// In which line of it.
+    /// The line in that file.
     pub(crate) line: u32,
-    /// Which ordering.
+    /// The part of the operation whose ordering it is.
     pub(crate) part: Part,
 }
 
-/// What an operation orders.
+/// The sides of an operation that an ordering applies to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Part {
     /// Its load, or that of an exchange that takes place, acquires.

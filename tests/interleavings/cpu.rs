@@ -10,14 +10,14 @@ use cleave::rendezvous::Host;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread::yield_now;
 
-/// What the interrupt controller and the counter are.
+/// The interrupt controller and the counter.
 pub(crate) struct Board {
-    /// How often each CPU was called.
+    /// The number of kicks of each CPU.
     kicks: Vec<AtomicUsize>,
     clock: Clock,
 }
 
-/// What time it is.
+/// The source of the time.
 #[derive(Debug)]
 pub(crate) enum Clock {
     /// Always the same: nobody looks, and loom has less to try.
@@ -52,15 +52,15 @@ pub(crate) const DEADLINE: u64 = 1;
 /// A deadline that never passes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// How often a CPU that sleeps may look for a kick before nothing can be on its way any more.
+/// The number of times that a sleeping CPU looks for a kick; after it no kick can be pending.
 const LONGEST_SLEEP: u32 = 200;
 
-/// What a CPU does when it takes a kick.
+/// The action of a CPU that takes a kick.
 type Handler = Rc<dyn Fn(&Cpu)>;
 
 #[derive(Default)]
 struct Lines {
-    /// How often it has read the counter.
+    /// The number of times that it has read the counter.
     reads: Cell<u64>,
     /// The kicks it has taken.
     taken: Cell<usize>,

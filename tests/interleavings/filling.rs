@@ -142,7 +142,7 @@ impl World {
         complete
     }
 
-    /// How often each table was filled.
+    /// Returns the number of times that each table was filled.
     #[allow(unsafe_code, reason = "the cells are what the models watch")]
     fn filled(&self) -> Vec<u32> {
         // SAFETY: loom panics when somebody writes at the same time.
@@ -207,7 +207,7 @@ fn twice() {
     helper.join().unwrap();
 }
 
-/// Whoever looks late, in an earlier filling or in the next, disturbs neither.
+/// A CPU that looks late, in an earlier filling or in the next, disturbs neither.
 #[test]
 fn a_second_filling_is_as_good_as_the_first() {
     TWICE.check();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Once};
 
 use crate::atomics::{Weakened, weaken};
 
-/// How far a model goes.
+/// The bound of a model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
     /// Every interleaving.

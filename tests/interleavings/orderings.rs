@@ -32,7 +32,7 @@ const SAME_CHUNKS: &str =
 const FOR_PEOPLE: &str =
     "a moment for the timeline: that of a rendezvous that was called off may be one of an earlier one";
 
-/// What no model misses: function, line, which ordering, and why. Most are ordered twice, and either would be enough. Two kinds
+/// Orderings without which no model fails: function, line, part, and the reason. Most are ordered twice, and either would be enough. Two kinds
 /// are not: `chunks` is the same in every filling of these models, and of a kernel whose memory does not change; and a moment
 /// of the timeline harms no one. Those orderings are needed, and argued beside them in the source.
 const REDUNDANT: [(&str, &str, Part, &str); 13] = [

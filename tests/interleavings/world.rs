@@ -15,7 +15,7 @@ pub(crate) struct World {
     pub(crate) board: std::sync::Arc<Board>,
     pub(crate) rendezvous: Rendezvous<Loom>,
     pub(crate) slots: Vec<Slot<Loom>>,
-    /// What stands for the linear map.
+    /// The stand-in of the linear map.
     map: UnsafeCell<u32>,
 }
 

@@ -39,7 +39,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("mod touch", "monitor::poke"),
 ];
 
-/// Where old names may stand: the list itself, and the record of changes.
+/// Files in which old names may stand: the list itself, and the record of changes.
 const RECORDS: [&str; 2] = ["tests/shape/retired.rs", "CHANGELOG.md"];
 
 /// Returns whether a text has a retired name: as a whole word on each side where it has a letter there.

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-/// What a value may be.
+/// The forms of a value.
 pub(crate) enum Form {
     /// An integer below 2^53.
     Integer,

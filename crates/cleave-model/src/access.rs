@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Accesses: what an address may translate to at this moment, on this CPU.
 
-use super::caches::Half;
-use super::invalidate::{NOT_GLOBAL, Residue};
-use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
+use super::stale::{NOT_GLOBAL, Residue};
+use super::table_place::{Half, Place, RESTRICTIONS};
 use super::{Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};

@@ -10,6 +10,7 @@
 
 use super::memory::ByNumber;
 use super::rule::Text;
+use super::table_place::Half;
 use super::{Rule, State, Violation};
 use cleave::tables::{PhysAddr, slot};
 
@@ -246,15 +247,6 @@ impl State {
             self.check_walkable(cpu, self.half_of(place.base), table, self.geometry.entries(place.level));
         }
     }
-}
-
-/// Which base register a walk begins at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Half {
-    /// TTBR0.
-    Lower,
-    /// TTBR1.
-    Upper,
 }
 
 /// Data cache maintenance by address to the point of coherency.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A store to a descriptor that a walker may reach: which changes are allowed without break-before-make.
 
-use super::invalidate::Residue;
-use super::reach::{Place, RESTRICTIONS};
 use super::rule::Text;
+use super::stale::Residue;
+use super::table_place::{Place, RESTRICTIONS};
 use super::{Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
@@ -71,7 +71,7 @@ impl State {
         one == other || one.is_valid() && (one.0 ^ other.0) & !ignored == 0
     }
 
-    /// One store to a descriptor that walkers may reach at `place`; `old` is what it replaced.
+    /// One store to a descriptor that walkers may reach at `table_place`; `old` is what it replaced.
     pub(super) fn live_store(&mut self, cpu: usize, at: PhysAddr, old: Descriptor, new: Descriptor, place: Place) {
         let address = self.address_in(place, self.index_of(at));
         if !place.current {
@@ -168,7 +168,7 @@ impl State {
             && self.is_alike(place.level, residue.old, entry)
     }
 
-    /// The older values that a CPU may hold for what an entry at `place` covers.
+    /// The older values that a CPU may hold for what an entry at `table_place` covers.
     fn cached_for(&self, place: Place, address: VirtAddr) -> impl Iterator<Item = &Residue> {
         let bytes = 1u128 << self.geometry.shift(place.level);
         let overlaps = move |residue: &&Residue| {

@@ -5,8 +5,8 @@
 //! What then is left is a violation of the rule whose step is missing, as if the entry were made again: M3 where there was
 //! no TLBI, M4 to M6 where there was one that does not count.
 
-use super::invalidate::{NOT_GLOBAL, Residue};
-use super::reach::RESTRICTIONS;
+use super::stale::{NOT_GLOBAL, Residue};
+use super::table_place::RESTRICTIONS;
 use super::{Findings, Machine, Outdated, Rule, State, Violation};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 

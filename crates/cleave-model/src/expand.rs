@@ -6,8 +6,8 @@
 //! from, which it can be walked through again while some CPU has that.
 
 use super::State;
-use super::invalidate::{Issued, Residue};
-use super::reach::{Cpus, Place, RESTRICTIONS};
+use super::stale::{Issued, Residue};
+use super::table_place::{Cpus, Place, RESTRICTIONS};
 use super::tlbi::Named;
 use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
 

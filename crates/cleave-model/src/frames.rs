@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::invalidate::Residue;
 use super::rule::Text;
+use super::stale::Residue;
 use super::{Rule, State};
 use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
 

@@ -12,7 +12,7 @@
 //! Broken [`Rule`]s are collected: [`Machine::verdict`] judges a run, [`Machine::so_far`] the steps up to here.
 //!
 //! To learn the architecture from it, read the rules in this order: `change`, `link` and `contiguous` (what may be stored
-//! into a live entry), `tlbi`, `invalidate` and `expand` (how an old translation is got rid of), `order` and `lingering`
+//! into a live entry), `stale`, `tlbi`, `invalidate` and `expand` (how an old translation is got rid of), `order` and `lingering`
 //! (who sees what when), `access`, `frames`, `parking`, `context`, `caches`. Each rule's sentence and source stand beside
 //! its code.
 //!
@@ -55,7 +55,10 @@ mod reach;
 mod rule;
 mod schedule;
 mod seam;
+mod stale;
 mod state;
+mod table_place;
+mod texts;
 mod tlbi;
 
 #[cfg(test)]

@@ -13,8 +13,8 @@
 //! is one), nor does giving a frame back: both are about other CPUs. It is the use that needs it.
 
 use super::access::Translation;
-use super::invalidate::Residue;
-use super::reach::Place;
+use super::stale::Residue;
+use super::table_place::Place;
 use super::{Access, Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, PhysAddr, VirtAddr};

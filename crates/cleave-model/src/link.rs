@@ -3,7 +3,7 @@
 
 use super::contiguous::When;
 use super::order::By;
-use super::reach::{Place, RESTRICTIONS};
+use super::table_place::{Place, RESTRICTIONS};
 use super::{Rule, State};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 

@@ -7,8 +7,8 @@
 
 use core::ops::RangeInclusive;
 
-use super::reach::Place;
 use super::rule::Text;
+use super::table_place::Place;
 use super::{Presence, Rule, State};
 use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr};
 
@@ -45,7 +45,7 @@ impl State {
         self.shared.iter().any(|range: &RangeInclusive<VirtAddr>| *range.start() <= last && first <= *range.end())
     }
 
-    /// A CPU that does not stand still and may use what an entry at `place` maps.
+    /// A CPU that does not stand still and may use what an entry at `table_place` maps.
     fn loose(&self, place: Place) -> Option<usize> {
         self.cpus.iter().enumerate().position(|(number, other)| match other.presence {
             Presence::Off => false,

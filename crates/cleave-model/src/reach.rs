@@ -3,30 +3,10 @@
 //! may still hold in a walk cache although it is gone from memory.
 
 use super::State;
-use super::caches::Half;
-use super::invalidate::Residue;
 use super::memory::ByNumber;
+use super::stale::Residue;
+use super::table_place::{Cpus, Half, Place, RESTRICTIONS};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr};
-
-/// A set of CPUs, one bit each.
-pub(super) type Cpus = u32;
-
-/// The restrictions a table descriptor puts on what is below it.
-pub(super) const RESTRICTIONS: u64 = 0xf800_0000_0000_0000;
-
-/// A table in the tree of some root.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
-    pub(super) level: Level,
-    /// The first virtual address it covers.
-    pub(super) base: VirtAddr,
-    /// The CPUs whose walkers may come here.
-    pub(super) holders: Cpus,
-    /// By tables in memory; otherwise only by what a walk cache may hold.
-    pub(super) current: bool,
-    /// What the tables above take away.
-    pub(super) restrictions: u64,
-}
 
 /// Every table that can be reached, by its address.
 pub(super) type Reach = ByNumber<Vec<Place>>;

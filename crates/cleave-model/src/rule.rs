@@ -4,7 +4,6 @@
 use core::fmt;
 
 use super::event::Event;
-use super::{access, caches, change, context, contiguous, frames, invalidate, order, parking};
 use cleave::tables::{Descriptor, PhysAddr, VirtAddr};
 
 /// A rule of the machine. Its sentence and its source stand beside the code that checks it: see [`Rule::text`].
@@ -64,31 +63,6 @@ impl Rule {
         Self::M17,
         Self::M18,
     ];
-
-    /// Its text.
-    #[must_use]
-    pub const fn text(self) -> Text {
-        match self {
-            Self::M1 => change::M1,
-            Self::M2 => change::M2,
-            Self::M3 => change::M3,
-            Self::M4 => invalidate::M4,
-            Self::M5 => invalidate::M5,
-            Self::M6 => invalidate::M6,
-            Self::M7 => order::M7,
-            Self::M8 => access::M8,
-            Self::M9 => access::M9,
-            Self::M10 => order::M10,
-            Self::M11 => contiguous::M11,
-            Self::M12 => frames::M12,
-            Self::M13 => access::M13,
-            Self::M14 => parking::M14,
-            Self::M15 => frames::M15,
-            Self::M16 => caches::M16,
-            Self::M17 => context::M17,
-            Self::M18 => context::M18,
-        }
-    }
 }
 
 impl fmt::Display for Rule {

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Everything there is in a machine, and how a broken rule is noted.
+//! The model's state and its log of violations.
+//!
+//! The files of the rules add methods to [`State`] and hold the types of its fields, so that a rule, its data and its source
+//! in the architecture stand together. Each finds [`State`] through the crate's root: this is the one ring of files that the
+//! model keeps, for this one type. Among themselves the files import downwards: `table_place`, `stale`, `reach`, then the rules.
 
 use core::ops::RangeInclusive;
 use std::collections::HashMap;
 
 use super::event::{self, Action, Event};
 use super::rule::{Rule, Violation};
-use super::{caches, findings, frames, invalidate, lingering, memory, order, parking, reach};
+use super::{caches, findings, frames, lingering, memory, order, parking, reach, stale};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Geometry, Level, PhysAddr, VirtAddr};
 
@@ -51,7 +55,7 @@ pub(super) struct CpuState {
     /// Roots that were written and replaced since the last ISB, and the address each begins at.
     pub(super) replaced: Vec<(PhysAddr, VirtAddr)>,
     pub(super) order: order::Order,
-    pub(super) issued: Vec<invalidate::Issued>,
+    pub(super) issued: Vec<stale::Issued>,
     /// What a TLB may hold was walked under registers that have changed since.
     pub(super) outdated: Outdated,
     /// Everything in the local TLB is gone, or on its way.
@@ -87,7 +91,7 @@ pub(super) struct State {
     pub(super) cpus: Vec<CpuState>,
     pub(super) memory: memory::Memory,
     pub(super) reach: Option<reach::Reach>,
-    pub(super) residues: Vec<invalidate::Residue>,
+    pub(super) residues: Vec<stale::Residue>,
     pub(super) residue_number: u64,
     pub(super) lingering: Vec<lingering::Lingering>,
     pub(super) groups_touched: Vec<(usize, PhysAddr, Level)>,

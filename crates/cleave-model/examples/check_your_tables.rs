@@ -10,7 +10,7 @@ use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Geometry, PhysAddr, VirtAddr, slot};
 use cleave_model::{Access, Config, Dsb, Findings, Flag, Machine, OnCpu, Outcome, Tlbi};
 
-/// What this kernel asks of its hardware: a trait of its own, not the library's.
+/// The hardware as this kernel sees it: a trait of its own, not the library's.
 pub(crate) trait Hardware {
     fn write_entry(&self, at: u64, value: u64);
     fn dsb_ishst(&self);

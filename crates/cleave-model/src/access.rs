@@ -32,7 +32,7 @@ pub(super) const M13: Text = Text {
              and make)",
 };
 
-/// What an access does.
+/// The kind of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// A load, of data or of a descriptor.
@@ -43,7 +43,7 @@ pub enum Access {
     Fetch,
 }
 
-/// What came of an access.
+/// The result of an access.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// It went to this address.
@@ -61,7 +61,7 @@ pub(super) struct Translation {
     pub(super) leaf: Descriptor,
     level: Level,
     pub(super) restrictions: u64,
-    /// How much one TLB entry of it covers.
+    /// The bytes that one TLB entry of it covers.
     pub(super) bytes: u64,
     pub(super) slot: PhysAddr,
 }
@@ -133,7 +133,7 @@ impl State {
         Some(Translation { output, leaf, level, restrictions, bytes: size * group, slot: at })
     }
 
-    /// Whether an address is mapped under two roots, and by the same leaf with the same restrictions.
+    /// Returns true when two roots map an address by the same leaf with the same restrictions.
     pub(super) fn translates_alike(&self, one: PhysAddr, other: PhysAddr, address: VirtAddr) -> bool {
         let base = if address >= self.upper_half() { self.upper_half() } else { VirtAddr(0) };
         let [one, other] = [one, other].map(|root| self.walk(root, self.top(base, 0), address, &mut Vec::new()));
@@ -193,7 +193,7 @@ impl State {
         }
     }
 
-    /// What memory maps an address to for a CPU.
+    /// Returns the address that memory maps an address to for a CPU.
     pub(super) fn now(&self, cpu: usize, address: VirtAddr) -> Option<PhysAddr> {
         self.walk_registers(cpu, address, &mut Vec::new()).map(|now| now.output)
     }
@@ -206,19 +206,20 @@ impl State {
         below.filter(maps).map(|(table, place)| (table, place.level)).collect()
     }
 
-    /// What this CPU may still use for an address although memory no longer has it. `None` is a fault: a table that is no
-    /// longer on the way may still be walked, and maps nothing here.
+    /// Returns the results that this CPU may still get for an address although memory no longer has them. `None` is a
+    /// fault: a table that is no longer on the way may still be walked, and maps nothing here.
     pub(super) fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Option<Translation>> {
         let held = self.residues.iter().filter(|residue| residue.holders >> cpu & 1 == 1);
         held.filter_map(|residue| self.result_of(residue, cpu, address)).collect()
     }
 
-    /// What a residue translates an address to on a CPU, if it does.
+    /// Returns the translation of an address by a stale entry on a CPU, if there is one.
     pub(super) fn translation_of(&self, residue: &Residue, cpu: usize, address: VirtAddr) -> Option<Translation> {
         self.result_of(residue, cpu, address).flatten()
     }
 
-    /// What comes of an address on a CPU that uses a residue, a translation or a fault; nothing if it cannot be used there.
+    /// Returns the translation or the fault of an address on a CPU that uses a stale entry; `None` if it cannot be used
+    /// there.
     pub(super) fn result_of(&self, residue: &Residue, cpu: usize, address: VirtAddr) -> Option<Option<Translation>> {
         if !self.covers(residue, address) {
             return None;

@@ -9,7 +9,7 @@ use cleave::atomics::{Access, Observed, Observer};
 use super::Flag;
 use super::schedule::{self, Touch};
 
-/// What the types of the library that CPUs share take as their atomics, to be run on a machine.
+/// The atomics for the library's types that CPUs share, to be run on a machine.
 pub type Watched = Observed<Watch>;
 
 /// Tells the machine of this thread about each access.

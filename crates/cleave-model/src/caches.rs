@@ -24,7 +24,7 @@ pub(super) const M16: Text = Text {
              CTR_EL0.DminLine; the arm64 Linux boot protocol (firmware leaves caches in any state)",
 };
 
-/// What is wrong with a store with the MMU off, and what may be meant instead if the CPU is booted by hand later.
+/// Details of a bad store with the MMU off; the second is for a CPU that is booted by hand later.
 const UNCACHED_OVER_DIRTY: &str = "written with the MMU off while a cache may hold a dirty line that can land on it";
 const STORED_BEFORE_BOOT: &str = "stored before `boot`, so with the MMU off, while a cache may hold a dirty line that can \
                                   land on it: set tables up by `poke` or `adopt`, or tell the maintenance of a real boot";
@@ -33,7 +33,7 @@ const STORED_BEFORE_BOOT: &str = "stored before `boot`, so with the MMU off, whi
 const IRGN0: u64 = 0b11 << 8;
 const IRGN1: u64 = 0b11 << 24;
 
-/// What may be where of a line.
+/// The state of a cache line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Line {
     /// Firmware, or an earlier user of the memory, may have left it dirty.
@@ -60,7 +60,7 @@ pub(super) struct Caches {
     watched: Watched,
 }
 
-/// Whether stores through the cache are noted although nobody has gone around it yet.
+/// Says whether stores through the cache are noted although no access has gone around it yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Watched {
     No,

@@ -42,7 +42,8 @@ const NOT_GLOBAL: u64 = 1 << 11;
 const TARGET: u64 = 0x0000_ffff_ffff_f000 | 0b111 << 2 | 0b11 << 8;
 /// Everything else of a leaf that means something, but for its size: permissions, execute-never, AF, DBM, GP.
 const PERMISSIONS: u64 = 0b11 << 6 | 1 << 10 | 0b11 << 50 | 0b11 << 53;
-/// What the hardware ignores: software's own bits of a leaf; of a table descriptor the leaf's attributes as well.
+/// The bits that the hardware ignores: software's own bits of a leaf; of a table descriptor the leaf's attributes as
+/// well.
 pub(super) const IGNORED_IN_LEAF: u64 = 0xf << 55;
 const IGNORED_IN_TABLE: u64 = 0xff << 51 | 1 << 11 | 0xff << 2;
 
@@ -71,7 +72,7 @@ impl State {
         one == other || one.is_valid() && (one.0 ^ other.0) & !ignored == 0
     }
 
-    /// One store to a descriptor that walkers may reach at `table_place`; `old` is what it replaced.
+    /// One store to a descriptor that walkers may reach at `place`; `old` is what it replaced.
     pub(super) fn live_store(&mut self, cpu: usize, at: PhysAddr, old: Descriptor, new: Descriptor, place: Place) {
         let address = self.address_in(place, self.index_of(at));
         if !place.current {
@@ -150,7 +151,7 @@ impl State {
         }
     }
 
-    /// Whether a walk by way of `new` at `at` finds what a residue was, where it was.
+    /// Returns true when a walk by way of `new` at `at` finds the stale entry's value at the same place.
     fn is_said_again(&self, residue: &Residue, at: PhysAddr, new: Descriptor, mut place: Place) -> bool {
         let (mut at, mut entry) = (at, new);
         if self.address_in(place, self.index_of(at)).0 != residue.address.0 & !(self.geometry.size(place.level) - 1) {
@@ -168,7 +169,7 @@ impl State {
             && self.is_alike(place.level, residue.old, entry)
     }
 
-    /// The older values that a CPU may hold for what an entry at `table_place` covers.
+    /// The older values that a CPU may hold for what an entry at `place` covers.
     fn cached_for(&self, place: Place, address: VirtAddr) -> impl Iterator<Item = &Residue> {
         let bytes = 1u128 << self.geometry.shift(place.level);
         let overlaps = move |residue: &&Residue| {

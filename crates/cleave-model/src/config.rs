@@ -5,7 +5,7 @@ use super::MAX_CPUS;
 use cleave::aarch64::BbmLevel;
 use cleave::tables::Geometry;
 
-/// What a machine is made of.
+/// The configuration of a machine.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(super) geometry: Geometry,
@@ -86,7 +86,7 @@ impl Dsb {
     }
 }
 
-/// How a flag between CPUs is accessed.
+/// The ordering of an access to a flag between CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flag {
     /// An ordinary load or store.

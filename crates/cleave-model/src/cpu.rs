@@ -18,7 +18,7 @@ impl<'a> OnCpu<'a> {
         Self { machine, number }
     }
 
-    /// Which CPU it is.
+    /// Returns the CPU's number.
     #[must_use]
     pub const fn number(self) -> usize {
         self.number

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use super::{Dsb, Flag, Tlbi};
 use cleave::tables::{Descriptor, PhysAddr, VirtAddr};
 
-/// How many events a violation shows.
+/// The number of events that a violation shows.
 pub const EVENTS_KEPT: usize = 20;
 
 /// One action of one CPU.
@@ -19,7 +19,7 @@ pub struct Event {
     pub action: Action,
 }
 
-/// What a CPU can do.
+/// An architectural action of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the architecture's own names")]
 pub enum Action {

@@ -12,13 +12,13 @@ use super::tlbi::Named;
 use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
 
 impl State {
-    /// Whether the store that replaced it is complete.
+    /// Returns true when the store that replaced the entry is complete.
     fn is_ordered(&self, residue: &Residue) -> bool {
         residue.store.is_none_or(|(writer, store)| store <= self.cpus[writer].order.completed)
     }
 
-    /// What a store replaced that nothing has ordered yet can be found by way of a new root of these CPUs as well, or of a
-    /// table entry with other restrictions.
+    /// Adds the places of entries whose replacing store is not ordered yet: they can be found by way of a new root of
+    /// these CPUs as well, or of a table entry with other restrictions.
     pub(super) fn find_unordered(&mut self, holders: Cpus) {
         for residue in self.residues.clone() {
             if self.is_ordered(&residue) {
@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    /// What is under way for a residue takes the last one, which was below it, as well.
+    /// Lets the invalidations under way for a stale entry take the last one, which was below it, as well.
     fn issue_alike(&mut self, parent: &Residue) {
         let residue = self.residue_number;
         for cpu in &mut self.cpus {

@@ -36,7 +36,7 @@ impl core::error::Error for Findings {}
 #[derive(Clone, Debug, Default)]
 pub(super) struct Noted {
     kinds: Vec<Violation>,
-    /// How many violations there were, of all kinds.
+    /// The number of violations, of all kinds.
     pub(super) total: u64,
 }
 

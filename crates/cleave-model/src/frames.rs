@@ -30,19 +30,19 @@ pub(super) const M15: Text = Text {
 pub(super) struct Book {
     pub(super) free: BTreeSet<PhysAddr>,
     pub(super) out: BTreeSet<PhysAddr>,
-    /// How many may still be given out; an allocator that fails earlier than it looks.
+    /// The number that may still be given out; an allocator that fails earlier than it looks.
     pub(super) limit: Option<u64>,
-    /// What is allocated now is set aside.
+    /// `Yes` while frames that are allocated are also set aside.
     pub(super) reserving: Reserving,
-    /// What may become a table in the next window; none where nobody has told.
+    /// Frames that may become tables in the next stop window; `None` where the machine was not told.
     pub(super) set_aside: Option<BTreeSet<PhysAddr>>,
-    /// What was a table already when the window began.
+    /// Tables that existed when the stop window began.
     before_window: Option<HashSet<u64>>,
     /// Frames that hold somebody's data.
     pub(super) data: BTreeSet<PhysAddr>,
 }
 
-/// Whether a reservation is being made.
+/// Says whether a reservation is being made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Reserving {
     #[default]

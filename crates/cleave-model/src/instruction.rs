@@ -59,7 +59,7 @@ enum Form {
 }
 
 impl Invalidation {
-    /// What it invalidates with this operand. The outer shareable forms count as inner shareable ones.
+    /// Returns the invalidation with this operand. The outer shareable forms count as inner shareable ones.
     #[must_use]
     pub fn with_operand(self, operand: u64, geometry: Geometry) -> Tlbi {
         let what = match self.form {
@@ -88,18 +88,19 @@ pub enum Register {
     VttbrEl2,
 }
 
-/// How an instruction loads and how it stores.
+/// The load and the store of an instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ordered {
     /// Its load, if it has one.
     pub load: Option<Flag>,
     /// Its store, if it has one.
     pub store: Option<Flag>,
-    /// Whether its store, if it is done, replaces what a load of the same CPU found: an exclusive or an atomic.
+    /// `Yes` where its store, if it is done, replaces the value that a load of the same CPU found: an exclusive or an
+    /// atomic.
     pub modifies: Modifies,
 }
 
-/// Whether a store goes on conveying what the flag conveyed before (a release sequence).
+/// Says whether a store continues a release sequence: it goes on conveying what the flag conveyed before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "said above")]
 pub enum Modifies {
@@ -113,7 +114,7 @@ pub const fn operand_register(word: u32) -> usize {
     (word & 31) as usize
 }
 
-/// What `word` is to the machine.
+/// Returns the instruction that `word` is to the machine.
 #[must_use]
 pub fn decode(word: u32) -> Option<Instruction> {
     if let Some(barrier) = barrier(word) {

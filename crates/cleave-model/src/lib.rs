@@ -85,7 +85,7 @@ use state::{CpuState, Outdated, Presence, Registers, State};
 
 use cleave::tables::{Descriptor, PhysAddr, PhysRange, VirtAddr, slot};
 
-/// How many CPUs a machine has at most.
+/// The most CPUs that a machine has.
 pub const MAX_CPUS: usize = 16;
 
 /// The machine. It is shared: the handles it gives out act on it.
@@ -151,7 +151,7 @@ impl Machine {
         OnCpu::new(self, number)
     }
 
-    /// How many CPUs it has.
+    /// Returns the number of its CPUs.
     #[must_use]
     pub fn cpus(&self) -> usize {
         self.state().cpus.len()
@@ -258,7 +258,7 @@ impl Machine {
         self.state().frames.out.iter().copied().collect()
     }
 
-    /// What a slot holds, for tests: no CPU's access.
+    /// Returns the value of a slot, for tests: no CPU's access.
     #[must_use]
     pub fn peek(&self, slot: PhysAddr) -> Descriptor {
         self.state().memory.get(slot)

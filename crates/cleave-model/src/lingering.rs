@@ -47,7 +47,7 @@ impl State {
         self.lingering = lingering;
     }
 
-    /// Where a table can be found below what lingers, and what that is.
+    /// Returns the places of a table below pending-synchronisation entries, each with its entry.
     pub(super) fn lingering_places(&self, table: PhysAddr) -> Vec<(Place, Lingering)> {
         let mut found = Vec::new();
         for lingering in &self.lingering {
@@ -60,7 +60,7 @@ impl State {
         found
     }
 
-    /// What a store replaces below something that lingers may have been used by way of that.
+    /// Adds a value that a store replaces below a pending-synchronisation entry: it may have been used by way of that.
     pub(super) fn linger_below(&mut self, (place, above): (Place, Lingering), at: PhysAddr, old: Descriptor) {
         if old.is_valid() {
             let address = self.address_in(place, self.index_of(at));

@@ -15,11 +15,11 @@ pub(super) struct Write {
     pub(super) writer: usize,
     /// The number of the last of them among the CPU's stores.
     pub(super) number: u64,
-    /// What a walker may still find that has not seen it.
+    /// The value that a walker may still find that has not seen the write.
     was: Was,
 }
 
-/// What a store to an entry replaced, for a walker that could reach it.
+/// The kind of value that a store to an entry replaced, for a walker that could reach it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Was {
     /// Nothing to ask for: out of reach, or it is invalid now.
@@ -32,7 +32,7 @@ pub(super) enum Was {
 
 struct Page {
     words: [u64; 512],
-    /// Which words were ever stored.
+    /// The words that were ever stored.
     stored: [u64; 8],
     writes: Vec<Write>,
 }
@@ -95,7 +95,7 @@ impl Memory {
         &mut self.pages[place]
     }
 
-    /// What `count` slots from `table` on hold, where something was ever stored in their page.
+    /// Returns the values of `count` slots from `table` on, where something was ever stored in their page.
     pub(super) fn entries(&self, table: PhysAddr, count: usize) -> impl Iterator<Item = (usize, Descriptor)> + '_ {
         let here = word(table);
         let pages = 0..(here + count).div_ceil(512);
@@ -109,7 +109,7 @@ impl Memory {
         })
     }
 
-    /// What the slot holds; zero where nothing was ever stored.
+    /// Returns the value of the slot; zero where nothing was ever stored.
     pub(super) fn get(&self, slot: PhysAddr) -> Descriptor {
         Descriptor(self.place(slot).map_or(0, |place| self.pages[place].words[word(slot)]))
     }

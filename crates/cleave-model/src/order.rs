@@ -35,7 +35,7 @@ pub(super) const M10: Text = Text {
              changes); glossary: Context synchronization event; herd7: SM-noisb-p1, SM-dsbp1",
 };
 
-/// How a table becomes reachable.
+/// The way in which a table becomes reachable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum By {
     /// By a store, behind what an acquire conveyed.
@@ -44,7 +44,7 @@ pub(super) enum By {
     Register,
 }
 
-/// Where a walk that ends in a fault went.
+/// The way of a walk that ends in a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     Now,
@@ -61,7 +61,7 @@ pub(super) fn join(into: &mut Clock, other: &Clock) {
     }
 }
 
-/// What one CPU did and knows.
+/// The stores of one CPU, and the stores that it knows of.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Order {
     /// The number of its last store.
@@ -70,17 +70,17 @@ pub(super) struct Order {
     pub(super) completed: u64,
     /// Its last store that a release came after.
     pub(super) released: u64,
-    /// What precedes its next accesses.
+    /// Stores that precede its next accesses.
     known: Clock,
-    /// What loads conveyed that no branch depends on yet.
+    /// Stores that its loads conveyed and that no branch depends on yet.
     loaded: Clock,
-    /// What loads conveyed that a branch depends on.
+    /// Stores that its loads conveyed and that a branch depends on.
     branched: Clock,
-    /// What precedes its last context synchronisation event.
+    /// Stores that precede its last context synchronisation event.
     synchronised: Clock,
-    /// What its last DSB put before everything later.
+    /// Stores that its last DSB put before everything later.
     fenced: Clock,
-    /// What precedes whatever it does next, its TLBIs included: those are not ordered by an acquire.
+    /// Stores that precede all that it does next, its TLBIs included: those are not ordered by an acquire.
     ahead: Clock,
 }
 

@@ -26,7 +26,7 @@ pub(super) const M14: Text = Text {
 pub(super) struct Dimmed {
     at: PhysAddr,
     old: Descriptor,
-    /// Who did not.
+    /// The CPU that was not parked.
     loose: usize,
 }
 
@@ -45,7 +45,7 @@ impl State {
         self.shared.iter().any(|range: &RangeInclusive<VirtAddr>| *range.start() <= last && first <= *range.end())
     }
 
-    /// A CPU that does not stand still and may use what an entry at `table_place` maps.
+    /// A CPU that does not stand still and may use what an entry at `place` maps.
     fn loose(&self, place: Place) -> Option<usize> {
         self.cpus.iter().enumerate().position(|(number, other)| match other.presence {
             Presence::Off => false,

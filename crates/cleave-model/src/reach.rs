@@ -25,7 +25,7 @@ impl State {
         VirtAddr(!0 << self.geometry.address_bits())
     }
 
-    /// Where the table at `table` is reached from.
+    /// Returns the places of a table: each way by which a walker may reach it.
     pub(super) fn places(&mut self, table: PhysAddr) -> &[Place] {
         if self.reach.is_none() {
             let mut reach = Reach::default();

@@ -30,14 +30,14 @@ pub enum Rule {
     M18,
 }
 
-/// What a rule says.
+/// The text of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Text {
     /// One or two words.
     pub name: &'static str,
-    /// What violates it.
+    /// The condition that violates it.
     pub sentence: &'static str,
-    /// Where the architecture says so. Sections are those of the Arm ARM, DDI 0487, by title.
+    /// The sections of the architecture that say so: those of the Arm ARM, DDI 0487, by title.
     pub source: &'static str,
 }
 
@@ -82,15 +82,15 @@ pub struct Violation {
     pub address: Option<VirtAddr>,
     /// The slot concerned (for caches, the line).
     pub slot: PhysAddr,
-    /// What the slot held, or a CPU may still hold of it.
+    /// The value that the slot held, or a CPU may still hold of it.
     pub old: Descriptor,
-    /// What it holds now.
+    /// The value it holds now.
     pub new: Descriptor,
-    /// What exactly was wrong.
+    /// The exact mistake.
     pub detail: &'static str,
     /// The last events, the offending one at the end: at most [`super::EVENTS_KEPT`].
     pub events: Vec<Event>,
-    /// How often this rule was broken with this detail; the other fields are about the first time.
+    /// The number of times that this rule was broken with this detail; the other fields are about the first time.
     pub times: u64,
 }
 

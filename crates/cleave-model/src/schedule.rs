@@ -13,12 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Flag, Machine, OnCpu, State};
 
-/// What was done to an atomic.
+/// An access to an atomic.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Touch {
     Load(Flag),
     Store(Flag),
-    /// How it was loaded and how it was stored.
+    /// The ordering of its load and of its store.
     Modify(Flag, Flag),
 }
 
@@ -32,7 +32,7 @@ struct Watcher {
     machine: Arc<Mutex<State>>,
     baton: Arc<Baton>,
     cpu: usize,
-    /// What it does when it takes the interrupt of a kick.
+    /// The handler of a kick's interrupt.
     handler: Option<Rc<Handler>>,
 }
 
@@ -110,12 +110,12 @@ pub(super) struct Turn {
     /// The CPUs whose masks keep no kick out.
     pub(super) leaky: u32,
     lots: u64,
-    /// How often the baton went on.
+    /// The number of times that the baton went on.
     passes: u64,
     /// CPU 0 has ended.
     over: bool,
     failed: bool,
-    /// Why nobody gets anywhere.
+    /// The reason why no CPU makes progress.
     stuck: Option<String>,
 }
 

@@ -33,7 +33,7 @@ impl Cpu for OnCpu<'_> {
     }
 }
 
-/// How table code reaches tables.
+/// The way in which table code reaches tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Through {
     /// By a mapping that never changes, as a kernel image's own, or with the MMU off.
@@ -56,7 +56,8 @@ impl<'a> View<'a> {
         Self { machine, cpu, through }
     }
 
-    /// Where the slot is for this CPU; the access is judged as any other, and one that cannot be made is a broken slot.
+    /// Makes the access to the slot for this CPU; it is judged as any other, and one that cannot be made is a broken
+    /// slot.
     fn reach(&self, slot: PhysAddr, access: Access) {
         let Through::Distance(distance) = self.through else { return };
         let address = VirtAddr(slot.0.wrapping_add(distance));

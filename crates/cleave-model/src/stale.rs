@@ -30,18 +30,18 @@ pub(super) struct Residue {
     pub(super) restrictions: u64,
     /// The ASID it was walked under: what is not global holds for that one only.
     pub(super) asid: u16,
-    /// Who replaced it, and by which store of that CPU; nobody for a root.
+    /// The CPU that replaced it, and the number of its store; `None` for a root.
     pub(super) store: Option<(usize, u64)>,
     /// The residue of the table entry it can be walked through again.
     pub(super) above: Option<u64>,
     /// On an erratum core: the CPU that has done the first of two invalidations.
     pub(super) half: Option<usize>,
-    /// What went wrong with the attempts to get rid of it so far.
+    /// The rule that the attempts to invalidate it have broken so far.
     pub(super) blame: Rule,
 }
 
 impl Residue {
-    /// What an entry at `table_place` held that its holders may have walked.
+    /// Returns the stale entry of a value that an entry at `place` held and that its holders may have walked.
     pub(super) const fn new(slot: PhysAddr, old: Descriptor, place: Place, address: VirtAddr) -> Self {
         Self {
             number: 0,
@@ -77,7 +77,7 @@ impl State {
         }
     }
 
-    /// How many bytes a residue covers.
+    /// Returns the number of bytes that a stale entry covers.
     pub(super) fn bytes(&self, residue: &Residue) -> u128 {
         residue.level.map_or(1 << self.geometry.address_bits(), |level| 1 << self.geometry.shift(level))
     }

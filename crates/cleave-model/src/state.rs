@@ -14,7 +14,7 @@ use super::{caches, findings, frames, lingering, memory, order, parking, reach, 
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Geometry, Level, PhysAddr, VirtAddr};
 
-/// Whether a CPU is there.
+/// The presence of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Presence {
     Off,
@@ -23,14 +23,14 @@ pub(super) enum Presence {
     Online,
 }
 
-/// Whether TCR or MAIR changed under what a TLB may hold.
+/// Says whether TCR or MAIR changed since the TLB's entries were walked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outdated {
     No,
     Yes,
 }
 
-/// What translation depends on.
+/// The registers that translation depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Registers {
     pub(super) ttbr0: Option<PhysAddr>,
@@ -56,7 +56,7 @@ pub(super) struct CpuState {
     pub(super) replaced: Vec<(PhysAddr, VirtAddr)>,
     pub(super) order: order::Order,
     pub(super) issued: Vec<stale::Issued>,
-    /// What a TLB may hold was walked under registers that have changed since.
+    /// `Yes` where a TLB may hold entries that were walked under registers that have changed since.
     pub(super) outdated: Outdated,
     /// Everything in the local TLB is gone, or on its way.
     pub(super) local_tlb_clean: bool,

@@ -19,11 +19,11 @@ pub(super) struct Place {
     pub(super) holders: Cpus,
     /// By tables in memory; otherwise only by what a walk cache may hold.
     pub(super) current: bool,
-    /// What the tables above take away.
+    /// The restrictions of the tables above.
     pub(super) restrictions: u64,
 }
 
-/// Which base register a walk begins at.
+/// The base register that a walk begins at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Half {
     /// TTBR0.

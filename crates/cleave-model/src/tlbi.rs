@@ -10,13 +10,13 @@ use cleave::tables::{Geometry, Granule, Level, VirtAddr};
 /// A TLB invalidation of stage 1 EL1&0 entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tlbi {
-    /// Which CPUs it reaches.
+    /// The CPUs it reaches.
     pub scope: Scope,
-    /// Which entries.
+    /// The entries it covers.
     pub what: What,
 }
 
-/// How far an invalidation reaches.
+/// The reach of an invalidation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
     /// The CPU that executes it.
@@ -25,7 +25,7 @@ pub enum Scope {
     InnerShareable,
 }
 
-/// What an invalidation covers.
+/// The entries that an invalidation covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum What {
     /// VMALLE1: everything of the VMID.
@@ -47,7 +47,7 @@ pub enum What {
     Range {
         /// The first address.
         start: VirtAddr,
-        /// How far it goes; a range does not wrap at the top.
+        /// Its length; a range does not wrap at the top.
         bytes: u64,
         /// As for one address.
         asid: Option<u16>,
@@ -60,7 +60,7 @@ pub enum What {
     Nothing,
 }
 
-/// Whether table entries are covered.
+/// Says whether table entries are covered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LastLevel {
     /// Every entry on the way.
@@ -138,8 +138,8 @@ impl Tlbi {
         Self { scope: Scope::InnerShareable, what }
     }
 
-    /// What TLBI VAE1IS, or VALE1IS, does with this operand: VA\[55:12\] in bits 43:0 whatever the granule, the TTL hint
-    /// in bits 47:44, the ASID in bits 63:48. See [`Tlbi::for_every_asid`] for VAAE1IS and VAALE1IS.
+    /// Decodes the operand of TLBI VAE1IS or VALE1IS: VA\[55:12\] in bits 43:0 whatever the granule, the TTL hint in
+    /// bits 47:44, the ASID in bits 63:48. See [`Tlbi::for_every_asid`] for VAAE1IS and VAALE1IS.
     #[must_use]
     pub const fn from_operand(operand: u64, last: LastLevel, geometry: Geometry) -> Self {
         // Bit 55 says which half it is, and is copied upwards.
@@ -156,9 +156,9 @@ impl Tlbi {
         Self { scope: Scope::InnerShareable, what }
     }
 
-    /// What TLBI RVAE1IS, or RVALE1IS, does with this operand: BaseADDR in pages in bits 36:0, the TTL hint in bits 38:37,
-    /// NUM in bits 43:39, SCALE in bits 45:44, TG in bits 47:46, the ASID in bits 63:48. It names
-    /// (NUM + 1) << (5 * SCALE + 1) pages. See [`Tlbi::for_every_asid`] for RVAAE1IS and RVAALE1IS.
+    /// Decodes the operand of TLBI RVAE1IS or RVALE1IS: BaseADDR in pages in bits 36:0, the TTL hint in bits 38:37, NUM
+    /// in bits 43:39, SCALE in bits 45:44, TG in bits 47:46, the ASID in bits 63:48. It names (NUM + 1) << (5 * SCALE +
+    /// 1) pages. See [`Tlbi::for_every_asid`] for RVAAE1IS and RVAALE1IS.
     #[must_use]
     pub const fn from_range_operand(operand: u64, last: LastLevel, geometry: Geometry) -> Self {
         let start = VirtAddr(sign_extended(operand, 36) << geometry.page_shift());

@@ -10,7 +10,7 @@ use crate::survey::Survey;
 
 macro_rules! defects {
     ($($name:ident $text:literal,)+) => {
-        /// What is wrong.
+        /// The defect.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub(crate) enum Defect {
             $($name,)+
@@ -20,7 +20,7 @@ macro_rules! defects {
             /// Every one.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// What the report calls it.
+            /// Its name in the report.
             pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)+
@@ -60,7 +60,7 @@ defects! {
     OtherVmid "vmid-of-other-cpus",
 }
 
-/// What an entry is taken for.
+/// An entry as the machine is told of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) event: Event,
@@ -73,7 +73,7 @@ pub(crate) struct Seen {
 const HARDWARE_ACCESS_FLAG: u64 = 1 << 39;
 
 impl Defect {
-    /// What the kernel would have done at `index` with this defect; nothing if it would have left that out.
+    /// Returns the step of a kernel with this defect at `index`; `None` if it would have left that out.
     pub(crate) fn bend(self, record: &Record, survey: &Survey, index: usize, seen: Seen) -> Option<Seen> {
         let entry = &record.entries[index];
         match (seen.event, seen.instruction) {
@@ -186,13 +186,13 @@ fn executed(record: &Record, cpu: u8, entry: &Entry) -> Option<Instruction> {
     is_executed.then(|| record.instruction(entry)).flatten()
 }
 
-/// What the same CPU executed next.
+/// Returns the entry that the same CPU executed next.
 fn after(record: &Record, index: usize) -> Option<Instruction> {
     let cpu = record.entries[index].cpu;
     record.entries[index + 1..].iter().find_map(|entry| executed(record, cpu, entry))
 }
 
-/// What the same CPU executed last.
+/// Returns the entry that the same CPU executed last.
 fn before(record: &Record, index: usize) -> Option<Instruction> {
     let cpu = record.entries[index].cpu;
     record.entries[..index].iter().rev().find_map(|entry| executed(record, cpu, entry))

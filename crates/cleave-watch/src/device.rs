@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-/// What was seen of them.
+/// The accesses to devices that were seen.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Devices {
     /// Stores to devices.
@@ -12,8 +12,9 @@ pub(crate) struct Devices {
     pub(crate) without_syndrome: BTreeSet<u64>,
 }
 
-/// Whether a stage 2 abort of the load or store `word` has a valid instruction syndrome, without which a hypervisor cannot
-/// emulate the access (DDI 0487, ESR_EL2, ISV): one general-purpose register, no writeback, not exclusive, not atomic.
+/// Returns true when a stage 2 abort of the load or store `word` has a valid instruction syndrome, without which a
+/// hypervisor cannot emulate the access (DDI 0487, ESR_EL2, ISV): one general-purpose register, no writeback, not
+/// exclusive, not atomic.
 pub(crate) fn has_syndrome(word: u32) -> bool {
     let vector = word & 1 << 26 != 0;
     // Unsigned offset; then unscaled and unprivileged, without the two forms that write back; then by register.

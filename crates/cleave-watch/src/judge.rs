@@ -21,7 +21,7 @@ use crate::tables::Tables;
 /// A block of DC ZVA, as QEMU's CPUs have it (DCZID_EL0).
 const ZERO_BLOCK: u64 = 64;
 
-/// What is known of a CPU beside what the machine knows.
+/// The state of a CPU that the machine does not keep.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cpu {
     mmu: bool,
@@ -201,7 +201,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Where an address is by the tables, for what QEMU does not say it of.
+    /// Returns the physical address by the tables, for an access of which QEMU does not say it.
     fn place(&self, cpu: usize, address: VirtAddr) -> Option<PhysAddr> {
         let Cpu { mmu, roots, .. } = self.cpus[cpu];
         match mmu {

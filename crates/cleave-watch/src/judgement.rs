@@ -3,7 +3,7 @@
 
 use cleave_model::Violation;
 
-/// What a CPU did.
+/// The counts of a CPU's actions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     /// Stores to what a walker could reach at the time or later.
@@ -18,7 +18,7 @@ pub(crate) struct Counts {
     pub(crate) acquires: u64,
 }
 
-/// What came of it.
+/// The judgement of a run.
 #[derive(Debug)]
 pub(crate) struct Judgement {
     /// The first rule that was broken, and the instruction at which it showed; none for what is left at the end.

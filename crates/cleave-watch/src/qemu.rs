@@ -8,7 +8,7 @@
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use std::ffi::{CStr, CString};
 
-/// What the plugin was built for; QEMU refuses to load it when it does not know this version.
+/// The version of the plugin interface; QEMU refuses to load the plugin when it does not know this version.
 // SAFETY: QEMU looks for this name in the plugin, and nothing else has it.
 #[unsafe(no_mangle)]
 pub(crate) static qemu_plugin_version: c_int = 4;
@@ -35,7 +35,7 @@ pub(crate) struct Register(*mut c_void);
 // SAFETY: a handle, never followed here; QEMU's CPUs all run in one thread (`thread=single`).
 unsafe impl Send for Register {}
 
-/// What callbacks do with registers.
+/// The use of registers by a callback.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Registers {
@@ -199,7 +199,8 @@ pub(crate) unsafe fn on_access(instruction: *mut Instruction, callback: OnAccess
     }
 }
 
-/// Where an access to `address` went, if that is memory and not a device. In the callback of that access only.
+/// Returns the physical address of an access to `address`, if that is memory and not a device. In the callback of that
+/// access only.
 pub(crate) fn place(access: Access, address: u64) -> Option<u64> {
     // SAFETY: QEMU checks the access; the place is read before anything else is asked of QEMU.
     unsafe {
@@ -208,7 +209,7 @@ pub(crate) fn place(access: Access, address: u64) -> Option<u64> {
     }
 }
 
-/// Whether an access to `address` went to a device. In the callback of that access only.
+/// Returns true when an access to `address` went to a device. In the callback of that access only.
 pub(crate) fn is_device(access: Access, address: u64) -> bool {
     // SAFETY: as in `place`.
     unsafe {
@@ -217,7 +218,7 @@ pub(crate) fn is_device(access: Access, address: u64) -> bool {
     }
 }
 
-/// Whether an access was a store, its size in bytes, and its value. In the callback of that access only.
+/// Returns true for a store, with the size of the access in bytes and its value. In the callback of that access only.
 pub(crate) fn value(access: Access) -> (bool, usize, [u64; 2]) {
     // SAFETY: QEMU's own number of the access, in its callback.
     unsafe {
@@ -241,7 +242,7 @@ pub(crate) fn registers() -> Vec<(String, Register)> {
 }
 
 thread_local! {
-    /// Where QEMU writes the value of a register. It is kept: registers are read whenever a block begins.
+    /// The array that QEMU writes the value of a register to. It is kept: registers are read whenever a block begins.
     // SAFETY: GLib makes a new array of its own, which this thread alone has.
     static BYTES: *mut Array = unsafe { g_byte_array_new() };
 }

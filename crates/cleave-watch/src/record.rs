@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     pub(crate) event: Event,
 }
 
-/// What can happen.
+/// An event of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
     /// A CPU's first instruction; the number of the firmware call that started it, if one did.
@@ -44,9 +44,9 @@ pub(crate) enum Event {
     Stored {
         /// Where.
         at: PhysAddr,
-        /// How many bytes.
+        /// The number of bytes.
         bytes: u8,
-        /// What, in the low bytes.
+        /// The value, in the low bytes.
         value: u64,
     },
     /// A load with acquire semantics, or of an exclusive or atomic.
@@ -57,7 +57,7 @@ pub(crate) enum Event {
     Exception(Exception),
 }
 
-/// What is known of an exception.
+/// The cause of an exception, as far as it is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Exception {
     /// An abort of a load, a store or a fetch at this address.
@@ -77,11 +77,11 @@ pub(crate) struct Record {
     pub(crate) features: [u64; 2],
     /// MIDR_EL1 as the kernel read it.
     pub(crate) midr: Option<u32>,
-    /// How many CPUs executed something.
+    /// The number of CPUs that executed something.
     pub(crate) cpus: usize,
     /// Accesses to devices.
     pub(crate) devices: Devices,
-    /// Why the record cannot be trusted, if it cannot.
+    /// The reason why the record cannot be trusted, if there is one.
     pub(crate) trouble: Option<&'static str>,
 }
 

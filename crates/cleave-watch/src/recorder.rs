@@ -27,7 +27,7 @@ const REMEMBERED: usize = 512;
 
 /// More than this is no boot any more, and would not fit into a host's memory.
 const ENTRIES_MAX: usize = 1 << 25;
-/// What all mappings of an instruction have in common: the offset in the smallest page.
+/// The bits that all mappings of an instruction have in common: the offset in the smallest page.
 const PAGE_OFFSET: u64 = 0xfff;
 /// SCTLR_EL1.M.
 const MMU: u64 = 1;
@@ -44,7 +44,7 @@ struct Notes {
     waiting: Option<(u32, PhysAddr, u64)>,
 }
 
-/// What an exception vector finds in the registers.
+/// The registers that an exception vector finds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Syndrome {
     /// ESR_EL1.
@@ -58,7 +58,7 @@ pub(crate) struct Syndrome {
 struct Running {
     /// Its first site.
     block: u32,
-    /// How far from the addresses of its translation it is executed.
+    /// The distance from the addresses of its translation at which it is executed.
     distance: u64,
 }
 
@@ -102,7 +102,7 @@ impl Recorder {
         })
     }
 
-    /// Whether the instruction at this address is the first of an exception vector.
+    /// Returns true when the instruction at this address is the first of an exception vector.
     fn is_vector(&self, address: u64) -> bool {
         address & 0x7f == 0 && self.vectors.contains(&(address & !0x7ff))
     }

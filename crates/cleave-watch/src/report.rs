@@ -14,14 +14,14 @@ use crate::judge::judge;
 use crate::record::Record;
 use crate::survey::Survey;
 
-/// What is asked of the watcher.
+/// The options of the watcher.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Where the report goes.
+    /// The file for the report.
     pub(crate) file: PathBuf,
-    /// What every CPU uses at any time; cleave's linear map, unless said otherwise.
+    /// The addresses that every CPU uses at any time; cleave's linear map, unless said otherwise.
     pub(crate) shared: RangeInclusive<VirtAddr>,
-    /// Which defects to judge the run with as well.
+    /// The defects to judge the run with as well.
     pub(crate) defects: Vec<Defect>,
 }
 

@@ -14,12 +14,12 @@ use cleave_model::{Flag, MAX_CPUS};
 
 type Clock = [u64; MAX_CPUS];
 
-/// What each CPU did and knows of the others.
+/// The actions of each CPU, and what it knows of the others.
 #[derive(Debug)]
 pub(crate) struct Standing {
     clocks: Vec<Clock>,
     flags: HashMap<u64, Clock>,
-    /// When each last used what is shared, in its own count.
+    /// The last use of the shared addresses by each CPU, in its own count.
     used: Clock,
 }
 
@@ -54,7 +54,7 @@ impl Standing {
         }
     }
 
-    /// Whether `cpu` knows that the last use of `other` is over.
+    /// Returns true when `cpu` knows that the last use of `other` is over.
     pub(crate) fn knows_still(&self, cpu: usize, other: usize) -> bool {
         cpu == other || self.clocks[cpu][other] >= self.used[other]
     }

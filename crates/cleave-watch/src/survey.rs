@@ -19,10 +19,10 @@ use crate::record::{Event, Record};
 pub(crate) const BASE: u64 = 0xffff_ffff_f000;
 /// SCTLR_EL1.M.
 pub(crate) const MMU: u64 = 1;
-/// What cache maintenance works on.
+/// The bytes that cache maintenance works on.
 pub(crate) const LINE: u64 = 64;
 
-/// What was found.
+/// The findings of a first pass over a record.
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) geometry: Geometry,
@@ -98,22 +98,22 @@ impl Survey {
         }
     }
 
-    /// Whether the slot is in what is ever a table.
+    /// Returns true when the slot is in a frame that is ever a table.
     pub(crate) fn is_table(&self, at: PhysAddr) -> bool {
         self.tables.contains(&self.page(at))
     }
 
-    /// Whether the slot is in what is ever a root.
+    /// Returns true when the slot is in a frame that is ever a root.
     pub(crate) fn is_root(&self, at: PhysAddr) -> bool {
         self.roots.contains(&self.page(at))
     }
 
-    /// Whether a CPU ever learns something from this address.
+    /// Returns true when a CPU ever learns something from this address.
     pub(crate) fn is_flag(&self, at: PhysAddr) -> bool {
         self.flags.contains(&at.0)
     }
 
-    /// Whether the line is ever accessed with the MMU off.
+    /// Returns true when the line is ever accessed with the MMU off.
     pub(crate) fn is_uncached(&self, at: PhysAddr) -> bool {
         self.lines.contains(&(at.0 / LINE))
     }

@@ -19,7 +19,7 @@ impl<'a> Tables<'a> {
         Self { memory: machine.view(0, Through::Physical), geometry }
     }
 
-    /// Where an address is under a root.
+    /// Returns the physical address of an address under a root.
     pub(crate) fn place(&self, root: PhysAddr, address: VirtAddr) -> Option<PhysAddr> {
         translate(&self.memory, self.geometry, root, address).map(|(_, at)| at)
     }

@@ -44,7 +44,7 @@ const L3: PhysAddr = PhysAddr(0x4000_3000);
 const EMPTY: PhysAddr = PhysAddr(0x4000_4000);
 /// The root of a CPU that is not admitted.
 const HOLDING: PhysAddr = PhysAddr(0x4000_5000);
-/// What the level 3 table maps.
+/// The address that the level 3 table maps.
 const DATA: PhysAddr = PhysAddr(0x4800_0000);
 const BASE: u64 = 0xffff_0000_0000_0000;
 /// The tables, mapped by the second half of the level 3 table. Root entry 256 has the same as entry 0: it is the kernel's,

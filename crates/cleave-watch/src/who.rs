@@ -28,7 +28,7 @@ struct Call {
     context: u64,
 }
 
-/// What is known of the CPUs.
+/// The registers of the CPUs as they are known.
 #[derive(Debug, Default)]
 pub(crate) struct Who {
     /// The mark of each CPU that has one.
@@ -40,7 +40,7 @@ pub(crate) struct Who {
     nameless: Option<Cpu>,
 }
 
-/// What came of the question.
+/// The answer to the question of the executing CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
     /// A CPU that was there before.
@@ -60,12 +60,12 @@ impl Who {
         number
     }
 
-    /// How many CPUs there are.
+    /// Returns the number of CPUs.
     pub(crate) fn count(&self) -> usize {
         self.marks.len()
     }
 
-    /// Who executes the block at `address`, with this in its x0 where a call expects it.
+    /// Finds the CPU that executes the block at `address`, with this in its x0 where a call expects it.
     pub(crate) fn executes(&mut self, mark: Mark, address: u64, x0: impl FnOnce() -> u64) -> Answer {
         match mark {
             Mark::Affinity(value) => match self.find(value) {

@@ -126,7 +126,7 @@ fn permissions_change_under_a_cpu_that_uses_the_page() {
     passes(&machine);
 }
 
-/// What a boot CPU does in assembly, by hand: nothing of it runs here. Each step is needed.
+/// Does by hand the steps that a boot CPU does in assembly: nothing of that runs here. Each step is needed.
 #[test]
 fn a_boot_cpu_that_leaves_a_step_out_is_caught() {
     let table = ROOT;

@@ -25,7 +25,7 @@ struct Path {
     behind: Behind,
 }
 
-/// What P1 does behind its branch.
+/// The steps of P1 behind its branch.
 #[derive(Clone, Copy)]
 enum Behind {
     Isb,

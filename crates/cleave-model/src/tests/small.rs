@@ -11,7 +11,7 @@ pub(super) const L2: PhysAddr = PhysAddr(0x12_0000);
 pub(super) const L3: PhysAddr = PhysAddr(0x13_0000);
 /// Room for a new table that no allocator has.
 pub(super) const NEW: PhysAddr = PhysAddr(0x20_0000);
-/// What the machine's allocator gives out.
+/// The frames of the machine's allocator.
 pub(super) const FRAMES: PhysAddr = PhysAddr(0x80_0000);
 pub(super) const BASE: u64 = 0xffff_0000_0000_0000;
 

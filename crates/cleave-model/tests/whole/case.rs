@@ -5,7 +5,7 @@ use cleave::aarch64::BbmLevel;
 use cleave::linear_map::{Form, LargestLeaf};
 use cleave::tables::{Attributes, Geometry, Level, PhysAddr, PhysRange, VirtAddr};
 
-/// Where the static tables are: the kernel image's, so to say.
+/// The address of the static tables: the kernel image's, so to say.
 pub(crate) const IMAGE: PhysRange = PhysRange::new(PhysAddr(0xe000_0000_0000), PhysAddr(0xe000_0008_0000));
 pub(crate) const LIVE: PhysAddr = PhysAddr(IMAGE.start.0);
 pub(crate) const SHADOW: PhysAddr = PhysAddr(IMAGE.start.0 + 0x1_0000);
@@ -23,7 +23,7 @@ pub(crate) struct Case {
     pub(crate) geometry: Geometry,
     /// All RAM.
     pub(crate) regions: Vec<PhysRange>,
-    /// How many root entries of the upper half stay empty below the linear map.
+    /// The number of root entries of the upper half that stay empty below the linear map.
     pub(crate) skipped: usize,
     /// The part of it whose tables are the first paint's: whole blocks of level 2.
     pub(crate) first: PhysRange,
@@ -33,13 +33,13 @@ pub(crate) struct Case {
     pub(crate) attributes: Attributes,
     pub(crate) largest: LargestLeaf,
     pub(crate) levels: Vec<BbmLevel>,
-    /// How many CPUs come up and are not admitted before the first step.
+    /// The number of CPUs that come up and are not admitted before the first step.
     pub(crate) latecomers: usize,
     /// The leader's masks keep no kick out.
     pub(crate) leaky: bool,
     pub(crate) ets2: bool,
     pub(crate) erratum: bool,
-    /// What was done to single leaves before: which, by lot.
+    /// Changes to single leaves before the first step: which, by lot.
     pub(crate) planted: Option<u64>,
     pub(crate) steps: Vec<Step>,
     pub(crate) seed: u64,
@@ -60,7 +60,7 @@ pub(crate) enum Step {
     Admit,
 }
 
-/// What goes wrong.
+/// An injected failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trouble {
     None,
@@ -97,12 +97,12 @@ impl Case {
         self.upper_half().offset(index as u64 * self.geometry.size(level))
     }
 
-    /// Where the kernel maps pages of its own.
+    /// Returns the addresses at which the kernel maps pages of its own.
     pub(crate) fn area(&self) -> VirtAddr {
         if self.geometry.root_level() == Level::L0 { self.root_entry(-1) } else { self.root_entry(-2) }
     }
 
-    /// Where it maps blocks for a moment: the last entry of level 1. A map whose root is of level 2 has none.
+    /// Returns the address of its temporary blocks: the last entry of level 1. A map whose root is of level 2 has none.
     pub(crate) fn window(&self) -> Option<(VirtAddr, PhysAddr)> {
         let table = match self.geometry.root_level() {
             Level::L0 => KERNEL,

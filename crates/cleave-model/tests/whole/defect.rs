@@ -5,7 +5,7 @@ use cleave::rendezvous::Host;
 use cleave::tables::{Cpu, Descriptor, PhysAddr, TableMemory};
 use cleave_model::{OnCpu, Scheduled};
 
-/// What is wrong.
+/// The defect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Defect {
     DsbIshst,
@@ -41,9 +41,9 @@ pub(crate) enum Defect {
 pub(crate) enum Since {
     /// From the first paint on.
     Start,
-    /// When the linear map is there.
+    /// As soon as the linear map exists.
     Painted,
-    /// When every CPU is at work.
+    /// As soon as every CPU is at work.
     Online,
 }
 

@@ -20,7 +20,7 @@ macro_rules! check {
 }
 pub(crate) use check;
 
-/// What a map says, size apart: runs of adjacent memory with equal attributes.
+/// The contents of a map, size apart: runs of adjacent memory with equal attributes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Run {
     address: u64,
@@ -53,7 +53,7 @@ impl Eye<'_> {
         walk(&view, self.case.geometry, LIVE, base, entries, &mut each);
     }
 
-    /// What is there now.
+    /// Returns the present contents.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut descriptors = Vec::new();
         self.visit(|visit| descriptors.push((visit.slot, visit.descriptor)));

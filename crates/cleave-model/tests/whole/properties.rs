@@ -66,7 +66,7 @@ fn pieces(geometry: Geometry) -> impl Strategy<Value = Vec<(u64, u64)>> {
     proptest::collection::vec((length(), length().prop_map(|pages| pages.max(1))), 1..4)
 }
 
-/// Where memory begins: low, or just below a boundary that tables of level 2 or root entries have.
+/// The start of memory: low, or just below a boundary that tables of level 2 or root entries have.
 fn place(geometry: Geometry) -> impl Strategy<Value = u64> {
     let root = geometry.size(geometry.root_level());
     let l2 = geometry.size(Level::L2);
@@ -153,7 +153,7 @@ fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
     })
 }
 
-/// How many cases `make test` runs; PROPTEST_CASES says another number.
+/// The number of cases that `make test` runs; PROPTEST_CASES says another number.
 const CASES: u32 = 10_000;
 
 /// The number that an environment variable holds.

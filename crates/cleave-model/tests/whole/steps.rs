@@ -87,7 +87,7 @@ impl World<'_> {
         Ok(after)
     }
 
-    /// What became of the frames, by the tally and by the tables.
+    /// Checks the frames, by the counts of the repaint and by the tables.
     fn check_counts(
         &self,
         form: Form,

@@ -31,7 +31,8 @@ fn whatever_goes_wrong_nothing_has_changed_and_the_next_time_works() {
     }
 }
 
-/// Whoever was left behind in the middle of filling tables harms neither this repaint nor the next, whenever that was.
+/// A CPU that was left behind in the middle of filling tables harms neither this repaint nor the next, whenever that
+/// was.
 #[test]
 fn a_cpu_left_behind_while_it_fills_tables_harms_nobody() {
     for seed in 0..100 {
@@ -104,8 +105,8 @@ fn a_late_kick_at_any_point_finds_no_rendezvous_of_the_leaders_own() {
     }
 }
 
-/// Where it finds one because the leader's masks keep no kick out, the leader does not wait for itself: fails when
-/// `attend` goes on in spite of the mark in the leader's slot.
+/// A leader that finds one, because its masks keep no kick out, does not wait for itself: fails when `attend` goes on
+/// in spite of the mark in the leader's slot.
 #[test]
 fn a_leader_whose_masks_leak_does_not_wait_for_itself() {
     for seed in 0..50 {
@@ -114,7 +115,7 @@ fn a_leader_whose_masks_leak_does_not_wait_for_itself() {
     }
 }
 
-/// What a case with a defect is caught as: a rule, or the promise that was broken.
+/// The catch of a case with a defect: a rule, or the promise that was broken.
 fn caught(defect: Defect, since: Since, steps: &[Step], change: impl FnOnce(&mut Case)) -> String {
     let mut case = plain(3, steps);
     change(&mut case);

@@ -26,7 +26,7 @@ pub(crate) struct World<'a> {
     pub(crate) fill: Fill<Watched>,
     /// Chunks each CPU has claimed.
     pub(crate) mine: Vec<AtomicU64>,
-    /// How many CPUs may come up, how many of them may go on with the whole map, and how many have.
+    /// The number of CPUs that may come up, of those that may go on with the whole map, and of those that have.
     started: AtomicUsize,
     admitted: AtomicUsize,
     inside: AtomicUsize,
@@ -113,7 +113,7 @@ impl<'a> World<'a> {
         Eye { machine: self.machine, layout: self.layout, case: self.case }
     }
 
-    /// What is wrong by now.
+    /// Returns the first thing that is wrong by now.
     pub(crate) fn defect(&self) -> Option<Defect> {
         self.defect.filter(|(_, since)| *since <= *self.since.lock().unwrap()).map(|(defect, _)| defect)
     }

@@ -58,7 +58,7 @@ impl Program {
 
 const SHARED: RangeInclusive<VirtAddr> = VirtAddr(BASE)..=VirtAddr(WINDOW - 0x10_0001);
 
-/// What is left out.
+/// The step that is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Missing {
     Nothing,

@@ -17,17 +17,17 @@ pub(super) enum Disagreement {
     Silence(Harm),
     /// The machine says that a rule is broken, and nothing can go wrong.
     Alarm(Box<Violation>),
-    /// What a CPU may hold of an address.
+    /// The translations that a CPU may hold of an address.
     Held { cpu: usize, page: u64, machine: BTreeSet<Option<Found>>, oracle: BTreeSet<Option<Found>> },
-    /// What comes of an access, by memory alone.
+    /// The result of an access, by memory alone.
     Outcome { machine: Option<Outcome>, oracle: Option<Found> },
     /// A CPU holds something old, and the machine calls it a good end.
     End { cpu: usize },
-    /// Which rules are broken at an access, and what can go wrong there.
+    /// The rules broken at an access, and the failures that are possible there.
     Access { machine: Vec<Rule>, oracle: Vec<Harm> },
 }
 
-/// What came of a program.
+/// The result of a program.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Agreement {
     /// Nothing can go wrong, and no rule is broken.
@@ -113,7 +113,7 @@ fn is_of_context(harm: &Harm) -> bool {
     matches!(harm, Harm::StaleFault | Harm::Register | Harm::Lingering)
 }
 
-/// Whether what can go wrong justifies that the rule is called broken.
+/// Returns true when something that can go wrong justifies that the rule is called broken.
 fn is_justified(rule: Rule, harms: &[Harm], oracle: &Oracle) -> bool {
     match rule {
         // Something that is made while the old is there: an access that comes next goes wrong.
@@ -127,7 +127,7 @@ fn is_justified(rule: Rule, harms: &[Harm], oracle: &Oracle) -> bool {
     }
 }
 
-/// Whether a rule that is otherwise exact forbids more here, as docs/abstract-machine.md says.
+/// Returns true when a rule that is otherwise exact forbids more here, as docs/abstract-machine.md says.
 fn is_declared(violation: &Violation, event: Event, oracle: &Oracle) -> bool {
     match violation.rule {
         // What is held may come to the same: it is read-only either way, the very same leaf from another table, or the same
@@ -141,8 +141,8 @@ fn is_declared(violation: &Violation, event: Event, oracle: &Oracle) -> bool {
     }
 }
 
-/// Whether both say the same of what each CPU may hold of each page, other than what memory says; where that is anything,
-/// a run that ended here has no good end.
+/// Checks that both say the same of what each CPU may hold of each page, other than what memory says; where that is
+/// anything, a run that ended here has no good end.
 fn held_alike(machine: &Machine, oracle: &Oracle, cpus: usize) -> Result<(), Disagreement> {
     let mut holder = None;
     let state = machine.state();
@@ -174,7 +174,7 @@ fn held_alike(machine: &Machine, oracle: &Oracle, cpus: usize) -> Result<(), Dis
     }
 }
 
-/// Whether each access breaks the rules that it should, whatever was broken before.
+/// Checks that each access breaks the rules that it should, whatever was broken before.
 fn access_alike(event: Event, harms: &[Harm], broken: &[Violation], oracle: &Oracle) -> Result<(), Disagreement> {
     if !matches!(event.doing, Doing::Access(..)) {
         return Ok(());

@@ -58,7 +58,7 @@ impl Oracle {
         }
     }
 
-    /// How often a table was linked.
+    /// The number of times that a table was linked.
     fn links(&self, table: Table) -> usize {
         let names = |slot: Slot, value: Descriptor| {
             let (of, index) = SLOTS[slot];
@@ -89,13 +89,13 @@ impl Oracle {
         (0..self.levels.len()).any(|cpu| PAGES.iter().any(|&page| !self.stale(cpu, page).is_empty()))
     }
 
-    /// Whether a CPU had such a root, and has not now.
+    /// Returns true when a CPU had such a root, and has not now.
     fn has_left(&self, cpu: usize, is_such: impl Fn(Table) -> bool) -> bool {
         let roots = self.memory.roots(cpu);
         roots.iter().any(|root| is_such(root.table)) && roots.last().is_some_and(|root| !is_such(root.table))
     }
 
-    /// Whether some CPU may come to a table by what is no longer on the way.
+    /// Returns true when some CPU may come to a table by an entry that is no longer on the way.
     pub(super) fn is_left(&self, table: Table) -> bool {
         (0..self.levels.len()).any(|cpu| {
             self.has_left(cpu, |root| self.leads_to(root, table))
@@ -103,7 +103,7 @@ impl Oracle {
         })
     }
 
-    /// Whether memory maps some page by this very leaf.
+    /// Returns true when memory maps some page by this very leaf.
     pub(super) fn says(&self, leaf: Descriptor) -> bool {
         let cpus = 0..self.levels.len();
         let mut now = cpus.flat_map(|cpu| PAGES.iter().filter_map(move |&page| self.now(cpu, page)));

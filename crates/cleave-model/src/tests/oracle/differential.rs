@@ -37,7 +37,7 @@ fn least(program: &Program, fails: impl Fn(&Program) -> bool) -> Program {
     program
 }
 
-/// How many programs `cargo test` runs, always the same; ORACLE_CASES has so many drawn anew.
+/// The number of programs that `cargo test` runs, always the same; ORACLE_CASES has so many drawn anew.
 const CASES: u32 = 5000;
 
 #[test]

@@ -11,7 +11,7 @@ use super::program::{Doing, Program};
 use super::world::{Beginning, PAGES};
 use crate::Access;
 
-/// How many programs, each cut short.
+/// The number of programs, each cut short.
 const PROGRAMS: usize = 200;
 const EVENTS: usize = 5;
 

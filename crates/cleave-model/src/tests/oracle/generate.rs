@@ -119,7 +119,7 @@ fn changes() -> BoxedStrategy<Vec<Doing>> {
     prop_oneof![5 => broken, 4 => in_place, 2 => fresh, 2 => reused, 1 => switched].boxed()
 }
 
-/// How one CPU tells another, and what the other does then.
+/// Draws the way in which one CPU tells another, and the steps of the other.
 fn handovers() -> BoxedStrategy<Vec<Event>> {
     let after =
         prop_oneof![4 => Just(vec![Doing::Branch, Doing::Isb]), 1 => Just(vec![Doing::Branch]), 1 => Just(vec![])];

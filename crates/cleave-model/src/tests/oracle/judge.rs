@@ -13,7 +13,7 @@ use crate::{Access, Scope};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::PhysAddr;
 
-/// What can go wrong.
+/// A possible failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Harm {
     /// An access comes out otherwise than memory says: by a translation, or by a table, that is no longer there.
@@ -32,7 +32,7 @@ pub(super) enum Harm {
     Unordered,
 }
 
-/// What an address translates to.
+/// The translation of an address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Found {
     pub(super) output: PhysAddr,
@@ -146,7 +146,7 @@ impl Oracle {
         harms
     }
 
-    /// What can go wrong at an access, if it comes next.
+    /// Returns the failures that are possible at an access, if it comes next.
     pub(super) fn access(&self, cpu: usize, page: u64, access: Access) -> Vec<Harm> {
         let mut harms = Vec::new();
         let now = self.now(cpu, page);
@@ -190,7 +190,7 @@ impl Oracle {
         })
     }
 
-    /// What memory says, as the last root sees it.
+    /// Returns the translation by memory, as the last root sees it.
     pub(super) fn now(&self, cpu: usize, page: u64) -> Option<Found> {
         self.path(cpu, page).1
     }
@@ -200,7 +200,7 @@ impl Oracle {
         self.walk(At::root(root), page)
     }
 
-    /// What a walk finds on its way that sees all there is, and at its end.
+    /// Returns the entries on the way of a walk that sees every store, and its end.
     fn walk(&self, mut at: At, page: u64) -> (Vec<Cached>, Option<Found>) {
         let newest = self.memory.newest();
         let mut path = Vec::new();
@@ -224,8 +224,8 @@ impl Oracle {
         left.filter_map(At::below).collect()
     }
 
-    /// What a CPU may take an address for, other than what memory says. `None` is a fault: by a table that is no longer
-    /// on the way.
+    /// Returns the stale translations that a CPU may use for a page. `None` is a fault: by a table that is no longer on
+    /// the way.
     pub(super) fn stale(&self, cpu: usize, page: u64) -> BTreeSet<Option<Found>> {
         let cached = self.observers[cpu].views.iter().flat_map(|view| &view.tlb);
         let mut stale: BTreeSet<_> = cached.filter_map(|&cached| Found::at(page, cached)).map(Some).collect();
@@ -254,7 +254,7 @@ impl Oracle {
         self.ets2 == Ets2::Absent && found.any(|old| differ(old, now, access) || has_other_size(old))
     }
 
-    /// Whether a walk may end in a fault that has to have seen these events and need have seen no others.
+    /// Returns true when a walk may end in a fault that has to have seen these events and need have seen no others.
     fn may_fault(&self, at: At, page: u64, before: Events) -> bool {
         let Some((slot, index)) = slots_of(at.table).find(|&(_, index)| at.index_of(page) == index) else {
             return true;

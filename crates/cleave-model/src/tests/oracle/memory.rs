@@ -53,12 +53,12 @@ impl Memory {
         &self.roots[cpu]
     }
 
-    /// What a slot holds for who sees so much.
+    /// Returns the value of a slot for an observer that has seen these events.
     pub(super) fn read(&self, seen: &Seen, slot: Slot) -> Descriptor {
         self.slots[slot][seen.get(slot).copied().map_or(0, usize::from)].value
     }
 
-    /// What who sees everything sees.
+    /// Returns the state of an observer that has seen every event.
     pub(super) fn newest(&self) -> Seen {
         core::array::from_fn(|slot| self.slots[slot].len() as u8 - 1)
     }

@@ -14,7 +14,7 @@ use super::program::{Covering, Doing, Ets2, Event, Program};
 use crate::{Dsb, Flag, LastLevel, Scope};
 use cleave::aarch64::BbmLevel;
 
-/// What the machine is told of one event.
+/// The version of an event that the machine is told.
 type Tale = fn(Doing) -> Vec<Doing>;
 
 /// Programs that a mutant has to get one of wrong.

@@ -50,7 +50,7 @@ impl Cached {
     }
 }
 
-/// Where a walk is: a table, the first page it translates, and what was taken away on the way.
+/// The position of a walk: a table, the first page it translates, and the restrictions of the tables on the way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
     pub(super) table: Table,
@@ -68,7 +68,7 @@ impl At {
         ((page - self.first) / pages_at(self.table.level())) as usize
     }
 
-    /// What the descriptor is in entry `index` here: something to cache, or nothing.
+    /// Returns the descriptor in entry `index` here as something to cache, or `None`.
     pub(super) fn find(self, index: usize, value: Descriptor) -> Option<Cached> {
         let (level, restrictions) = (self.table.level(), self.restrictions);
         let first = self.first + index as u64 * pages_at(level);
@@ -82,7 +82,7 @@ impl At {
         }
     }
 
-    /// Where the walk goes on from a cached table descriptor.
+    /// Returns the position at which the walk goes on from a cached table descriptor.
     pub(super) fn below(cached: Cached) -> Option<Self> {
         match cached {
             Cached::Table { first, table, restrictions, .. } => Some(Self { table, first, restrictions }),
@@ -116,11 +116,12 @@ impl View {
     }
 }
 
-/// What happens to translations that could be cached.
+/// The caching of translations that could be cached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Caching {
-    /// Whatever can be cached is, at once, and stays. Who holds more can do all that one can who holds less, for whatever
-    /// is held may be evicted before it is used; so no other states are needed to find everything that can go wrong.
+    /// All that can be cached is, at once, and stays. A CPU that holds more can do all that a CPU can that holds less,
+    /// for all that is held may be evicted before it is used; so no other states are needed to find everything that can
+    /// go wrong.
     Greedy,
     /// Each translation is cached at some time or never, and evicted at some time or never: every state there is.
     Free,
@@ -133,7 +134,7 @@ pub(super) struct Observer {
     caching: Caching,
     pub(super) views: Vec<View>,
     recent: Recent,
-    /// What each TLBI that may be under way covers, by its event.
+    /// The entries that each TLBI under way covers, by its event.
     covering: HashMap<usize, Covering>,
 }
 
@@ -174,12 +175,12 @@ impl Observer {
         }
     }
 
-    /// What the TLB may hold.
+    /// The entries that the TLB may hold.
     pub(super) fn held(&self) -> BTreeSet<Cached> {
         self.views.iter().flat_map(|view| &view.tlb).copied().collect()
     }
 
-    /// What the TLB may not hold any more, and an explicit access of the CPU may still use.
+    /// The entries that the TLB may not hold any more, and an explicit access of the CPU may still use.
     pub(super) fn lingering(&self, which: Lingering) -> BTreeSet<Cached> {
         self.recent.lingering(which, &self.held())
     }
@@ -258,7 +259,7 @@ impl Observer {
         next
     }
 
-    /// What one look of the walker may find: from the root, or from a table descriptor that is cached.
+    /// Returns the entries that one walk may find: from the root, or from a table descriptor that is cached.
     fn walks(&self, memory: &Memory, view: &View) -> Vec<Cached> {
         let root = memory.roots(self.cpu)[view.root].table;
         let starts = view.tlb.iter().filter_map(|&cached| At::below(cached));
@@ -283,7 +284,7 @@ impl Observer {
     }
 }
 
-/// Whether all stores that are ordered before an event have been seen.
+/// Returns true when all stores that are ordered before an event have been seen.
 fn sees_all_before(memory: &Memory, order: &Order, view: &View, event: Option<usize>) -> bool {
     let before = event.map_or(0, |event| order.up_to(event) & !(1 << event));
     (0..STORED).all(|slot| {
@@ -292,12 +293,12 @@ fn sees_all_before(memory: &Memory, order: &Order, view: &View, event: Option<us
     })
 }
 
-/// Whether a version was stored by one of these events.
+/// Returns true when a version was stored by one of these events.
 pub(super) fn is_among(events: Events, by: Option<(usize, usize)>) -> bool {
     by.is_some_and(|(_, event)| events >> event & 1 == 1)
 }
 
-/// Whether a TLBI of this form is completed by a barrier that reaches so far.
+/// Returns true when a TLBI of this form is completed by a barrier that reaches so far.
 pub(super) fn is_completed(scope: crate::Scope, reach: Reach) -> bool {
     match (scope, reach) {
         (_, Reach::Everything) | (crate::Scope::Local, Reach::Own) => true,

@@ -18,7 +18,7 @@ pub(super) struct Order {
     before: Vec<Events>,
 }
 
-/// How far a DSB reaches: it completes nothing, what concerns its own CPU alone, or everything.
+/// The reach of a DSB: it completes nothing, what concerns its own CPU alone, or everything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reach {
     Nothing,
@@ -26,7 +26,7 @@ pub(super) enum Reach {
     Everything,
 }
 
-/// Whether the stores before a DSB are visible to every walker behind it.
+/// Returns true when the stores before a DSB are visible to every walker behind it.
 ///
 /// Behind a DSB NSH or NSHST they are to that of its own CPU. The machine gives no credit for that, by declaration.
 pub(super) const fn completes_stores(dsb: Dsb) -> bool {
@@ -36,8 +36,8 @@ pub(super) const fn completes_stores(dsb: Dsb) -> bool {
     }
 }
 
-/// Whether what the loads before a DSB convey is known behind it, branch or no branch. For the non-shareable ones the
-/// machine gives no credit here either.
+/// Returns true when the events that the loads before a DSB convey are known behind it, branch or no branch. For the
+/// non-shareable ones the machine gives no credit here either.
 pub(super) const fn completes_loads(dsb: Dsb) -> bool {
     match dsb {
         Dsb::Ish | Dsb::Ishld | Dsb::Osh | Dsb::Oshld | Dsb::Sy | Dsb::Ld => true,
@@ -83,7 +83,7 @@ impl Order {
         self.before.push(before);
     }
 
-    /// What is ordered before an event, if it comes next.
+    /// Returns the events ordered before an event, if it comes next.
     pub(super) fn before(&self, event: Event) -> Events {
         let mut before = 0;
         for (number, earlier) in self.events.iter().enumerate() {
@@ -109,12 +109,13 @@ impl Order {
         before
     }
 
-    /// What is ordered before an event, and it itself.
+    /// Returns the events ordered before an event, and it itself.
     pub(super) fn up_to(&self, event: usize) -> Events {
         self.before[event] | 1 << event
     }
 
-    /// What every walk of an access must have seen that ends in a fault, if the access is the next event of `cpu`.
+    /// Returns the events that every walk of an access must have seen that ends in a fault, if the access is the next
+    /// event of `cpu`.
     ///
     /// A fault may come from a walk at any time since the CPU's last context synchronisation event. With FEAT_ETS2 the
     /// walk comes after whatever is ordered before the access, and after the CPU's own loads and stores in front of it
@@ -146,13 +147,13 @@ impl Order {
             .sum()
     }
 
-    /// Whether a DSB of its CPU has completed a store by now.
+    /// Returns true when a DSB of its CPU has completed a store by now.
     pub(super) fn is_complete(&self, store: usize) -> bool {
         self.complete(self.events[store].cpu, self.events.len()) >> store & 1 == 1
     }
 
-    /// What everybody's walker has seen when it sees store `event`: what is ordered before it, and what was complete by
-    /// then.
+    /// Returns the events that each walker has seen when it sees store `event`: those ordered before it, and those
+    /// complete by then.
     pub(super) fn seen_with(&self, event: usize) -> Events {
         let cpus = self.events.iter().map(|event| event.cpu).max().unwrap_or(0);
         (0..=cpus).fold(self.up_to(event), |seen, cpu| seen | self.complete(cpu, event))

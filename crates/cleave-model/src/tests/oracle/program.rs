@@ -11,7 +11,7 @@ use cleave::tables::{Descriptor, Level, slot};
 /// The flag of all programs.
 const FLAG: usize = 0x100;
 
-/// What a CPU does.
+/// An action of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Doing {
     Store(Slot, Value),
@@ -26,7 +26,7 @@ pub(super) enum Doing {
     SetTtbr1(Table),
 }
 
-/// What an invalidation covers.
+/// The entries that an invalidation covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Covering {
     All,
@@ -50,7 +50,7 @@ pub(super) struct Program {
     pub(super) events: Vec<Event>,
 }
 
-/// Whether the CPUs have FEAT_ETS2.
+/// Says whether the CPUs have FEAT_ETS2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ets2 {
     Absent,

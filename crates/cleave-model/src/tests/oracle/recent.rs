@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::observer::{Cached, Waiting};
 
-/// What an explicit access may use.
+/// The entries that an explicit access may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Lingering {
     Surely,
@@ -16,14 +16,14 @@ pub(super) enum Lingering {
     ByDeclaration,
 }
 
-/// What a TLB may have held since its CPU's last context synchronisation, but for what is over.
+/// The entries that a TLB may have held since its CPU's last context synchronisation, but for those that are over.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     /// Without what another CPU's invalidation took from the TLB.
     declared: BTreeSet<Cached>,
     /// Without what another CPU's invalidation took, be it after one of its own.
     sure: BTreeSet<Cached>,
-    /// What each invalidation by another CPU found to take.
+    /// The entries that each invalidation by another CPU found to take.
     found: Vec<(Waiting, BTreeSet<Cached>)>,
 }
 

@@ -62,7 +62,7 @@ pub(super) const SLOTS: [(Table, usize); 10] = [
     (Table::New, 2),
 ];
 
-/// How many of them are stored to.
+/// The number of them that are stored to.
 pub(super) const STORED: usize = 8;
 
 pub(super) const ROOT: Slot = 0;
@@ -97,7 +97,7 @@ pub(super) const fn address(page: u64) -> VirtAddr {
     VirtAddr(BASE + page * 0x1000)
 }
 
-/// How many pages an entry of a level covers.
+/// Returns the number of pages that an entry of a level covers.
 pub(super) const fn pages_at(level: Level) -> u64 {
     GEOMETRY.size(level) / GEOMETRY.page_size()
 }
@@ -146,7 +146,7 @@ pub(super) fn descriptor(value: Value, slot: Slot) -> Descriptor {
     }
 }
 
-/// What the slots hold at first.
+/// Returns the values of the slots at first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Beginning {
     /// A table of pages and a block.

@@ -38,7 +38,7 @@ pub(crate) const A_LATE_KICK: Model =
 
 /// Fails when the phase leaves Idle before interrupts are masked.
 #[test]
-fn a_late_kick_at_any_point_finds_no_rendezvous_of_the_leaders_own() {
+fn a_late_kick_finds_no_rendezvous_of_its_own_leader() {
     A_LATE_KICK.check();
 }
 

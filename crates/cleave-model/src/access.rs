@@ -8,24 +8,27 @@ use super::{Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
-/// M8.
-pub(super) const M8: Text = Text {
+/// The text of M8.
+pub(super) const MULTI_HIT: Text = Text {
+    id: "M8",
     name: "multi-hit",
     sentence: "an access for which two cached translations of different size exist, on a level that forbids it; on level \
                2, for the Contiguous bit on level 1, it raises the conflict abort that the handler must survive",
     source: "Arm ARM D8.17 TLB maintenance: TLB conflict aborts; Support levels for changing table or block size (R_FCPSG)",
 };
 
-/// M9.
-pub(super) const M9: Text = Text {
+/// The text of M9.
+pub(super) const AMBIGUOUS_TRANSLATION: Text = Text {
+    id: "M9",
     name: "agreement",
     sentence: "an access whose result differs between the translations that may be cached",
     source: "Arm ARM D8.16 Translation Lookaside Buffers; D8.17 TLB maintenance: break-before-make (loss of coherency, \
              of ordering, of uniprocessor semantics)",
 };
 
-/// M13.
-pub(super) const M13: Text = Text {
+/// The text of M13.
+pub(super) const BROKEN_ENTRY_ACCESS: Text = Text {
+    id: "M13",
     name: "broken slot",
     sentence: "a fetch, stack, data or table access through an entry that is broken",
     source: "Arm ARM D8.17 TLB maintenance: Using break-before-make (what the entry maps is not accessible between break \
@@ -256,12 +259,20 @@ impl State {
         let Some(now) = now else {
             if let Some(old) = cached.iter().flatten().find(|old| old.allows(access)) {
                 let detail = "memory maps nothing here, but the CPU may still hold what it did";
-                self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, Descriptor::EMPTY, detail);
+                self.violated(
+                    Rule::AmbiguousTranslation,
+                    cpu,
+                    Some(address),
+                    old.slot,
+                    old.leaf,
+                    Descriptor::EMPTY,
+                    detail,
+                );
             } else if self.is_shared(address) && !self.is_guarded(end) {
                 let slot = end.map(|(at, _)| at).unwrap_or_default();
                 let entry = self.memory.get(slot);
                 let detail = "the entry on the way is broken";
-                self.violated(Rule::M13, cpu, Some(address), slot, entry, entry, detail);
+                self.violated(Rule::BrokenEntryAccess, cpu, Some(address), slot, entry, entry, detail);
             }
             return Outcome::Fault;
         };
@@ -270,13 +281,21 @@ impl State {
             let Some(old) = old else {
                 if now.allows(access) {
                     let detail = "a table that is no longer there may still be walked, and maps nothing here";
-                    self.violated(Rule::M9, cpu, Some(address), now.slot, Descriptor::EMPTY, now.leaf, detail);
+                    self.violated(
+                        Rule::AmbiguousTranslation,
+                        cpu,
+                        Some(address),
+                        now.slot,
+                        Descriptor::EMPTY,
+                        now.leaf,
+                        detail,
+                    );
                 }
                 continue;
             };
             if !old.agrees(&now, access) {
                 let detail = "the CPU may use the old translation or the new one, and they differ";
-                self.violated(Rule::M9, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
+                self.violated(Rule::AmbiguousTranslation, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
             } else if old.bytes != now.bytes {
                 // From level 1 on a change of the Contiguous bit may raise a conflict abort, and no worse (R_FCPSG).
                 let contiguous = old.leaf.is_contiguous() != now.leaf.is_contiguous() && old.level == now.level;
@@ -284,7 +303,7 @@ impl State {
                     BbmLevel::One if contiguous => conflict = true,
                     BbmLevel::Zero | BbmLevel::One => {
                         let detail = "two translations of different size may be cached";
-                        self.violated(Rule::M8, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
+                        self.violated(Rule::MultiHit, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
                     }
                     BbmLevel::Two => conflict = true,
                     BbmLevel::Three => {}

@@ -14,8 +14,9 @@ use super::table_place::Half;
 use super::{Rule, State, Violation};
 use cleave::tables::{PhysAddr, slot};
 
-/// M16.
-pub(super) const M16: Text = Text {
+/// The text of M16.
+pub(super) const CACHE_MAINTENANCE: Text = Text {
+    id: "M16",
     name: "caches",
     sentence: "tables or data written with the MMU off and read cached, or the reverse, without the maintenance in between, \
                complete by a DSB of loads and stores, for every line; what is only in a cache invalidated, not cleaned",
@@ -92,7 +93,7 @@ impl Caches {
 impl State {
     fn stale(&mut self, cpu: usize, at: PhysAddr, detail: &'static str) {
         let now = self.memory.get(at.align_down(8));
-        self.violated(Rule::M16, cpu, None, at, now, now, detail);
+        self.violated(Rule::CacheMaintenance, cpu, None, at, now, now, detail);
     }
 
     /// A store with the MMU off.

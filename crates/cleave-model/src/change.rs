@@ -8,8 +8,9 @@ use super::{Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
-/// M1.
-pub(super) const M1: Text = Text {
+/// The text of M1.
+pub(super) const LIVE_SIZE_CHANGE: Text = Text {
+    id: "M1",
     name: "size",
     sentence: "block to table or back while the old value may be cached on, or reachable by, a CPU whose level is below \
                2, or the Contiguous bit where one is below 1; where it is allowed also if permissions change in the same \
@@ -19,8 +20,9 @@ pub(super) const M1: Text = Text {
              R_PVTFW speaks only of what needs break-before-make",
 };
 
-/// M2.
-pub(super) const M2: Text = Text {
+/// The text of M2.
+pub(super) const LIVE_TARGET_CHANGE: Text = Text {
+    id: "M2",
     name: "target",
     sentence: "output address, memory type, shareability or cacheability of a live entry changed, or it became global, \
                at any level",
@@ -28,8 +30,9 @@ pub(super) const M2: Text = Text {
              that two read-only targets hold the same is not known here",
 };
 
-/// M3.
-pub(super) const M3: Text = Text {
+/// The text of M3.
+pub(super) const MAKE_WITHOUT_TLBI: Text = Text {
+    id: "M3",
     name: "remake",
     sentence: "invalid to valid while an older valid value may still be cached, or a change that ends so, without any TLBI",
     source: "Arm ARM D8.17 TLB maintenance: Using break-before-make (make only after the invalidation is complete); \
@@ -77,7 +80,7 @@ impl State {
         let address = self.address_in(place, self.index_of(at));
         if !place.current {
             let detail = "a table is written that a walk cache may still lead to";
-            return self.violated(Rule::M12, cpu, Some(address), at, old, new, detail);
+            return self.violated(Rule::FrameReuse, cpu, Some(address), at, old, new, detail);
         }
         if self.is_alike(place.level, old, new) {
             return;
@@ -142,9 +145,11 @@ impl State {
         let cached = self.cached_for(place, address).next().copied();
         if let Some(residue) = cached {
             let detail = match residue.blame {
-                Rule::M4 => "made again; the TLBI came before the store was ordered, and does not count for it",
-                Rule::M5 => "made again; the TLBI did not cover what is cached",
-                Rule::M6 => "made again; the TLBI has not completed",
+                Rule::StoreBeforeTlbi => {
+                    "made again; the TLBI came before the store was ordered, and does not count for it"
+                }
+                Rule::TlbiCoverage => "made again; the TLBI did not cover what is cached",
+                Rule::DsbAfterTlbi => "made again; the TLBI has not completed",
                 _ => "made again without any TLBI",
             };
             self.violated(residue.blame, cpu, Some(address), residue.slot, residue.old, new, detail);
@@ -196,17 +201,17 @@ impl State {
         let Difference { size, contiguous, target, permissions } = difference;
         let least = self.least_level(place.holders);
         let (rule, detail) = if target {
-            (Rule::M2, "a live entry got another output address or type, or became global")
+            (Rule::LiveTargetChange, "a live entry got another output address or type, or became global")
         } else if size && least < BbmLevel::Two {
-            (Rule::M1, "the size of a live mapping changed without break-before-make")
+            (Rule::LiveSizeChange, "the size of a live mapping changed without break-before-make")
         } else if contiguous && least < BbmLevel::One {
-            (Rule::M1, "the Contiguous bit of a live mapping changed without break-before-make")
+            (Rule::LiveSizeChange, "the Contiguous bit of a live mapping changed without break-before-make")
         } else if (size || contiguous) && permissions {
-            (Rule::M1, "size and permissions changed in one step")
+            (Rule::LiveSizeChange, "size and permissions changed in one step")
         } else if least < BbmLevel::One && old.is_contiguous() && permissions {
-            (Rule::M11, "one entry of a live contiguous group changed")
+            (Rule::ContiguousGroup, "one entry of a live contiguous group changed")
         } else if let Some((residue, detail)) = self.cached_otherwise(old, new, place, address, difference) {
-            return self.violated(Rule::M1, cpu, Some(address), residue.slot, residue.old, new, detail);
+            return self.violated(Rule::LiveSizeChange, cpu, Some(address), residue.slot, residue.old, new, detail);
         } else {
             return;
         };

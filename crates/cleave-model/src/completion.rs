@@ -75,11 +75,11 @@ impl State {
     fn check_end(&mut self) {
         if let Some((residue, holder)) = self.left_over() {
             let detail = match residue.blame {
-                Rule::M4 => {
+                Rule::StoreBeforeTlbi => {
                     "at the end this CPU may hold what was replaced; the TLBI came before the store was ordered"
                 }
-                Rule::M5 => "at the end this CPU may hold what was replaced; the TLBI did not cover it",
-                Rule::M6 => "at the end this CPU may hold what was replaced; the TLBI has not completed",
+                Rule::TlbiCoverage => "at the end this CPU may hold what was replaced; the TLBI did not cover it",
+                Rule::DsbAfterTlbi => "at the end this CPU may hold what was replaced; the TLBI has not completed",
                 _ => "at the end this CPU may hold what was replaced; there was no TLBI",
             };
             let now = self.memory.get(residue.slot);
@@ -89,7 +89,7 @@ impl State {
             let mine = self.cpus[cpu].registers;
             let detail = "at the end this CPU's TLB may hold what was walked under an old value of TCR or MAIR";
             let (tcr, mair) = (Descriptor(mine.tcr), Descriptor(mine.mair));
-            self.violated(Rule::M17, cpu, None, PhysAddr(0), tcr, mair, detail);
+            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), tcr, mair, detail);
         }
         if let Some(&(first, _)) = self.unfinished_groups.first() {
             let holders = self.places(self.table_of(first)).iter().fold(0, |all, place| all | place.holders);

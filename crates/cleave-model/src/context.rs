@@ -6,8 +6,9 @@ use super::rule::Text;
 use super::{Access, Outdated, Presence, Registers, Rule, State};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
-/// M17.
-pub(super) const M17: Text = Text {
+/// The text of M17.
+pub(super) const CPU_CONTEXTS: Text = Text {
+    id: "M17",
     name: "contexts",
     sentence: "TCR, MAIR or VMID differ between CPUs that share tables; TCR or MAIR changed and used without an invalidation \
                on that CPU; CnP set; the MMU turned on without a local TLBI; TTBR1 with the linear map before admission",
@@ -15,15 +16,16 @@ pub(super) const M17: Text = Text {
              with stage 2 off; Common not private translations); D8.17 TLB maintenance (broadcasts match the VMID; R_VNRFW)",
 };
 
-/// M18.
-pub(super) const M18: Text = Text {
+/// The text of M18.
+pub(super) const HARDWARE_UPDATE: Text = Text {
+    id: "M18",
     name: "hardware update",
     sentence: "a leaf with AF = 0, or TCR.HA or TCR.HD set: the walker would fault, or write descriptors on its own",
     source: "Arm ARM D8.5 Hardware updates to the translation tables: Access flag, Dirty state",
 };
 
 /// TCR_EL1.HA and HD.
-const HARDWARE_UPDATE: u64 = 1 << 39 | 1 << 40;
+const TCR_HARDWARE_UPDATE: u64 = 1 << 39 | 1 << 40;
 
 /// A value of TTBR0_EL1 or TTBR1_EL1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +49,7 @@ impl State {
     pub(super) fn check_private(&mut self, cpu: usize, value: TtbrValue) {
         if value.0 & TtbrValue::CNP != 0 {
             let detail = "a table base register has CnP set: CPUs may use one another's translations";
-            self.violated(Rule::M17, cpu, None, value.base(), Descriptor::EMPTY, Descriptor(value.0), detail);
+            self.violated(Rule::CpuContexts, cpu, None, value.base(), Descriptor::EMPTY, Descriptor(value.0), detail);
         }
     }
 
@@ -149,20 +151,20 @@ impl State {
             let mine = self.cpus[cpu].registers;
             let detail = "TCR or MAIR changed, and the TLB may hold what was walked under the old value";
             let (tcr, mair) = (Descriptor(mine.tcr), Descriptor(mine.mair));
-            self.violated(Rule::M17, cpu, Some(address), PhysAddr(0), tcr, mair, detail);
+            self.violated(Rule::CpuContexts, cpu, Some(address), PhysAddr(0), tcr, mair, detail);
         }
     }
 
     pub(super) fn turn_on(&mut self, cpu: usize) {
         if !self.cpus[cpu].local_tlb_clean {
             let detail = "the MMU is turned on while the TLB holds whatever reset left there";
-            self.violated(Rule::M17, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
+            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
         }
         if self.cpus[cpu].registers != self.cpus[cpu].pending {
             let (old, new) = (self.cpus[cpu].registers, self.cpus[cpu].pending);
             let root = |registers: Registers| Descriptor(registers.ttbr1.unwrap_or_default().0);
             let detail = "the MMU is turned on while what it translates with is written and not synchronised";
-            self.violated(Rule::M10, cpu, None, PhysAddr(0), root(old), root(new), detail);
+            self.violated(Rule::ContextSynchronisation, cpu, None, PhysAddr(0), root(old), root(new), detail);
         }
         self.cpus[cpu].mmu = true;
         self.cpus[cpu].switched = true;
@@ -174,9 +176,9 @@ impl State {
     fn check_contexts(&mut self, cpu: usize) {
         let mine = self.cpus[cpu].registers;
         let none = Descriptor::EMPTY;
-        if mine.tcr & HARDWARE_UPDATE != 0 {
+        if mine.tcr & TCR_HARDWARE_UPDATE != 0 {
             let detail = "hardware updates of descriptors are on";
-            self.violated(Rule::M18, cpu, None, PhysAddr(0), none, Descriptor(mine.tcr), detail);
+            self.violated(Rule::HardwareUpdate, cpu, None, PhysAddr(0), none, Descriptor(mine.tcr), detail);
         }
         let differing = self.cpus.iter().filter(|other| other.mmu).find_map(|other| {
             let theirs = other.registers;
@@ -188,7 +190,7 @@ impl State {
             pairs.into_iter().find(|(theirs, mine, _)| theirs != mine)
         });
         if let Some((theirs, mine, detail)) = differing {
-            self.violated(Rule::M17, cpu, None, PhysAddr(0), Descriptor(theirs), Descriptor(mine), detail);
+            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), Descriptor(theirs), Descriptor(mine), detail);
         }
     }
 
@@ -205,7 +207,7 @@ impl State {
         });
         if let Some((index, address, entry)) = found {
             let detail = "TTBR1 names a map that other CPUs may break, before this CPU is admitted";
-            self.violated(Rule::M17, cpu, Some(address), slot(root, index), Descriptor::EMPTY, entry, detail);
+            self.violated(Rule::CpuContexts, cpu, Some(address), slot(root, index), Descriptor::EMPTY, entry, detail);
         }
     }
 
@@ -228,7 +230,15 @@ impl State {
                 return;
             }
             let detail = "an access between a write of a translation register and its ISB";
-            self.violated(Rule::M10, cpu, Some(address), new, Descriptor(old.0), Descriptor(new.0), detail);
+            self.violated(
+                Rule::ContextSynchronisation,
+                cpu,
+                Some(address),
+                new,
+                Descriptor(old.0),
+                Descriptor(new.0),
+                detail,
+            );
         }
     }
 
@@ -243,7 +253,7 @@ impl State {
     ) {
         if matches!(entry.kind(self.geometry, level), Kind::Leaf(_)) && !entry.is_accessed() {
             let detail = "a valid leaf has its access flag clear";
-            self.violated(Rule::M18, cpu, Some(address), at, Descriptor::EMPTY, entry, detail);
+            self.violated(Rule::HardwareUpdate, cpu, Some(address), at, Descriptor::EMPTY, entry, detail);
         }
     }
 }

@@ -14,8 +14,9 @@ use super::{Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
-/// M11.
-pub(super) const M11: Text = Text {
+/// The text of M11.
+pub(super) const CONTIGUOUS_GROUP: Text = Text {
+    id: "M11",
     name: "contiguous",
     sentence: "a group with unequal members once its stores are ordered, or with the bit on some only where a CPU's level \
                is 0; one that is linked, used or called complete with a hole; a live change of one of its members on \
@@ -109,9 +110,9 @@ impl State {
             Some((hole, "a contiguous group has a hole, and a TLB entry of the others may cover it"))
         });
         if let Some(((at, now), detail)) = found {
-            self.violated(Rule::M11, cpu, None, at, value, now, detail);
+            self.violated(Rule::ContiguousGroup, cpu, None, at, value, now, detail);
         } else if start & (size * group as u64 - 1) & OUTPUT & !(size - 1) != 0 {
-            self.violated(Rule::M11, cpu, None, first, value, value, "a contiguous group is not aligned");
+            self.violated(Rule::ContiguousGroup, cpu, None, first, value, value, "a contiguous group is not aligned");
         } else if (mixed.is_some() || hole.is_some()) && !self.unfinished_groups.contains(&(first, level)) {
             self.unfinished_groups.push((first, level));
         }
@@ -125,7 +126,7 @@ impl State {
         if let Some((_, member)) = member.filter(|_| self.geometry.contiguous(level).is_some()) {
             let now = self.memory.get(at);
             let detail = "an address in a hole of a contiguous group is used: a TLB entry of the others may cover it";
-            self.violated(Rule::M11, cpu, Some(address), at, member, now, detail);
+            self.violated(Rule::ContiguousGroup, cpu, Some(address), at, member, now, detail);
         }
     }
 }

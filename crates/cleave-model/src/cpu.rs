@@ -79,7 +79,9 @@ impl<'a> OnCpu<'a> {
             let outcome = state.access(cpu, address, access);
             // Those about an entry that was not valid before; no retry helps against anything else.
             let is_stale_fault = |violation: &Violation| {
-                violation.rule == Rule::M10 && violation.old == Descriptor::EMPTY && violation.new.is_valid()
+                violation.rule == Rule::ContextSynchronisation
+                    && violation.old == Descriptor::EMPTY
+                    && violation.new.is_valid()
             };
             let mut others = std::mem::replace(&mut state.noted, before).into_kinds();
             let all = others.len();

@@ -8,8 +8,9 @@ use super::stale::Residue;
 use super::{Rule, State};
 use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
 
-/// M12.
-pub(super) const M12: Text = Text {
+/// The text of M12.
+pub(super) const FRAME_REUSE: Text = Text {
+    id: "M12",
     name: "reuse",
     sentence: "a frame freed, or a table rewritten, before the invalidation that retires it has completed; a frame used as a \
                table that is somebody else's",
@@ -17,8 +18,9 @@ pub(super) const M12: Text = Text {
              completion of TLB maintenance instructions",
 };
 
-/// M15.
-pub(super) const M15: Text = Text {
+/// The text of M15.
+pub(super) const RESERVATION: Text = Text {
+    id: "M15",
     name: "reserve",
     sentence: "in the window a frame becomes a table that nobody has, that holds data, or that was not set aside for it, or \
                anything is allocated or freed",
@@ -54,7 +56,7 @@ impl State {
     pub(super) fn allocate(&mut self, cpu: usize) -> Option<PhysAddr> {
         if self.in_window() {
             let detail = "a frame is allocated while every CPU stands still";
-            self.violated(Rule::M15, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
+            self.violated(Rule::Reservation, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
         }
         match &mut self.frames.limit {
             Some(0) => return None,
@@ -89,19 +91,19 @@ impl State {
         let value = Descriptor::EMPTY;
         if self.in_window() {
             let detail = "a frame is given back while every CPU stands still";
-            self.violated(Rule::M15, cpu, None, frame, value, value, detail);
+            self.violated(Rule::Reservation, cpu, None, frame, value, value, detail);
         }
         if let Some(place) = self.places(frame).first().copied() {
             let detail = "a table is given back that a walker or a walk cache may still reach";
-            self.violated(Rule::M12, cpu, Some(place.base), frame, value, value, detail);
+            self.violated(Rule::FrameReuse, cpu, Some(place.base), frame, value, value, detail);
         }
         if !self.frames.out.remove(&frame) {
             let detail = "a frame is given back that nobody has";
-            self.violated(Rule::M12, cpu, None, frame, value, value, detail);
+            self.violated(Rule::FrameReuse, cpu, None, frame, value, value, detail);
         }
         if let Some(residue) = self.still_leads_to(frame) {
             let detail = "a frame is given back that a TLB may still map where memory does not";
-            self.violated(Rule::M12, cpu, Some(residue.address), frame, residue.old, value, detail);
+            self.violated(Rule::FrameReuse, cpu, Some(residue.address), frame, residue.old, value, detail);
         }
         if let Some(set_aside) = &mut self.frames.set_aside {
             set_aside.remove(&frame);
@@ -146,7 +148,7 @@ impl State {
             return;
         };
         let now = self.memory.get(slot);
-        self.violated(Rule::M12, cpu, None, slot, now, value, detail);
+        self.violated(Rule::FrameReuse, cpu, None, slot, now, value, detail);
     }
 
     /// M12 and M15: `table` is linked by the store to `link`.
@@ -165,7 +167,7 @@ impl State {
         } else {
             return;
         };
-        let rule = if self.in_window() { Rule::M15 } else { Rule::M12 };
+        let rule = if self.in_window() { Rule::Reservation } else { Rule::FrameReuse };
         let entry = self.memory.get(link);
         self.violated(rule, cpu, Some(address), link, Descriptor::EMPTY, entry, detail);
     }

@@ -11,8 +11,9 @@ use super::tlbi::{LastLevel, Scope, Tlbi, What};
 use super::{CpuState, Dsb, Outdated, Rule, State};
 use cleave::tables::{Kind, PhysAddr};
 
-/// M4.
-pub(super) const M4: Text = Text {
+/// The text of M4.
+pub(super) const STORE_BEFORE_TLBI: Text = Text {
+    id: "M4",
     name: "order before",
     sentence: "a TLBI counts only for stores that a DSB with store semantics and inner-shareable scope has ordered \
                before it (not ISHLD, not NSH)",
@@ -20,16 +21,18 @@ pub(super) const M4: Text = Text {
              SM-dsb1ishld",
 };
 
-/// M5.
-pub(super) const M5: Text = Text {
+/// The text of M5.
+pub(super) const TLBI_COVERAGE: Text = Text {
+    id: "M5",
     name: "coverage",
     sentence: "a TLBI of the wrong scope, the wrong address, the last level only where a table entry changed, the wrong \
                level hint or another VMID leaves what it was meant for",
     source: "Arm ARM D8.17 TLB maintenance: Scope of the TLBI instructions, TTL hint (FEAT_TTL); herd7: SM-local",
 };
 
-/// M6.
-pub(super) const M6: Text = Text {
+/// The text of M6.
+pub(super) const DSB_AFTER_TLBI: Text = Text {
+    id: "M6",
     name: "order after",
     sentence: "a TLBI is complete only after a full DSB ISH or SY on the CPU that issued it (NSH for a local one), \
                and on the erratum cores only after a second TLBI and DSB",
@@ -103,12 +106,12 @@ impl State {
             let counts = self.is_covered(residue, tlbi.what, reached) && residue.holders & reached != 0;
             let ordered = residue.store.is_none_or(|(writer, store)| self.is_before_tlbi(cpu, writer, store));
             let blame = match (counts, ordered) {
-                (false, _) => Rule::M5,
-                (true, false) => Rule::M4,
+                (false, _) => Rule::TlbiCoverage,
+                (true, false) => Rule::StoreBeforeTlbi,
                 (true, true) => {
                     self.cpus[cpu].issued.push(Issued { residue: residue.number, scope: tlbi.scope, second: false });
                     // Whom it does not reach keeps it, whatever comes after.
-                    if residue.holders & !reached == 0 { Rule::M6 } else { Rule::M5 }
+                    if residue.holders & !reached == 0 { Rule::DsbAfterTlbi } else { Rule::TlbiCoverage }
                 }
             };
             blames.push((index, blame));
@@ -116,7 +119,10 @@ impl State {
         for (index, blame) in blames {
             let residue = &mut self.residues[index];
             // The attempt that came nearest is the one to name.
-            if residue.blame == Rule::M3 || blame == Rule::M6 || residue.blame == Rule::M5 && blame == Rule::M4 {
+            if residue.blame == Rule::MakeWithoutTlbi
+                || blame == Rule::DsbAfterTlbi
+                || residue.blame == Rule::TlbiCoverage && blame == Rule::StoreBeforeTlbi
+            {
                 residue.blame = blame;
             }
         }

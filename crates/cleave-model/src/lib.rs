@@ -27,7 +27,7 @@
 //! let tables = machine.view(0, Through::Physical);
 //! tables.store(root, Descriptor::table(PhysAddr(0x20_0000)));
 //! // The table was never written, let alone ordered before the store that links it.
-//! assert_eq!(machine.verdict().unwrap_err().first.rule, Rule::M7);
+//! assert_eq!(machine.verdict().unwrap_err().first.rule, Rule::ChildBeforeParent);
 //! ```
 
 mod access;

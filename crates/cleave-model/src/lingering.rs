@@ -95,7 +95,7 @@ impl State {
             let slot = old.or(now).map_or(PhysAddr(0), |either| either.slot);
             let old = old.map_or(Descriptor::EMPTY, |old| old.leaf);
             let detail = "an invalidation is complete, but this CPU has had no context synchronisation since";
-            self.violated(Rule::M10, cpu, Some(address), slot, old, new, detail);
+            self.violated(Rule::ContextSynchronisation, cpu, Some(address), slot, old, new, detail);
         }
     }
 
@@ -105,7 +105,15 @@ impl State {
         if let Some(&Lingering { residue, .. }) = self.lingering.iter().find(late) {
             let now = self.memory.get(residue.slot);
             let detail = "a change is called complete, but the CPU that made it has not synchronised its context";
-            self.violated(Rule::M10, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
+            self.violated(
+                Rule::ContextSynchronisation,
+                cpu,
+                Some(residue.address),
+                residue.slot,
+                residue.old,
+                now,
+                detail,
+            );
         }
     }
 }

@@ -33,7 +33,7 @@ impl State {
         if let Some((at, writer)) = late {
             let now = self.memory.get(at);
             let detail = "a table is linked whose contents a walker may not see yet";
-            self.violated(Rule::M7, writer, Some(base), at, Descriptor::EMPTY, now, detail);
+            self.violated(Rule::ChildBeforeParent, writer, Some(base), at, Descriptor::EMPTY, now, detail);
         }
     }
 
@@ -47,7 +47,15 @@ impl State {
         if let Some(index) = (0..entries).find(|&index| !self.memory.is_stored(slot(table, index))) {
             let at = slot(table, index);
             let detail = "a table is linked that nobody has filled";
-            self.violated(Rule::M7, cpu, Some(place.base), at, Descriptor::EMPTY, Descriptor::EMPTY, detail);
+            self.violated(
+                Rule::ChildBeforeParent,
+                cpu,
+                Some(place.base),
+                at,
+                Descriptor::EMPTY,
+                Descriptor::EMPTY,
+                detail,
+            );
         }
         let valid: Vec<_> = self.valid_in(table, place.level).collect();
         let mut group = None;

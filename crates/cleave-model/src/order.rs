@@ -15,8 +15,9 @@ use super::rule::Text;
 use super::{Access, Flag, MAX_CPUS, Rule, State};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
-/// M7.
-pub(super) const M7: Text = Text {
+/// The text of M7.
+pub(super) const CHILD_BEFORE_PARENT: Text = Text {
+    id: "M7",
     name: "child first",
     sentence: "the contents of a child table are not ordered before the store that links it, by a DSB ISHST of the CPU \
                that wrote them or by release and acquire to the one that links",
@@ -24,8 +25,9 @@ pub(super) const M7: Text = Text {
              K13 barrier litmus tests; herd7 VMSA model",
 };
 
-/// M10.
-pub(super) const M10: Text = Text {
+/// The text of M10.
+pub(super) const CONTEXT_SYNCHRONISATION: Text = Text {
+    id: "M10",
     name: "context",
     sentence: "no ISB between a release, seen behind a branch, and the first use of the map; none after a write of \
                TTBR, TCR, MAIR or SCTLR; a fresh entry used without context synchronisation or a retry of the fault; an \
@@ -203,7 +205,7 @@ impl State {
         // By way of an entry that is gone, where there may be anything by now.
         let (at, entry) = if entry.is_valid() { (at, entry) } else { (now.slot, now.leaf) };
         let detail = "an entry that was just made valid may still fault here: no context synchronisation since";
-        self.violated(Rule::M10, cpu, Some(address), at, Descriptor::EMPTY, entry, detail);
+        self.violated(Rule::ContextSynchronisation, cpu, Some(address), at, Descriptor::EMPTY, entry, detail);
     }
 
     /// The slot in which a walk from `table` on finds what faults, when it sees of each slot what it may.

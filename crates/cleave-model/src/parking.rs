@@ -12,8 +12,9 @@ use super::table_place::Place;
 use super::{Presence, Rule, State};
 use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr};
 
-/// M14.
-pub(super) const M14: Text = Text {
+/// The text of M14.
+pub(super) const RENDEZVOUS: Text = Text {
+    id: "M14",
     name: "rendezvous",
     sentence: "an edit before every online CPU is in, a leaf made invalid and then valid as another included; a departure \
                before the invalidation is complete and the entries are made again; a CPU between CPU_ON and check-in not \
@@ -76,7 +77,7 @@ impl State {
                 Presence::Starting => "an entry is broken while a CPU is on its way in that can walk it",
                 _ => "an entry is broken before every online CPU stands still",
             };
-            self.violated(Rule::M14, number, Some(address), at, old, new, detail);
+            self.violated(Rule::Rendezvous, number, Some(address), at, old, new, detail);
         } else {
             self.broken.push((at, address));
         }
@@ -88,7 +89,7 @@ impl State {
         let Dimmed { old, loose, .. } = self.dimmed.swap_remove(found);
         if !self.in_window() && self.is_made_again_as_another(old, new, place.level) {
             let detail = "an entry was broken, as an invalid leaf, before every online CPU stood still, and made again as another";
-            self.violated(Rule::M14, loose, Some(address), at, old, new, detail);
+            self.violated(Rule::Rendezvous, loose, Some(address), at, old, new, detail);
         }
     }
 
@@ -106,7 +107,7 @@ impl State {
         if let Some((at, address)) = broken {
             let now = self.memory.get(at);
             let detail = "a CPU goes on while an entry is broken";
-            self.violated(Rule::M14, cpu, Some(address), at, now, now, detail);
+            self.violated(Rule::Rendezvous, cpu, Some(address), at, now, now, detail);
         }
         let held = self.residues.iter().find(|residue| {
             let last = VirtAddr(residue.address.0.wrapping_add(self.bytes(residue) as u64 - 1));
@@ -115,7 +116,7 @@ impl State {
         if let Some(&residue) = held {
             let now = self.memory.get(residue.slot);
             let detail = "a CPU goes on before the invalidation is complete";
-            self.violated(Rule::M14, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
+            self.violated(Rule::Rendezvous, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
         }
         self.cpus[cpu].parked = false;
         if !self.cpus.iter().any(|cpu| cpu.parked) {

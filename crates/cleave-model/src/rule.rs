@@ -8,31 +8,50 @@ use cleave::tables::{Descriptor, PhysAddr, VirtAddr};
 
 /// A rule of the machine. Its sentence and its source stand beside the code that checks it: see [`Rule::text`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-#[allow(missing_docs, reason = "each has its text")]
 pub enum Rule {
-    M1,
-    M2,
-    M3,
-    M4,
-    M5,
-    M6,
-    M7,
-    M8,
-    M9,
-    M10,
-    M11,
-    M12,
-    M13,
-    M14,
-    M15,
-    M16,
-    M17,
-    M18,
+    /// M1: the size of a live mapping changes without break-before-make.
+    LiveSizeChange,
+    /// M2: the output address or the memory type of a live entry changes without break-before-make.
+    LiveTargetChange,
+    /// M3: an entry is made valid while an older value may be cached, and no TLBI was executed.
+    MakeWithoutTlbi,
+    /// M4: a TLBI counts only for stores that a DSB has ordered before it.
+    StoreBeforeTlbi,
+    /// M5: a TLBI has to cover what is cached: scope, address, level, ASID and VMID.
+    TlbiCoverage,
+    /// M6: a TLBI is complete only behind a DSB of the CPU that issued it.
+    DsbAfterTlbi,
+    /// M7: the contents of a table are ordered before the store that links it.
+    ChildBeforeParent,
+    /// M8: an access finds two cached translations of different size on a level that forbids it.
+    MultiHit,
+    /// M9: an access may use either of two translations, and they differ.
+    AmbiguousTranslation,
+    /// M10: an ISB stands between a change and its first use.
+    ContextSynchronisation,
+    /// M11: the members of a contiguous group agree.
+    ContiguousGroup,
+    /// M12: a frame is reused only when no walker and no TLB leads to it.
+    FrameReuse,
+    /// M13: an access goes through an entry that is broken.
+    BrokenEntryAccess,
+    /// M14: entries that every CPU uses are broken only while all are parked.
+    Rendezvous,
+    /// M15: in the stop window only reserved frames become tables, and none is allocated or freed.
+    Reservation,
+    /// M16: cached and uncached accesses to a line have maintenance between them.
+    CacheMaintenance,
+    /// M17: CPUs that share tables agree on TCR, MAIR and VMID, and begin with a clean TLB.
+    CpuContexts,
+    /// M18: the walker never has to write a descriptor.
+    HardwareUpdate,
 }
 
 /// The text of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Text {
+    /// The number: `M1` to `M18`.
+    pub id: &'static str,
     /// One or two words.
     pub name: &'static str,
     /// The condition that violates it.
@@ -44,30 +63,30 @@ pub struct Text {
 impl Rule {
     /// Every rule, in order.
     pub const ALL: [Self; 18] = [
-        Self::M1,
-        Self::M2,
-        Self::M3,
-        Self::M4,
-        Self::M5,
-        Self::M6,
-        Self::M7,
-        Self::M8,
-        Self::M9,
-        Self::M10,
-        Self::M11,
-        Self::M12,
-        Self::M13,
-        Self::M14,
-        Self::M15,
-        Self::M16,
-        Self::M17,
-        Self::M18,
+        Self::LiveSizeChange,
+        Self::LiveTargetChange,
+        Self::MakeWithoutTlbi,
+        Self::StoreBeforeTlbi,
+        Self::TlbiCoverage,
+        Self::DsbAfterTlbi,
+        Self::ChildBeforeParent,
+        Self::MultiHit,
+        Self::AmbiguousTranslation,
+        Self::ContextSynchronisation,
+        Self::ContiguousGroup,
+        Self::FrameReuse,
+        Self::BrokenEntryAccess,
+        Self::Rendezvous,
+        Self::Reservation,
+        Self::CacheMaintenance,
+        Self::CpuContexts,
+        Self::HardwareUpdate,
     ];
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?} {}", self.text().name)
+        write!(f, "{} {}", self.text().id, self.text().name)
     }
 }
 

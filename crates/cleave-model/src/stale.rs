@@ -56,7 +56,7 @@ impl Residue {
             store: None,
             above: None,
             half: None,
-            blame: Rule::M3,
+            blame: Rule::MakeWithoutTlbi,
         }
     }
 }

@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn writeback_pairs_exclusives_atomics_and_vectors_have_none() {
+    fn writeback_pairs_exclusives_atomics_vectors_have_no_syndrome() {
         for (name, word) in [
             ("ldr w8, [x9], #4", 0xb840_4528_u32),
             ("ldr w8, [x9, #4]!", 0xb840_4d28),

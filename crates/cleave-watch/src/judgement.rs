@@ -55,7 +55,7 @@ impl Judgement {
     /// `ok`, the rule that was broken, or `lost` where machine and QEMU differ.
     pub(crate) fn verdict(&self) -> String {
         match (&self.violation, &self.lost) {
-            (Some((violation, _)), _) => format!("{:?}", violation.rule),
+            (Some((violation, _)), _) => violation.rule.text().id.into(),
             (None, Some(_)) => "lost".into(),
             (None, None) => "ok".into(),
         }

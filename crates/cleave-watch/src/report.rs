@@ -88,8 +88,8 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
         (None, Some(lost)) => lost.clone(),
         (None, None) => String::new(),
     };
-    let rules =
-        Rule::ALL.map(|rule| (format!("{rule:?}"), text(&format!("{}: {}", rule.text().name, rule.text().sentence))));
+    let rules = Rule::ALL
+        .map(|rule| (rule.text().id.to_owned(), text(&format!("{}: {}", rule.text().name, rule.text().sentence))));
     object(&[
         ("verdict", text(&found.verdict())),
         ("text", text(&explained)),

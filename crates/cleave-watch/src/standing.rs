@@ -73,7 +73,7 @@ mod tests {
     const FLAG: PhysAddr = PhysAddr(0x1000);
 
     #[test]
-    fn a_cpu_that_released_after_its_last_use_is_known_to_stand_still_by_who_acquired_that() {
+    fn a_cpu_that_acquires_a_release_knows_the_other_is_parked() {
         let mut standing = Standing::new(2);
         standing.uses(1);
         assert!(!standing.knows_still(0, 1));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_store_conveys_nothing_and_ends_what_was_conveyed() {
+    fn a_plain_store_ends_a_release_sequence() {
         let mut standing = Standing::new(2);
         standing.uses(1);
         standing.stores(1, FLAG, Flag::Plain, Modifies::No);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_modification_goes_on_conveying_what_was_there() {
+    fn an_atomic_modification_continues_a_release_sequence() {
         let mut standing = Standing::new(3);
         standing.uses(1);
         standing.stores(1, FLAG, Flag::Ordered, Modifies::Yes);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_used_nothing_stands_still_for_everyone() {
+    fn a_cpu_without_any_use_counts_as_parked() {
         assert!(Standing::new(2).knows_still(0, 1));
     }
 }

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn with_el2_a_cpu_is_known_by_its_affinity_from_its_first_instruction_on() {
+    fn with_el2_a_cpu_is_known_from_its_first_instruction() {
         let mut who = Who::default();
         assert_eq!(who.executes(Mark::Affinity(0x8000_0000), 0x1000, zero), Answer::New(0, None));
         let call = who.called(0x2000, 7);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn without_el2_a_cpu_is_nameless_until_it_sets_its_thread_register() {
+    fn without_el2_a_cpu_is_known_once_tpidr_el1_is_set() {
         let mut who = Who::default();
         assert_eq!(who.executes(Mark::Thread(0), 0x1000, zero), Answer::New(0, None));
         assert_eq!(who.executes(Mark::Thread(0), 0x1010, zero), Answer::Known(0));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn two_nameless_cpus_are_not_taken_for_one() {
+    fn two_unidentified_cpus_are_not_taken_for_one() {
         let mut who = Who::default();
         who.executes(Mark::Thread(0), 0x1000, zero);
         who.called(0x2000, 1);

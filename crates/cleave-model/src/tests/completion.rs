@@ -20,19 +20,19 @@ fn unmapped(steps: &[Step]) -> Result<(), Box<Findings>> {
 }
 
 #[test]
-fn a_page_that_is_unmapped_and_may_still_be_cached_is_no_good_end() {
+fn verdict_names_an_unmapped_page_that_may_be_cached() {
     const TLBI: Step = |cpu| cpu.tlbi(Tlbi::vaae1is(page(3)));
     const LOCAL: Step = |cpu| cpu.tlbi(Tlbi::vaae1is(page(3)).local());
     const OTHER: Step = |cpu| cpu.tlbi(Tlbi::vaae1is(page(4)));
     unmapped(&[DSB_ISHST, TLBI, DSB_ISH]).unwrap();
     let cases: [(&[Step], Rule, usize); 6] = [
-        (&[], Rule::M3, 0),
-        (&[DSB_ISHST], Rule::M3, 0),
-        (&[TLBI, DSB_ISH], Rule::M4, 0),
-        (&[DSB_ISHST, OTHER, DSB_ISH], Rule::M5, 0),
+        (&[], Rule::MakeWithoutTlbi, 0),
+        (&[DSB_ISHST], Rule::MakeWithoutTlbi, 0),
+        (&[TLBI, DSB_ISH], Rule::StoreBeforeTlbi, 0),
+        (&[DSB_ISHST, OTHER, DSB_ISH], Rule::TlbiCoverage, 0),
         // The CPU that is named is the one that has it still.
-        (&[DSB_ISHST, LOCAL, DSB_ISH], Rule::M5, 1),
-        (&[DSB_ISHST, TLBI, DSB_ISHST], Rule::M6, 0),
+        (&[DSB_ISHST, LOCAL, DSB_ISH], Rule::TlbiCoverage, 1),
+        (&[DSB_ISHST, TLBI, DSB_ISHST], Rule::DsbAfterTlbi, 0),
     ];
     for (number, (steps, rule, cpu)) in cases.into_iter().enumerate() {
         let first = unmapped(steps).unwrap_err().first;
@@ -42,7 +42,7 @@ fn a_page_that_is_unmapped_and_may_still_be_cached_is_no_good_end() {
 }
 
 #[test]
-fn a_verdict_at_a_bad_moment_is_not_held_against_what_follows() {
+fn a_verdict_in_mid_change_does_not_spoil_a_later_one() {
     let machine = machine(BbmLevel::Zero);
     machine.cpu(0).store(slot(L3, 3), Descriptor::EMPTY);
     assert!(machine.verdict().is_err());
@@ -51,7 +51,7 @@ fn a_verdict_at_a_bad_moment_is_not_held_against_what_follows() {
 }
 
 #[test]
-fn a_contiguous_group_and_a_register_are_not_left_half_way() {
+fn verdict_names_unfinished_groups_and_registers_without_a_tlbi() {
     let group = machine(BbmLevel::One);
     let clear = |index: usize| {
         let entry = slot(L2, GROUP + index);
@@ -60,7 +60,7 @@ fn a_contiguous_group_and_a_register_are_not_left_half_way() {
     clear(0);
     invalidate(group.cpu(0));
     passes(&group);
-    assert_eq!(group.verdict().unwrap_err().first.rule, Rule::M11);
+    assert_eq!(group.verdict().unwrap_err().first.rule, Rule::ContiguousGroup);
     (1..16).for_each(clear);
     invalidate(group.cpu(0));
     group.verdict().unwrap();
@@ -71,7 +71,7 @@ fn a_contiguous_group_and_a_register_are_not_left_half_way() {
     cpu.isb();
     let found = register.verdict().unwrap_err();
     let of_end = found.others.iter().chain([&found.first]).find(|one| one.detail.contains("old value of TCR or MAIR"));
-    assert_eq!(of_end.map(|one| (one.rule, one.cpu)), Some((Rule::M17, 1)), "{found}");
+    assert_eq!(of_end.map(|one| (one.rule, one.cpu)), Some((Rule::CpuContexts, 1)), "{found}");
     cpu.tlbi(Tlbi::VMALLE1);
     cpu.dsb(Dsb::Nsh);
     let found = register.verdict().unwrap_err();
@@ -91,7 +91,7 @@ fn roots(machine: &Machine) -> [PhysAddr; 3] {
 }
 
 #[test]
-fn a_root_that_was_left_counts_where_the_present_one_says_something_else() {
+fn verdict_names_an_old_root_where_the_new_one_differs() {
     let left_for = |asids: [u16; 2], local: bool, pick: fn([PhysAddr; 3]) -> [PhysAddr; 3]| {
         let machine = machine(BbmLevel::Zero);
         let roots = pick(roots(&machine));
@@ -110,11 +110,11 @@ fn a_root_that_was_left_counts_where_the_present_one_says_something_else() {
     assert_eq!(left_for([1, 1], false, |[first, same, _]| [first, same, first]), Ok(()));
     assert_eq!(left_for([1, 1], false, |[first, _, none]| [first, none, first]), Ok(()));
     // To one that has less.
-    assert_eq!(left_for([1, 1], false, |[first, same, none]| [first, same, none]), Err(Rule::M3));
+    assert_eq!(left_for([1, 1], false, |[first, same, none]| [first, same, none]), Err(Rule::MakeWithoutTlbi));
     // By another ASID what is not global is somebody else's.
     assert_eq!(left_for([1, 2], true, |[first, _, none]| [none, first, none]), Ok(()));
-    assert_eq!(left_for([1, 1], true, |[first, _, none]| [none, first, none]), Err(Rule::M3));
-    assert_eq!(left_for([1, 2], false, |[first, _, none]| [none, first, none]), Err(Rule::M3));
+    assert_eq!(left_for([1, 1], true, |[first, _, none]| [none, first, none]), Err(Rule::MakeWithoutTlbi));
+    assert_eq!(left_for([1, 2], false, |[first, _, none]| [none, first, none]), Err(Rule::MakeWithoutTlbi));
 }
 
 #[test]
@@ -141,8 +141,8 @@ fn set_up_by_stores_is_named_and_hides_no_defect() {
     stored.boot_all(ROOT);
     defect(&stored);
     let found = stored.verdict().unwrap_err();
-    assert_eq!((found.first.rule, found.first.times), (Rule::M16, 4 * 64), "each line once: {found}");
-    assert_eq!(found.others.iter().map(|other| other.rule).collect::<Vec<_>>(), [Rule::M3], "{found}");
+    assert_eq!((found.first.rule, found.first.times), (Rule::CacheMaintenance, 4 * 64), "each line once: {found}");
+    assert_eq!(found.others.iter().map(|other| other.rule).collect::<Vec<_>>(), [Rule::MakeWithoutTlbi], "{found}");
     let text = found.to_string();
     for part in ["`poke` or `adopt`", "(256 times)", "M3 remake on CPU 0 at 0xffff000000003000"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
@@ -154,12 +154,12 @@ fn set_up_by_stores_is_named_and_hides_no_defect() {
     adopted.verdict().unwrap();
     assert_eq!(adopted.cpu(1).access(page(3), Access::Load), Outcome::Memory(output(PAGES).offset(0x3000)));
     defect(&adopted);
-    assert_eq!(adopted.take_violations().iter().map(|one| one.rule).collect::<Vec<_>>(), [Rule::M3]);
+    assert_eq!(adopted.take_violations().iter().map(|one| one.rule).collect::<Vec<_>>(), [Rule::MakeWithoutTlbi]);
     adopted.verdict().unwrap();
 }
 
 #[test]
-fn a_violation_that_comes_again_is_counted_and_not_kept_again() {
+fn a_repeated_violation_is_counted_and_kept_once() {
     let machine = machine(BbmLevel::Zero);
     for _ in 0..20 {
         machine.cpu(0).store(slot(L2, BLOCK), Attributes::NORMAL.leaf(output(BLOCK + 1), Level::L2));
@@ -167,6 +167,6 @@ fn a_violation_that_comes_again_is_counted_and_not_kept_again() {
     }
     machine.cpu(1).access(VirtAddr(BASE + (1 << 39)), Access::Load);
     let kinds = machine.violations();
-    assert_eq!(kinds.iter().filter(|kind| kind.rule == Rule::M2).count(), 1);
+    assert_eq!(kinds.iter().filter(|kind| kind.rule == Rule::LiveTargetChange).count(), 1);
     assert_eq!(kinds[0].times, 40);
 }

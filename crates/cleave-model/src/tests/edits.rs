@@ -71,12 +71,12 @@ fn a_mapping_used_before_its_isb_may_fault() -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     passes(&machine);
     machine.cpu(1).access(address, Access::Load);
-    breaks(&machine, Rule::M10);
+    breaks(&machine, Rule::ContextSynchronisation);
     Ok(())
 }
 
 #[test]
-fn a_temporary_mapping_comes_and_goes_and_another_takes_its_place() {
+fn a_temporary_mapping_is_replaced_by_another() {
     let machine = machine(BbmLevel::Zero);
     let (view, cpu, entry) = (tables(&machine), machine.cpu(0), slot(L1, 7));
     for start in [0x8000_0000, 0xc000_0000] {
@@ -95,11 +95,11 @@ fn a_temporary_mapping_comes_and_goes_and_another_takes_its_place() {
     map_blocks(&view, &cpu, Geometry::K4_V48, NEW, entry, piece, Attributes::NORMAL);
     cpu.store(entry, Descriptor::EMPTY);
     map_blocks(&view, &cpu, Geometry::K4_V48, NEW, entry, piece, Attributes::NORMAL);
-    breaks(&machine, Rule::M12);
+    breaks(&machine, Rule::FrameReuse);
 }
 
 #[test]
-fn one_leaf_is_replaced_by_anything() {
+fn replace_leaf_keeps_every_rule_for_any_new_leaf() {
     for (repeat, erratum, good) in
         [(TlbiRepeat::Once, false, true), (TlbiRepeat::Twice, true, true), (TlbiRepeat::Once, true, false)]
     {
@@ -109,14 +109,14 @@ fn one_leaf_is_replaced_by_anything() {
         }
         let machine = machine_of(config);
         replace_leaf(&tables(&machine), &machine.cpu(0), slot(L3, 3), page_leaf(9), repeat);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M6) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::DsbAfterTlbi) }
     }
 }
 
 /// Permissions change without a break, and the other CPU uses the page all the while: without the invalidation it may go
 /// on as before.
 #[test]
-fn permissions_change_under_a_cpu_that_uses_the_page() {
+fn permissions_may_change_while_a_cpu_uses_the_page() {
     let machine = machine(BbmLevel::Zero);
     machine.cpu(1).access(page(3), Access::Load);
     let new = read_only(page_leaf(3));
@@ -155,7 +155,14 @@ fn a_boot_cpu_that_leaves_a_step_out_is_caught() {
     passes(&boot(0));
     for (left_out, rule) in
         // The barrier behind the second invalidation of the cache may be that of the TLB's.
-        [(1, Rule::M16), (2, Rule::M16), (4, Rule::M16), (6, Rule::M17), (7, Rule::M17), (9, Rule::M10)]
+        [
+            (1, Rule::CacheMaintenance),
+            (2, Rule::CacheMaintenance),
+            (4, Rule::CacheMaintenance),
+            (6, Rule::CpuContexts),
+            (7, Rule::CpuContexts),
+            (9, Rule::ContextSynchronisation),
+        ]
     {
         breaks(&boot(left_out), rule);
     }

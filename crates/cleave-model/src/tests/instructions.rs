@@ -8,7 +8,7 @@ use cleave::tables::{Geometry, Level, VirtAddr};
 const FORMS: Geometry = Geometry::K4_V48;
 
 #[test]
-fn barriers_are_known_by_domain_and_by_what_they_wait_for() {
+fn decode_reads_domain_and_access_types_of_a_barrier() {
     let words = [
         (0xd503_3f9f, Dsb::Sy),
         (0xd503_3e9f, Dsb::St),
@@ -30,7 +30,7 @@ fn barriers_are_known_by_domain_and_by_what_they_wait_for() {
 }
 
 #[test]
-fn an_invalidation_is_known_by_scope_form_and_operand() {
+fn decode_reads_scope_form_and_operand_of_a_tlbi() {
     let tlbi = |word: u32, operand: u64| match decode(word) {
         Some(Instruction::Tlbi(invalidation)) => invalidation.with_operand(operand, FORMS),
         other => panic!("{word:#x}: {other:?}"),
@@ -57,7 +57,7 @@ fn an_invalidation_is_known_by_scope_form_and_operand() {
 }
 
 #[test]
-fn other_regimes_and_unknown_forms_do_not_count_as_invalidations() {
+fn decode_leaves_out_tlbis_of_other_regimes() {
     // ALLE2, VAE2, IPAS2E1IS, RIPAS2E1IS, RVAE2IS.
     for word in [0xd50c_871f, 0xd50c_8721, 0xd50c_8021, 0xd50c_8041, 0xd50c_8221] {
         assert_eq!(decode(word), None, "{word:#x}");
@@ -65,7 +65,7 @@ fn other_regimes_and_unknown_forms_do_not_count_as_invalidations() {
 }
 
 #[test]
-fn invalidations_by_range_are_decoded_with_their_operand() {
+fn decode_reads_range_tlbis_with_their_operand() {
     // 2 pages from 0x4000 on, TG = 4 KiB, ASID 7: (0 + 1) << 1.
     let operand = 7 << 48 | 1 << 46 | 0x4;
     let plain = Tlbi::from_range_operand(operand, LastLevel::AllLevels, Geometry::K4_V48);
@@ -86,7 +86,7 @@ fn invalidations_by_range_are_decoded_with_their_operand() {
 }
 
 #[test]
-fn maintenance_to_the_point_of_coherency_and_nothing_else_is_told() {
+fn decode_reads_cache_maintenance_to_poc_alone() {
     assert_eq!(decode(0xd508_7620), Some(Instruction::Cache(Maintenance::Invalidate)));
     assert_eq!(decode(0xd50b_7a21), Some(Instruction::Cache(Maintenance::Clean)));
     assert_eq!(decode(0xd50b_7e33), Some(Instruction::Cache(Maintenance::CleanInvalidate)));
@@ -99,7 +99,7 @@ fn maintenance_to_the_point_of_coherency_and_nothing_else_is_told() {
 }
 
 #[test]
-fn registers_of_translation_are_known_and_their_reads_are_not_writes() {
+fn decode_reads_writes_of_translation_registers_alone() {
     let words = [
         (0xd518_1003, Register::SctlrEl1),
         (0xd518_2002, Register::Ttbr0El1),
@@ -119,7 +119,7 @@ fn registers_of_translation_are_known_and_their_reads_are_not_writes() {
 }
 
 #[test]
-fn ordered_accesses_are_told_from_plain_ones() {
+fn decode_tells_ordered_accesses_from_plain_ones() {
     let expect = |word: u32, load: Option<Flag>, store: Option<Flag>, modifies: Modifies| {
         assert_eq!(decode(word), Some(Instruction::Ordered(Ordered { load, store, modifies })), "{word:#x}");
     };
@@ -153,7 +153,7 @@ fn ordered_accesses_are_told_from_plain_ones() {
 }
 
 #[test]
-fn conditional_branches_calls_and_returns_are_known() {
+fn decode_reads_conditional_branches_calls_and_returns() {
     for word in [0x5400_0001, 0xb400_0000, 0x3500_0001, 0x3618_0000, 0x3718_0000] {
         assert_eq!(decode(word), Some(Instruction::ConditionalBranch), "{word:#x}");
     }

@@ -86,7 +86,7 @@ fn plain() -> Config {
 }
 
 #[test]
-fn what_arms_model_never_allows_the_machine_passes() {
+fn code_that_herd7_never_faults_keeps_every_rule() {
     let never = [
         ("good", full()),
         ("vmalle1is", Path { tlbi: Some(Tlbi::VMALLE1IS), ..full() }),
@@ -102,16 +102,16 @@ fn what_arms_model_never_allows_the_machine_passes() {
 }
 
 #[test]
-fn what_arms_model_sometimes_allows_the_machine_reports() {
+fn code_that_herd7_sometimes_faults_breaks_a_rule() {
     let local = Some(Tlbi::vaae1is(page(3)).local());
     let sometimes = [
-        ("nodsb1", Path { before: None, ..full() }, Rule::M4),
-        ("dsb1ishld", Path { before: Some(Dsb::Ishld), ..full() }, Rule::M4),
-        ("notlbi", Path { tlbi: None, ..full() }, Rule::M3),
-        ("local", Path { tlbi: local, ..full() }, Rule::M5),
-        ("nodsb2", Path { after: None, ..full() }, Rule::M6),
-        ("dsb2ishst", Path { after: Some(Dsb::Ishst), ..full() }, Rule::M6),
-        ("dsb2nsh", Path { after: Some(Dsb::Nsh), ..full() }, Rule::M6),
+        ("nodsb1", Path { before: None, ..full() }, Rule::StoreBeforeTlbi),
+        ("dsb1ishld", Path { before: Some(Dsb::Ishld), ..full() }, Rule::StoreBeforeTlbi),
+        ("notlbi", Path { tlbi: None, ..full() }, Rule::MakeWithoutTlbi),
+        ("local", Path { tlbi: local, ..full() }, Rule::TlbiCoverage),
+        ("nodsb2", Path { after: None, ..full() }, Rule::DsbAfterTlbi),
+        ("dsb2ishst", Path { after: Some(Dsb::Ishst), ..full() }, Rule::DsbAfterTlbi),
+        ("dsb2nsh", Path { after: Some(Dsb::Nsh), ..full() }, Rule::DsbAfterTlbi),
     ];
     for (name, path, rule) in sometimes {
         assert_eq!(run(path, plain()), Some(rule), "SM-{name}");
@@ -120,10 +120,10 @@ fn what_arms_model_sometimes_allows_the_machine_reports() {
 }
 
 #[test]
-fn before_ets2_only_an_isb_behind_the_branch_keeps_a_stale_fault_away() {
+fn without_ets2_an_isb_behind_the_branch_prevents_stale_faults() {
     for (name, behind) in [("noisb-p1", Behind::Nothing), ("dsbp1", Behind::DsbSy), ("early", Behind::IsbTooEarly)] {
         let path = Path { behind, ..full() };
-        assert_eq!(run(path, plain()), Some(Rule::M10), "SM-{name}");
+        assert_eq!(run(path, plain()), Some(Rule::ContextSynchronisation), "SM-{name}");
         assert_eq!(run(path, plain().with_ets2()), None, "SM-{name} with ETS2");
     }
 }
@@ -144,12 +144,16 @@ fn leader_own(made: Option<Dsb>, isb: Option<()>, access: Access, config: Config
 }
 
 #[test]
-fn the_leaders_own_access_needs_both_barriers_behind_the_make_or_ets2() {
+fn the_writer_of_an_entry_needs_dsb_and_isb_or_ets2() {
     let barriers = [(Some(Dsb::Ishst), Some(())), (None, Some(())), (Some(Dsb::Ishst), None), (None, None)];
     for (made, isb) in barriers {
         let both = made.is_some() && isb.is_some();
         for access in [Access::Load, Access::Store] {
-            assert_eq!(leader_own(made, isb, access, plain()), (!both).then_some(Rule::M10), "{made:?}, {isb:?}");
+            assert_eq!(
+                leader_own(made, isb, access, plain()),
+                (!both).then_some(Rule::ContextSynchronisation),
+                "{made:?}, {isb:?}"
+            );
             assert_eq!(leader_own(made, isb, access, plain().with_ets2()), None, "{made:?}, {isb:?} with ETS2");
         }
     }
@@ -169,15 +173,15 @@ fn filler(release: Flag, acquire: Flag, leader: Option<Dsb>) -> Option<Rule> {
 }
 
 #[test]
-fn a_fillers_stores_are_handed_over_by_release_and_acquire_and_by_no_barrier_of_the_leaders() {
+fn a_follower_hands_its_stores_over_by_release_and_acquire() {
     assert_eq!(filler(Flag::Ordered, Flag::Ordered, None), None);
     for leader in [None, Some(Dsb::Ishst), Some(Dsb::Sy)] {
-        assert_eq!(filler(Flag::Plain, Flag::Ordered, leader), Some(Rule::M7), "{leader:?}");
+        assert_eq!(filler(Flag::Plain, Flag::Ordered, leader), Some(Rule::ChildBeforeParent), "{leader:?}");
     }
     // On the leader's side a barrier that waits for the load is as good as an acquire, and one for stores is not.
     assert_eq!(filler(Flag::Ordered, Flag::Plain, Some(Dsb::Ish)), None);
     assert_eq!(filler(Flag::Ordered, Flag::Plain, Some(Dsb::Ishld)), None);
-    assert_eq!(filler(Flag::Ordered, Flag::Plain, Some(Dsb::Ishst)), Some(Rule::M7));
+    assert_eq!(filler(Flag::Ordered, Flag::Plain, Some(Dsb::Ishst)), Some(Rule::ChildBeforeParent));
 }
 
 /// P0 makes an entry valid that never was, P1 uses it having seen the flag.
@@ -196,7 +200,7 @@ fn fresh(acquire: Flag, behind: &[Step], access: Access, config: Config) -> Opti
 }
 
 #[test]
-fn invalid_to_valid_is_seen_by_another_cpu_behind_an_isb_or_with_ets2() {
+fn another_cpu_sees_a_new_entry_after_an_isb_or_with_ets2() {
     for acquire in [Flag::Ordered, Flag::Plain] {
         // A branch and an ISB, or a DSB and an ISB: herd7's two ways to a context synchronisation that comes after a load.
         for behind in [&[BRANCH, ISB][..], &[DSB_ISH, ISB]] {
@@ -204,10 +208,15 @@ fn invalid_to_valid_is_seen_by_another_cpu_behind_an_isb_or_with_ets2() {
             assert_eq!(fresh(acquire, behind, Access::Fetch, plain().with_ets2()), None);
         }
         for behind in [&[][..], &[BRANCH], &[DSB_ISH], &[ISB], &[DSB_ISHST, ISB], &[ISB, DSB_ISH]] {
-            assert_eq!(fresh(acquire, behind, Access::Load, plain()), Some(Rule::M10), "{}", behind.len());
+            assert_eq!(
+                fresh(acquire, behind, Access::Load, plain()),
+                Some(Rule::ContextSynchronisation),
+                "{}",
+                behind.len()
+            );
             // With ETS2 the load of the flag is enough, acquire or not; a fetch is not what it is about.
             assert_eq!(fresh(acquire, behind, Access::Load, plain().with_ets2()), None);
-            assert_eq!(fresh(acquire, behind, Access::Fetch, plain().with_ets2()), Some(Rule::M10));
+            assert_eq!(fresh(acquire, behind, Access::Fetch, plain().with_ets2()), Some(Rule::ContextSynchronisation));
         }
     }
 }

@@ -43,24 +43,24 @@ fn switched(scope: Scope, asids: [u16; 2], between: &[Tlbi]) -> (Machine, Outcom
 }
 
 #[test]
-fn m9_a_switch_of_process_needs_no_invalidation_if_the_asids_differ() {
+fn a_process_switch_with_another_asid_needs_no_tlbi() {
     let (machine, outcome) = switched(Scope::AddressSpace, [1, 2], &[]);
     passes(&machine);
     assert_eq!(outcome, Outcome::Memory(PhysAddr(0x6000_0000)));
-    breaks(&switched(Scope::AddressSpace, [1, 1], &[]).0, Rule::M9);
-    breaks(&switched(Scope::Global, [1, 2], &[]).0, Rule::M9);
+    breaks(&switched(Scope::AddressSpace, [1, 1], &[]).0, Rule::AmbiguousTranslation);
+    breaks(&switched(Scope::Global, [1, 2], &[]).0, Rule::AmbiguousTranslation);
 }
 
 #[test]
-fn m5_an_asid_is_invalidated_by_its_number_and_only_what_is_not_global() {
+fn aside1_covers_non_global_entries_of_one_asid() {
     passes(&switched(Scope::AddressSpace, [1, 1], &[Tlbi::aside1is(1)]).0);
-    breaks(&switched(Scope::AddressSpace, [1, 1], &[Tlbi::aside1is(2)]).0, Rule::M9);
-    breaks(&switched(Scope::Global, [1, 1], &[Tlbi::aside1is(1)]).0, Rule::M9);
+    breaks(&switched(Scope::AddressSpace, [1, 1], &[Tlbi::aside1is(2)]).0, Rule::AmbiguousTranslation);
+    breaks(&switched(Scope::Global, [1, 1], &[Tlbi::aside1is(1)]).0, Rule::AmbiguousTranslation);
     passes(&switched(Scope::Global, [1, 1], &[Tlbi::VMALLE1IS]).0);
 }
 
 #[test]
-fn m5_a_page_of_one_asid_is_invalidated_under_that_one() {
+fn a_non_global_page_is_invalidated_under_its_own_asid() {
     for (asid, good) in [(1, true), (2, false)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
         let root = process(&machine, 0x30_0000, 0x5000_0000, Scope::AddressSpace);
@@ -73,6 +73,6 @@ fn m5_a_page_of_one_asid_is_invalidated_under_that_one() {
         cpu.tlbi(Tlbi::from_operand(ADDRESS.0 >> 12 | asid << 48, LastLevel::Only, Geometry::K4_V48));
         cpu.dsb(Dsb::Ish);
         cpu.store(at, Descriptor(page.0 + 0x1000));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M5) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::TlbiCoverage) }
     }
 }

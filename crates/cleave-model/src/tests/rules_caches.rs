@@ -9,7 +9,7 @@ use cleave::tables::{Attributes, Descriptor, Geometry, Level, PhysAddr, TableMem
 const AT: PhysAddr = PhysAddr(0x8000);
 
 #[test]
-fn m16_what_is_written_around_the_cache_is_maintained_before_and_after() {
+fn uncached_stores_need_maintenance_before_and_after() {
     let run = |before: bool, after: bool, dsb: bool| {
         let machine = Machine::new(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
         let cpu = machine.cpu(0);
@@ -30,13 +30,13 @@ fn m16_what_is_written_around_the_cache_is_maintained_before_and_after() {
         machine
     };
     passes(&run(true, true, true));
-    breaks(&run(false, true, true), Rule::M16);
-    breaks(&run(true, false, true), Rule::M16);
-    breaks(&run(true, true, false), Rule::M16);
+    breaks(&run(false, true, true), Rule::CacheMaintenance);
+    breaks(&run(true, false, true), Rule::CacheMaintenance);
+    breaks(&run(true, true, false), Rule::CacheMaintenance);
 }
 
 #[test]
-fn m16_what_a_cpu_reads_with_its_mmu_off_was_cleaned() {
+fn a_load_with_the_mmu_off_needs_cached_data_cleaned() {
     for (maintenance, dsb, good) in
         [(Some(Maintenance::Clean), true, true), (Some(Maintenance::Clean), false, false), (None, true, false)]
     {
@@ -46,19 +46,19 @@ fn m16_what_a_cpu_reads_with_its_mmu_off_was_cleaned() {
         // Only the CPU that maintains it completes it.
         machine.cpu(if dsb { 0 } else { 1 }).dsb(Dsb::Sy);
         machine.cpu(1).load_uncached(AT);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CacheMaintenance) }
     }
 }
 
 #[test]
-fn m16_maintenance_is_complete_with_a_dsb_of_loads_and_stores() {
+fn cache_maintenance_completes_with_a_full_dsb() {
     for (dsb, good) in [(Dsb::Sy, true), (Dsb::Ish, true), (Dsb::Ishst, false), (Dsb::Ld, false)] {
         let machine = machine(BbmLevel::Zero);
         machine.cpu(0).store_cached(AT);
         machine.cpu(0).maintain_cache(AT, Maintenance::Clean);
         machine.cpu(0).dsb(dsb);
         machine.cpu(1).load_uncached(AT);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CacheMaintenance) }
     }
     // It says nothing of a store behind it.
     for (late, good) in [(false, true), (true, false)] {
@@ -70,7 +70,7 @@ fn m16_maintenance_is_complete_with_a_dsb_of_loads_and_stores() {
         }
         machine.cpu(0).dsb(Dsb::Sy);
         machine.cpu(1).load_uncached(AT);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CacheMaintenance) }
     }
 }
 
@@ -87,14 +87,14 @@ fn handed_over(maintenance: &[Maintenance]) -> Machine {
 }
 
 #[test]
-fn m16_cleaning_writes_back_and_invalidating_drops() {
+fn cache_clean_writes_back_and_cache_invalidate_drops() {
     use Maintenance::{Clean, CleanInvalidate, Invalidate};
     for good in [&[Clean][..], &[CleanInvalidate], &[Clean, Invalidate]] {
         passes(&handed_over(good));
     }
     // What was only in the cache is lost, and cleaning comes too late.
     for bad in [&[][..], &[Invalidate], &[Invalidate, Clean]] {
-        breaks(&handed_over(bad), Rule::M16);
+        breaks(&handed_over(bad), Rule::CacheMaintenance);
     }
     // On the way back a line has to go, and cleaning alone keeps it.
     for (maintenance, good) in
@@ -106,7 +106,7 @@ fn m16_cleaning_writes_back_and_invalidating_drops() {
             maintenance.into_iter().for_each(|what| machine.cpu(1).maintain_cache(AT, what));
             machine.cpu(1).dsb(Dsb::Sy);
             access(machine.cpu(0));
-            if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
+            if good { passes(&machine) } else { breaks(&machine, Rule::CacheMaintenance) }
         }
     }
 }
@@ -133,19 +133,19 @@ fn booted(line: u64, stride: usize, after: u64) -> Machine {
 }
 
 #[test]
-fn m16_every_line_is_maintained() {
+fn cache_maintenance_is_needed_for_every_line() {
     for line in [16, 32, 64, 128] {
         passes(&booted(line, line as usize, 0x1000));
         // A loop for smaller lines does no harm, one for larger ones leaves some out.
         passes(&booted(line, line as usize / 2, 0x1000));
-        breaks(&booted(line, line as usize * 2, 0x1000), Rule::M16);
+        breaks(&booted(line, line as usize * 2, 0x1000), Rule::CacheMaintenance);
         // Nor may it stop too soon.
-        breaks(&booted(line, line as usize, 0x1000 - line), Rule::M16);
+        breaks(&booted(line, line as usize, 0x1000 - line), Rule::CacheMaintenance);
     }
 }
 
 #[test]
-fn m16_a_walk_reads_what_was_written_around_the_cache() {
+fn a_walk_after_uncached_stores_needs_cache_maintenance() {
     // Some of a table was written around the cache before it is linked.
     for (maintained, good) in [(true, true), (false, false)] {
         let machine = machine(BbmLevel::Zero);
@@ -162,7 +162,7 @@ fn m16_a_walk_reads_what_was_written_around_the_cache() {
             walker.dsb(Dsb::Sy);
         }
         walker.store(slot(L2, 5), Descriptor::table(NEW));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CacheMaintenance) }
     }
     // One slot on the way of an access is enough.
     for (around, good) in [(slot(L2, PAGES), false), (slot(L2, GROUP), true)] {
@@ -172,12 +172,12 @@ fn m16_a_walk_reads_what_was_written_around_the_cache() {
         cpu.dsb(Dsb::Sy);
         cpu.store_uncached(around);
         cpu.access(page(3), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CacheMaintenance) }
     }
 }
 
 #[test]
-fn m16_a_walk_around_the_cache_needs_what_is_cached_to_be_cleaned() {
+fn a_non_cacheable_walk_needs_cached_stores_cleaned() {
     // TCR.IRGN1: write-back, or non-cacheable.
     for (tcr, cleaned, good) in [(1 << 24 | 1 << 8, false, true), (1 << 8, true, true), (1 << 8, false, false)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
@@ -196,12 +196,12 @@ fn m16_a_walk_around_the_cache_needs_what_is_cached_to_be_cleaned() {
         cpu.dsb(Dsb::Ishst);
         cpu.isb();
         cpu.access(address(5), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CacheMaintenance) }
     }
 }
 
 #[test]
-fn m16_a_cpu_with_its_mmu_off_reads_tables_that_were_cleaned() {
+fn a_cpu_with_its_mmu_off_needs_tables_cleaned_before_it_reads() {
     // The boot CPU's tables, through the physical view of a secondary on its way in.
     for (cleaned, good) in [(true, true), (false, false)] {
         let machine = Machine::new(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 2]));
@@ -213,6 +213,6 @@ fn m16_a_cpu_with_its_mmu_off_reads_tables_that_were_cleaned() {
             cpu.dsb(Dsb::Sy);
         }
         machine.view(1, Through::Physical).load(ROOT);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M16) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CacheMaintenance) }
     }
 }

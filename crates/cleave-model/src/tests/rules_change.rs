@@ -26,17 +26,17 @@ fn split_broken(machine: &Machine, leaf: Descriptor) {
 }
 
 #[test]
-fn m1_a_live_change_of_size_needs_level_2_everywhere() {
+fn a_live_change_of_size_needs_level_2_on_every_cpu() {
     for level in [BbmLevel::Zero, BbmLevel::One] {
         let machine = machine(level);
         split_live(&machine, block());
-        breaks(&machine, Rule::M1);
+        breaks(&machine, Rule::LiveSizeChange);
     }
     // One low CPU that can reach it is enough, ...
     let config = |levels: &[BbmLevel]| Config::new(cleave::tables::Geometry::K4_V48, levels);
     let mixed = machine_of(config(&[BbmLevel::Three, BbmLevel::One]));
     split_live(&mixed, block());
-    breaks(&mixed, Rule::M1);
+    breaks(&mixed, Rule::LiveSizeChange);
     // ... and breaking first is right at any level.
     for level in [BbmLevel::Zero, BbmLevel::One, BbmLevel::Two, BbmLevel::Three] {
         let machine = machine(level);
@@ -51,17 +51,17 @@ fn m1_a_live_change_of_size_needs_level_2_everywhere() {
 }
 
 #[test]
-fn m1_size_and_permission_change_in_two_steps() {
+fn size_and_permissions_do_not_change_in_one_step() {
     let machine = machine(BbmLevel::Two);
     split_live(&machine, read_only(block()));
-    breaks(&machine, Rule::M1);
+    breaks(&machine, Rule::LiveSizeChange);
 
     // In two stores, but with the block possibly still cached: the same thing to a TLB.
     let hasty = super::small::machine(BbmLevel::Two);
     split_live(&hasty, block());
     let first = hasty.peek(slot(NEW, 0));
     hasty.cpu(0).store(slot(NEW, 0), read_only(first));
-    breaks(&hasty, Rule::M1);
+    breaks(&hasty, Rule::LiveSizeChange);
 
     let patient = super::small::machine(BbmLevel::Two);
     split_live(&patient, block());
@@ -80,7 +80,7 @@ fn m1_size_and_permission_change_in_two_steps() {
             invalidate(cpu);
         }
         cpu.store(slot(L2, PAGES), read_only(whole));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M1) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::LiveSizeChange) }
     }
 
     // The other way about: permissions first, then the size.
@@ -91,26 +91,26 @@ fn m1_size_and_permission_change_in_two_steps() {
             invalidate(machine.cpu(0));
         }
         split_live(&machine, read_only(block()));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M1) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::LiveSizeChange) }
     }
 }
 
 #[test]
-fn m1_pages_to_a_block_is_a_change_of_size_as_well() {
+fn a_live_collapse_to_a_block_needs_level_2_as_well() {
     for (level, allowed) in [(BbmLevel::One, false), (BbmLevel::Two, true)] {
         let machine = machine(level);
         machine.cpu(0).store(slot(L2, PAGES), Attributes::NORMAL.leaf(output(PAGES), Level::L2));
-        if allowed { passes(&machine) } else { breaks(&machine, Rule::M1) }
+        if allowed { passes(&machine) } else { breaks(&machine, Rule::LiveSizeChange) }
     }
     // A page that was read-only would become writable on the way.
     let machine = machine(BbmLevel::Two);
     machine.poke(slot(L3, 7), read_only(page_leaf(7)));
     machine.cpu(0).store(slot(L2, PAGES), Attributes::NORMAL.leaf(output(PAGES), Level::L2));
-    breaks(&machine, Rule::M1);
+    breaks(&machine, Rule::LiveSizeChange);
 }
 
 #[test]
-fn m2_a_live_entry_keeps_its_target_at_every_level() {
+fn a_live_entry_keeps_its_output_address_and_type() {
     let device = Attributes { memory: MemoryType::Device, ..Attributes::NORMAL };
     let outer = Descriptor(page_leaf(3).0 & !(0b11 << 8) | 0b10 << 8);
     let changes = [page_leaf(4), device.leaf(output(PAGES).offset(0x3000), Level::L3), outer];
@@ -118,7 +118,7 @@ fn m2_a_live_entry_keeps_its_target_at_every_level() {
         for change in changes {
             let bad = machine(level);
             bad.cpu(0).store(slot(L3, 3), change);
-            breaks(&bad, Rule::M2);
+            breaks(&bad, Rule::LiveTargetChange);
             let good = machine(level);
             good.cpu(0).store(slot(L3, 3), Descriptor::EMPTY);
             invalidate(good.cpu(0));
@@ -135,7 +135,7 @@ fn m2_a_live_entry_keeps_its_target_at_every_level() {
 }
 
 #[test]
-fn m2_an_entry_may_stop_being_global_but_not_become_it() {
+fn a_live_entry_may_stop_but_not_start_being_global() {
     let local = Attributes { scope: Scope::AddressSpace, ..Attributes::NORMAL };
     let local = local.leaf(output(PAGES).offset(0x3000), Level::L3);
     for (before, after, good) in [(page_leaf(3), local, true), (local, page_leaf(3), false)] {
@@ -144,12 +144,12 @@ fn m2_an_entry_may_stop_being_global_but_not_become_it() {
         machine.cpu(0).store(slot(L3, 3), after);
         invalidate(machine.cpu(0));
         machine.check_settled(0);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M2) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::LiveTargetChange) }
     }
 }
 
 #[test]
-fn bits_that_are_softwares_own_change_without_an_invalidation() {
+fn software_bits_change_without_a_tlbi() {
     let software = |value: Descriptor| Descriptor(value.0 | 0b1001 << 55);
     let machine = machine(BbmLevel::Zero);
     let cpu = machine.cpu(0);
@@ -167,7 +167,7 @@ fn bits_that_are_softwares_own_change_without_an_invalidation() {
 }
 
 #[test]
-fn m2_a_table_may_move_only_if_what_it_maps_stays() {
+fn a_live_table_is_replaced_only_by_one_of_equal_contents() {
     let copy = |machine: &Machine| {
         let cpu = machine.cpu(0);
         for index in 0..512 {
@@ -186,11 +186,11 @@ fn m2_a_table_may_move_only_if_what_it_maps_stays() {
     cpu.store(slot(NEW, 9), page_leaf(10));
     cpu.dsb_ishst();
     cpu.store(slot(L2, PAGES), Descriptor::table(NEW));
-    breaks(&other, Rule::M2);
+    breaks(&other, Rule::LiveTargetChange);
 }
 
 #[test]
-fn m3_nothing_is_remade_before_the_old_is_gone() {
+fn a_broken_entry_is_made_again_only_after_a_tlbi() {
     let remake = |invalidated: bool| {
         let machine = machine(BbmLevel::Zero);
         let cpu = machine.cpu(0);
@@ -205,7 +205,7 @@ fn m3_nothing_is_remade_before_the_old_is_gone() {
         cpu.store(slot(L3, 3), page_leaf(4));
         machine
     };
-    breaks(&remake(false), Rule::M3);
+    breaks(&remake(false), Rule::MakeWithoutTlbi);
     passes(&remake(true));
     // What was never valid needs no invalidation, ...
     let fresh = machine(BbmLevel::Zero);
@@ -219,7 +219,7 @@ fn m3_nothing_is_remade_before_the_old_is_gone() {
 }
 
 #[test]
-fn m3_a_page_below_a_broken_block_is_a_remake_of_it() {
+fn a_page_below_a_broken_block_needs_the_block_invalidated() {
     let machine = machine(BbmLevel::Zero);
     let cpu = machine.cpu(0);
     cpu.store_run(NEW, Descriptor::EMPTY, 0, 512);
@@ -232,5 +232,5 @@ fn m3_a_page_below_a_broken_block_is_a_remake_of_it() {
     cpu.store(slot(NEW, 0), Descriptor::EMPTY);
     cpu.store(slot(L2, BLOCK), Descriptor::EMPTY);
     cpu.store(slot(L2, BLOCK), block());
-    breaks(&machine, Rule::M3);
+    breaks(&machine, Rule::MakeWithoutTlbi);
 }

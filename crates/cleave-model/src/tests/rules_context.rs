@@ -7,13 +7,13 @@ use cleave::aarch64::BbmLevel;
 use cleave::tables::{Attributes, Cpu, Descriptor, Geometry, Level, slot};
 
 #[test]
-fn m17_registers_are_alike_where_tables_are_shared() {
+fn cpus_that_share_tables_agree_on_tcr_mair_and_vmid() {
     let writes: [fn(OnCpu<'_>); 3] = [|cpu| cpu.set_tcr(0x10), |cpu| cpu.set_mair(0xff), |cpu| cpu.set_vmid(3)];
     for write in writes {
         let machine = machine(BbmLevel::Zero);
         write(machine.cpu(1));
         machine.cpu(1).isb();
-        breaks(&machine, Rule::M17);
+        breaks(&machine, Rule::CpuContexts);
         let alone = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
         write(alone.cpu(0));
         alone.cpu(0).isb();
@@ -22,7 +22,7 @@ fn m17_registers_are_alike_where_tables_are_shared() {
 }
 
 #[test]
-fn m17_what_was_walked_under_other_registers_is_invalidated() {
+fn a_change_of_tcr_or_mair_needs_a_tlbi_on_that_cpu() {
     let nothing: Step = |_| ();
     let local: Step = |cpu| {
         cpu.tlbi(Tlbi::VMALLE1);
@@ -56,19 +56,19 @@ fn m17_what_was_walked_under_other_registers_is_invalidated() {
             cpu.isb();
             after(cpu);
             cpu.access(page(3), Access::Load);
-            if good { passes(&machine) } else { breaks(&machine, Rule::M17) }
+            if good { passes(&machine) } else { breaks(&machine, Rule::CpuContexts) }
         }
     }
 }
 
 #[test]
-fn m17_no_cpu_lends_its_translations() {
+fn a_ttbr_with_cnp_is_reported() {
     let writes: [fn(OnCpu<'_>, u64); 2] = [|cpu, value| cpu.write_ttbr0(value), |cpu, value| cpu.write_ttbr1(value)];
     for write in writes {
         for (cnp, good) in [(0, true), (1, false)] {
             let machine = machine(BbmLevel::Zero);
             write(machine.cpu(0), ROOT.0 | cnp);
-            if good { passes(&machine) } else { breaks(&machine, Rule::M17) }
+            if good { passes(&machine) } else { breaks(&machine, Rule::CpuContexts) }
         }
     }
     // The value's other fields are the base and the ASID.
@@ -81,7 +81,7 @@ fn m17_no_cpu_lends_its_translations() {
 }
 
 #[test]
-fn m10_the_mmu_is_turned_on_when_its_registers_are_synchronised() {
+fn mmu_on_needs_an_isb_behind_the_register_writes() {
     for (isb, good) in [(true, true), (false, false)] {
         let machine = Machine::new(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
         let cpu = machine.cpu(0);
@@ -94,12 +94,12 @@ fn m10_the_mmu_is_turned_on_when_its_registers_are_synchronised() {
         }
         cpu.mmu_on();
         cpu.isb();
-        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
     }
 }
 
 #[test]
-fn m17_the_tlb_is_emptied_before_the_mmu_is_turned_on() {
+fn mmu_on_needs_a_local_tlbi_before_it() {
     for (tlbi, after, good) in [
         (Some(Tlbi::VMALLE1), Dsb::Nsh, true),
         (Some(Tlbi::VMALLE1), Dsb::Nshst, false),
@@ -113,12 +113,12 @@ fn m17_the_tlb_is_emptied_before_the_mmu_is_turned_on() {
         cpu.isb();
         cpu.mmu_on();
         cpu.isb();
-        if good { passes(&machine) } else { breaks(&machine, Rule::M17) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CpuContexts) }
     }
 }
 
 #[test]
-fn m17_a_cpu_gets_the_linear_map_when_it_is_admitted() {
+fn a_cpu_loads_the_linear_map_only_once_admitted() {
     for (admitted, good) in [(true, true), (false, false)] {
         let machine = machine(BbmLevel::Zero);
         machine.share(address(0)..=address(31));
@@ -133,28 +133,28 @@ fn m17_a_cpu_gets_the_linear_map_when_it_is_admitted() {
             cpu.admitted();
         }
         cpu.set_ttbr1(ROOT);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M17) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::CpuContexts) }
     }
 }
 
 #[test]
-fn m18_the_hardware_never_writes_descriptors() {
+fn access_flags_are_set_and_hardware_updates_off() {
     let leaf = Attributes::NORMAL.leaf(output(5), Level::L2);
     for (leaf, good) in [(leaf, true), (without_af(leaf), false), (without_af(leaf).made_invalid(), true)] {
         let machine = machine(BbmLevel::Zero);
         machine.cpu(0).store(slot(L2, 5), leaf);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M18) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::HardwareUpdate) }
     }
     // In a table that is linked as a whole, too.
     let linked = machine(BbmLevel::Zero);
     fill(linked.cpu(0), NEW, without_af(leaf));
     linked.cpu(0).dsb_ishst();
     linked.cpu(0).store(slot(L2, 5), Descriptor::table(NEW));
-    breaks(&linked, Rule::M18);
+    breaks(&linked, Rule::HardwareUpdate);
     for (tcr, good) in [(1 << 39, false), (1 << 40, false), (1 << 38, true)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
         machine.cpu(0).set_tcr(tcr);
         machine.cpu(0).isb();
-        if good { passes(&machine) } else { breaks(&machine, Rule::M18) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::HardwareUpdate) }
     }
 }

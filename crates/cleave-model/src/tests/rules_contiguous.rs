@@ -22,7 +22,7 @@ fn change_each(machine: &Machine, change: fn(Descriptor) -> Descriptor, after: S
 const NOTHING: Step = |_| ();
 
 #[test]
-fn m1_the_contiguous_bit_changes_live_from_level_1_on() {
+fn the_contiguous_bit_changes_live_from_level_1_on() {
     for (level, allowed) in
         [(BbmLevel::Zero, false), (BbmLevel::One, true), (BbmLevel::Two, true), (BbmLevel::Three, true)]
     {
@@ -32,17 +32,17 @@ fn m1_the_contiguous_bit_changes_live_from_level_1_on() {
             change_each(&machine, Descriptor::without_contiguous, after);
             invalidate(machine.cpu(0));
             machine.check_settled(0);
-            if allowed { passes(&machine) } else { breaks(&machine, Rule::M1) }
+            if allowed { passes(&machine) } else { breaks(&machine, Rule::LiveSizeChange) }
         }
     }
     // Not together with permissions.
     let machine = machine(BbmLevel::One);
     change_each(&machine, |member| read_only(member.without_contiguous()), NOTHING);
-    breaks(&machine, Rule::M1);
+    breaks(&machine, Rule::LiveSizeChange);
 }
 
 #[test]
-fn m8_while_the_contiguous_bit_changes_a_conflict_abort_is_all_that_comes_from_level_1_on() {
+fn at_level_1_a_contiguous_change_can_only_raise_a_conflict() {
     for (level, outcome) in [
         (BbmLevel::One, Outcome::Conflict(output(GROUP))),
         (BbmLevel::Two, Outcome::Conflict(output(GROUP))),
@@ -56,14 +56,14 @@ fn m8_while_the_contiguous_bit_changes_a_conflict_abort_is_all_that_comes_from_l
     let mixed = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::One, BbmLevel::Zero]));
     mixed.cpu(0).store(slot(L2, GROUP), mixed.peek(slot(L2, GROUP)).without_contiguous());
     mixed.cpu(1).access(address(GROUP), Access::Load);
-    assert_eq!(broken(&mixed), [Rule::M1, Rule::M8]);
+    assert_eq!(broken(&mixed), [Rule::LiveSizeChange, Rule::MultiHit]);
 }
 
 #[test]
-fn m11_one_member_does_not_change_alone() {
+fn one_member_of_a_contiguous_group_does_not_change_alone() {
     let one = machine(BbmLevel::Zero);
     one.cpu(0).store(slot(L2, GROUP + 3), read_only(one.peek(slot(L2, GROUP + 3))));
-    breaks(&one, Rule::M11);
+    breaks(&one, Rule::ContiguousGroup);
     for level in [BbmLevel::One, BbmLevel::Three] {
         // Where the group may change live, it does so as a whole.
         let live = machine(level);
@@ -75,19 +75,19 @@ fn m11_one_member_does_not_change_alone() {
         one.cpu(0).store(slot(L2, GROUP + 3), read_only(one.peek(slot(L2, GROUP + 3))));
         passes(&one);
         one.cpu(0).dsb(Dsb::Ishst);
-        breaks(&one, Rule::M11);
+        breaks(&one, Rule::ContiguousGroup);
         // The bit on some only is passing, or it is wrong.
         let some = machine(level);
         some.cpu(0).store(slot(L2, GROUP + 3), some.peek(slot(L2, GROUP + 3)).without_contiguous());
         invalidate(some.cpu(0));
         passes(&some);
         some.check_settled(0);
-        breaks(&some, Rule::M11);
+        breaks(&some, Rule::ContiguousGroup);
     }
 }
 
 #[test]
-fn m11_a_group_is_emptied_and_filled_one_by_one() {
+fn a_contiguous_group_is_emptied_and_filled_one_by_one() {
     for level in [BbmLevel::Zero, BbmLevel::Two] {
         let all = machine(level);
         let old = members(&all);
@@ -104,7 +104,7 @@ fn m11_a_group_is_emptied_and_filled_one_by_one() {
 }
 
 #[test]
-fn m11_a_hole_is_neither_used_nor_left() {
+fn a_hole_in_a_contiguous_group_is_neither_used_nor_left() {
     for level in [BbmLevel::Zero, BbmLevel::Three] {
         let hole = || {
             let hole = machine(level);
@@ -117,10 +117,10 @@ fn m11_a_hole_is_neither_used_nor_left() {
         used.cpu(1).access(address(GROUP + 14), Access::Load);
         passes(&used);
         used.cpu(1).access(address(GROUP + 15), Access::Load);
-        breaks(&used, Rule::M11);
+        breaks(&used, Rule::ContiguousGroup);
         let left = hole();
         left.check_settled(0);
-        breaks(&left, Rule::M11);
+        breaks(&left, Rule::ContiguousGroup);
         // With the rest gone too it is none.
         let gone = hole();
         change_each(&gone, |_| Descriptor::EMPTY, NOTHING);
@@ -132,7 +132,7 @@ fn m11_a_hole_is_neither_used_nor_left() {
 }
 
 #[test]
-fn m11_softwares_own_bits_may_differ_in_a_group() {
+fn software_bits_may_differ_in_a_contiguous_group() {
     let machine = machine(BbmLevel::Zero);
     let at = slot(L2, GROUP + 3);
     machine.cpu(0).store(at, Descriptor(machine.peek(at).0 | 1 << 55));
@@ -142,7 +142,7 @@ fn m11_softwares_own_bits_may_differ_in_a_group() {
 }
 
 #[test]
-fn m11_a_group_that_is_linked_is_whole_and_aligned() {
+fn a_contiguous_group_is_whole_and_aligned_when_linked() {
     let first = Attributes::NORMAL.leaf(PhysAddr(0x4020_0000), Level::L3).with_contiguous();
     for (first, count, good) in [(first, 16, true), (first, 15, false), (Descriptor(first.0 + 0x1000), 16, false)] {
         let machine = machine(BbmLevel::Zero);
@@ -151,6 +151,6 @@ fn m11_a_group_that_is_linked_is_whole_and_aligned() {
         cpu.store_run(slot(NEW, 16), first, 0x1000, count);
         cpu.dsb_ishst();
         cpu.store(slot(L2, 5), Descriptor::table(NEW));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M11) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContiguousGroup) }
     }
 }

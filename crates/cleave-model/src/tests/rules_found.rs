@@ -28,7 +28,7 @@ fn hand_over(machine: &Machine) {
 }
 
 #[test]
-fn m9_a_table_that_is_gone_may_still_be_walked_and_fault() {
+fn an_unlinked_table_may_still_be_walked_and_fault() {
     for (invalidated, good) in [(true, true), (false, false)] {
         let machine = with_empty_table();
         let cpu = machine.cpu(0);
@@ -40,12 +40,12 @@ fn m9_a_table_that_is_gone_may_still_be_walked_and_fault() {
         }
         hand_over(&machine);
         machine.cpu(1).access(address(ENTRY), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M9) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::AmbiguousTranslation) }
     }
 }
 
 #[test]
-fn m10_a_fault_by_the_table_of_before_is_stale_as_well() {
+fn a_fault_by_a_replaced_table_is_stale_as_well() {
     for (told, good) in [(true, true), (false, false)] {
         let machine = with_empty_table();
         machine.cpu(0).store(slot(L2, ENTRY), Descriptor::table(FULL));
@@ -54,12 +54,12 @@ fn m10_a_fault_by_the_table_of_before_is_stale_as_well() {
             hand_over(&machine);
         }
         machine.cpu(1).access(address(ENTRY), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
     }
 }
 
 #[test]
-fn m10_what_was_faulted_on_may_be_overwritten_by_now() {
+fn a_stale_fault_may_come_from_an_overwritten_table() {
     for (told, good) in [(true, true), (false, false)] {
         let machine = with_empty_table();
         let cpu = machine.cpu(0);
@@ -70,12 +70,12 @@ fn m10_what_was_faulted_on_may_be_overwritten_by_now() {
             hand_over(&machine);
         }
         machine.cpu(1).access(address(ENTRY), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
     }
 }
 
 #[test]
-fn m10_a_second_store_does_not_hide_the_first() {
+fn a_second_store_does_not_hide_that_an_entry_is_fresh() {
     for (told, good) in [(true, true), (false, false)] {
         let machine = machine(BbmLevel::Zero);
         let (cpu, leaf) = (machine.cpu(0), Attributes::NORMAL.leaf(output(ENTRY), Level::L2));
@@ -86,12 +86,12 @@ fn m10_a_second_store_does_not_hide_the_first() {
         }
         cpu.store(slot(L2, ENTRY), read_only(leaf));
         machine.cpu(1).access(address(ENTRY), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
     }
 }
 
 #[test]
-fn m10_where_nothing_is_mapped_no_fault_is_stale() {
+fn a_fault_on_an_unmapped_address_is_never_stale() {
     for (page, good) in [(Descriptor::EMPTY, true), (page_leaf(0), false)] {
         let machine = machine(BbmLevel::Zero);
         let cpu = machine.cpu(0);
@@ -100,12 +100,12 @@ fn m10_where_nothing_is_mapped_no_fault_is_stale() {
         cpu.dsb(Dsb::Ishst);
         cpu.store(slot(L2, ENTRY), Descriptor::table(NEW));
         cpu.access(address(ENTRY), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
     }
 }
 
 #[test]
-fn m12_a_hint_speaks_of_a_leaf_and_not_of_a_table_of_that_level() {
+fn a_level_hint_covers_no_table_entry_of_that_level() {
     for (level, good) in [(Level::L3, true), (Level::L2, false)] {
         let machine = machine(BbmLevel::Zero);
         let cpu = machine.cpu(0);
@@ -115,12 +115,12 @@ fn m12_a_hint_speaks_of_a_leaf_and_not_of_a_table_of_that_level() {
         cpu.dsb(Dsb::Ish);
         // The table that was there is used for something else.
         cpu.store(slot(L3, 3), Descriptor::EMPTY);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M12) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::FrameReuse) }
     }
 }
 
 #[test]
-fn m3_a_table_that_is_linked_again_as_it_was_brings_nothing_new() {
+fn a_table_linked_again_unchanged_needs_no_tlbi() {
     for (again, good) in [(Descriptor::table(L3), true), (Descriptor::table(NEW), false)] {
         let machine = machine(BbmLevel::Zero);
         let cpu = machine.cpu(0);
@@ -131,12 +131,12 @@ fn m3_a_table_that_is_linked_again_as_it_was_brings_nothing_new() {
         cpu.tlbi(Tlbi::vaae1is(page(3)));
         cpu.dsb(Dsb::Ish);
         cpu.store(slot(L2, PAGES), again);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M5) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::TlbiCoverage) }
     }
 }
 
 #[test]
-fn m6_a_second_tlbi_takes_nothing_from_the_first() {
+fn a_second_tlbi_does_not_undo_the_first() {
     for (first, good) in [(Tlbi::VMALLE1IS, true), (Tlbi::vaae1is(page(4)), false)] {
         let machine = machine(BbmLevel::Zero);
         let cpu = machine.cpu(0);
@@ -150,7 +150,7 @@ fn m6_a_second_tlbi_takes_nothing_from_the_first() {
 }
 
 #[test]
-fn m5_what_was_found_through_a_second_link_is_cached_there() {
+fn an_entry_reached_by_two_links_is_cached_at_both_addresses() {
     for (tlbi, good) in [(Tlbi::VMALLE1IS, true), (Tlbi::vaae1is(page(3)), false)] {
         let machine = machine(BbmLevel::Zero);
         machine.poke(slot(L2, ENTRY), Descriptor::table(L3));
@@ -162,7 +162,7 @@ fn m5_what_was_found_through_a_second_link_is_cached_there() {
         cpu.dsb(Dsb::Ish);
         // As it was, but for the page that is read-only now.
         cpu.store(slot(L2, ENTRY), Descriptor::table(L3));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M5) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::TlbiCoverage) }
     }
 }
 
@@ -175,19 +175,19 @@ fn write_root(cpu: OnCpu<'_>) {
 }
 
 #[test]
-fn m7_a_root_is_whole_before_a_register_names_it() {
+fn a_root_is_filled_before_a_ttbr_names_it() {
     for (barrier, good) in [(Some(Dsb::Ishst), true), (Some(Dsb::Ishld), false), (None, false)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
         let cpu = machine.cpu(0);
         write_root(cpu);
         barrier.into_iter().for_each(|dsb| cpu.dsb(dsb));
         cpu.set_ttbr1(NEW);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M7) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ChildBeforeParent) }
     }
 }
 
 #[test]
-fn m9_a_root_that_was_in_a_register_for_a_moment_was_walked() {
+fn a_root_replaced_before_the_isb_may_have_been_walked() {
     for (isb_between, invalidated, good) in [(false, false, false), (true, false, false), (false, true, true)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
         let cpu = machine.cpu(0);
@@ -203,12 +203,12 @@ fn m9_a_root_that_was_in_a_register_for_a_moment_was_walked() {
             invalidate(cpu);
         }
         cpu.access(address(BLOCK), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M9) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::AmbiguousTranslation) }
     }
 }
 
 #[test]
-fn m7_an_acquire_holds_back_no_write_of_a_register_and_a_branch_does() {
+fn a_branch_orders_a_ttbr_write_and_an_acquire_does_not() {
     for (branch, good) in [(true, true), (false, false)] {
         let machine = machine(BbmLevel::Zero);
         write_root(machine.cpu(0));
@@ -219,12 +219,12 @@ fn m7_an_acquire_holds_back_no_write_of_a_register_and_a_branch_does() {
             cpu.branch();
         }
         cpu.set_ttbr1(NEW);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M7) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ChildBeforeParent) }
     }
 }
 
 #[test]
-fn m3_what_a_root_left_behind_is_judged_where_it_is_used() {
+fn entries_of_a_replaced_root_are_judged_at_their_use() {
     for (broken_before, good) in [(false, true), (true, false)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero]));
         let (cpu, leaf) = (machine.cpu(0), Attributes::NORMAL.leaf(output(ENTRY), Level::L2));
@@ -240,12 +240,12 @@ fn m3_what_a_root_left_behind_is_judged_where_it_is_used() {
             cpu.store(slot(L2, ENTRY), Descriptor::EMPTY);
         }
         cpu.store(slot(L2, ENTRY), leaf);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M3) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::MakeWithoutTlbi) }
     }
 }
 
 #[test]
-fn m5_whoever_has_lost_the_table_cannot_walk_it_again() {
+fn a_cpu_without_the_table_entry_cannot_walk_the_leaf_again() {
     for (tlbi, good) in [(Tlbi::vaae1is(page(1)), true), (Tlbi::vaale1is(page(1)), false)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 2]));
         (2..512).for_each(|index| machine.poke(slot(L3, index), Descriptor::EMPTY));
@@ -259,12 +259,12 @@ fn m5_whoever_has_lost_the_table_cannot_walk_it_again() {
         cpu.isb();
         // What CPU 1 holds is of no concern to CPU 0.
         cpu.access(page(0), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M9) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::AmbiguousTranslation) }
     }
 }
 
 #[test]
-fn m10_a_store_beside_it_makes_no_entry_fresh_again() {
+fn a_store_to_a_neighbour_makes_no_entry_fresh_again() {
     for (told, good) in [(true, true), (false, false)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 2]).with_ets2());
         let (cpu, leaf) = (machine.cpu(0), Attributes::NORMAL.leaf(output(ENTRY), Level::L2));
@@ -274,12 +274,12 @@ fn m10_a_store_beside_it_makes_no_entry_fresh_again() {
         }
         cpu.store(slot(L2, ENTRY + 1), Descriptor(leaf.0 + 0x20_0000));
         machine.cpu(1).access(address(ENTRY), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
     }
 }
 
 #[test]
-fn m9_what_came_into_a_table_after_it_was_lost_may_be_held_as_well() {
+fn entries_stored_into_an_unlinked_table_may_be_cached() {
     for (tlbi, good) in [(Tlbi::VMALLE1IS, true), (Tlbi::vaae1is(address(ENTRY)), false)] {
         let machine = machine(BbmLevel::Zero);
         machine.poke(slot(L2, ENTRY), Descriptor::table(L3));
@@ -295,12 +295,12 @@ fn m9_what_came_into_a_table_after_it_was_lost_may_be_held_as_well() {
         cpu.dsb(Dsb::Ish);
         cpu.isb();
         cpu.access(address(ENTRY).offset(0x3000), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M9) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::AmbiguousTranslation) }
     }
 }
 
 #[test]
-fn m9_an_open_change_is_found_under_a_new_root_as_well() {
+fn an_unordered_change_is_cached_under_a_new_root_as_well() {
     for (completed, good) in [(true, true), (false, false)] {
         let machine = machine(BbmLevel::Zero);
         machine.poke(NEW, Descriptor::table(L1));
@@ -318,12 +318,12 @@ fn m9_an_open_change_is_found_under_a_new_root_as_well() {
         second.set_ttbr1(NEW);
         second.isb();
         second.access(page(3), Access::Store);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M9) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::AmbiguousTranslation) }
     }
 }
 
 #[test]
-fn m10_what_was_in_a_table_that_is_gone_may_be_used_until_the_isb_whatever_is_there_by_now() {
+fn stale_entries_of_an_unlinked_table_remain_usable_until_isb() {
     for (isb, good) in [(true, true), (false, false)] {
         let machine = machine(BbmLevel::Zero);
         let cpu = machine.cpu(0);
@@ -336,6 +336,6 @@ fn m10_what_was_in_a_table_that_is_gone_may_be_used_until_the_isb_whatever_is_th
             cpu.isb();
         }
         cpu.access(page(3), Access::Load);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
     }
 }

@@ -23,7 +23,7 @@ fn handed_over(fill_barrier: Option<Dsb>, store: Flag, load: Flag, link_barrier:
 }
 
 #[test]
-fn m7_a_childs_contents_come_before_its_link() {
+fn a_childs_contents_are_ordered_before_its_link() {
     for (barrier, good) in [(None, false), (Some(Dsb::Ishld), false), (Some(Dsb::Nsh), false), (Some(Dsb::Ishst), true)]
     {
         let machine = machine(BbmLevel::Zero);
@@ -31,28 +31,28 @@ fn m7_a_childs_contents_come_before_its_link() {
         fill(cpu, NEW, Attributes::NORMAL.leaf(output(5), Level::L2));
         barrier.into_iter().for_each(|dsb| cpu.dsb(dsb));
         cpu.store(slot(L2, 5), Descriptor::table(NEW));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M7) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ChildBeforeParent) }
     }
 }
 
 #[test]
-fn m7_another_cpus_contents_are_handed_over_or_completed_by_it() {
+fn another_cpus_table_needs_its_dsb_or_release_and_acquire() {
     passes(&handed_over(None, Flag::Ordered, Flag::Ordered, None));
     passes(&handed_over(Some(Dsb::Ishst), Flag::Plain, Flag::Plain, None));
-    breaks(&handed_over(None, Flag::Plain, Flag::Ordered, None), Rule::M7);
-    breaks(&handed_over(None, Flag::Ordered, Flag::Plain, None), Rule::M7);
+    breaks(&handed_over(None, Flag::Plain, Flag::Ordered, None), Rule::ChildBeforeParent);
+    breaks(&handed_over(None, Flag::Ordered, Flag::Plain, None), Rule::ChildBeforeParent);
     // The leader's own barrier is no help.
-    breaks(&handed_over(None, Flag::Plain, Flag::Plain, Some(Dsb::Ishst)), Rule::M7);
+    breaks(&handed_over(None, Flag::Plain, Flag::Plain, Some(Dsb::Ishst)), Rule::ChildBeforeParent);
 }
 
 #[test]
-fn m7_every_entry_of_a_linked_table_was_written() {
+fn every_entry_of_a_linked_table_was_written() {
     let machine = machine(BbmLevel::Zero);
     let cpu = machine.cpu(0);
     cpu.store_run(NEW, Descriptor::EMPTY, 0, 511);
     cpu.dsb_ishst();
     cpu.store(slot(L2, 5), Descriptor::table(NEW));
-    breaks(&machine, Rule::M7);
+    breaks(&machine, Rule::ChildBeforeParent);
 }
 
 /// Splits the block live on level `change`, then lets a CPU of level `user` use it before the TLBI.
@@ -67,9 +67,9 @@ fn used_between(user: BbmLevel) -> (Machine, Outcome) {
 }
 
 #[test]
-fn m8_two_sizes_at_once_conflict_by_level() {
+fn two_cached_sizes_conflict_as_the_level_says() {
     let (low, _) = used_between(BbmLevel::One);
-    assert_eq!(broken(&low), [Rule::M1, Rule::M8]);
+    assert_eq!(broken(&low), [Rule::LiveSizeChange, Rule::MultiHit]);
     let (two, outcome) = used_between(BbmLevel::Two);
     passes(&two);
     assert_eq!(outcome, Outcome::Conflict(output(BLOCK)));
@@ -83,7 +83,7 @@ fn m8_two_sizes_at_once_conflict_by_level() {
 }
 
 #[test]
-fn m9_no_access_depends_on_what_happens_to_be_cached() {
+fn no_access_depends_on_which_entries_are_cached() {
     let store_after = |invalidated: bool, access| {
         let machine = machine(BbmLevel::Zero);
         let cpu = machine.cpu(0);
@@ -94,7 +94,7 @@ fn m9_no_access_depends_on_what_happens_to_be_cached() {
         let outcome = machine.cpu(1).access(page(3), access);
         (machine, outcome)
     };
-    breaks(&store_after(false, Access::Store).0, Rule::M9);
+    breaks(&store_after(false, Access::Store).0, Rule::AmbiguousTranslation);
     // A load may go either way and finds the same.
     passes(&store_after(false, Access::Load).0);
     let (machine, outcome) = store_after(true, Access::Store);
@@ -104,11 +104,11 @@ fn m9_no_access_depends_on_what_happens_to_be_cached() {
     let unmapped = super::small::machine(BbmLevel::Zero);
     unmapped.cpu(0).store(slot(L3, 3), Descriptor::EMPTY);
     unmapped.cpu(1).access(page(3), Access::Load);
-    breaks(&unmapped, Rule::M9);
+    breaks(&unmapped, Rule::AmbiguousTranslation);
 }
 
 #[test]
-fn m10_a_fresh_entry_is_used_after_a_context_synchronisation() {
+fn a_fresh_entry_is_used_only_after_context_synchronisation() {
     let fresh = |config: Config, barrier: Option<Dsb>, isb: bool| {
         let machine = machine_of(config);
         let cpu = machine.cpu(0);
@@ -122,25 +122,25 @@ fn m10_a_fresh_entry_is_used_after_a_context_synchronisation() {
     };
     let config = || Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 2]);
     passes(&fresh(config(), Some(Dsb::Ishst), true));
-    breaks(&fresh(config(), None, true), Rule::M10);
-    breaks(&fresh(config(), Some(Dsb::Ishst), false), Rule::M10);
+    breaks(&fresh(config(), None, true), Rule::ContextSynchronisation);
+    breaks(&fresh(config(), Some(Dsb::Ishst), false), Rule::ContextSynchronisation);
     // FEAT_ETS2 orders faults as accesses are.
     passes(&fresh(config().with_ets2(), None, false));
 }
 
 #[test]
-fn m10_a_handler_that_asks_again_may_take_the_stale_fault() {
+fn a_fault_handler_that_retries_may_take_a_stale_fault() {
     let machine = machine(BbmLevel::Zero);
     machine.cpu(0).store(slot(L2, 5), Attributes::NORMAL.leaf(output(5), Level::L2));
     machine.cpu(0).dsb(Dsb::Ishst);
     assert_eq!(machine.cpu(1).access_retrying(address(5), Access::Load), (Outcome::Memory(output(5)), true));
     passes(&machine);
     machine.cpu(1).access(address(5), Access::Load);
-    breaks(&machine, Rule::M10);
+    breaks(&machine, Rule::ContextSynchronisation);
 }
 
 #[test]
-fn m10_a_register_is_used_after_its_isb() {
+fn a_register_write_needs_an_isb_before_its_use() {
     let writes: [fn(OnCpu<'_>); 4] =
         [|cpu| cpu.set_ttbr0(Some(NEW)), |cpu| cpu.set_ttbr1(NEW), |cpu| cpu.set_tcr(0x10), |cpu| cpu.set_mair(0xff)];
     for (number, write) in writes.into_iter().enumerate() {
@@ -161,13 +161,13 @@ fn m10_a_register_is_used_after_its_isb() {
             }
             let address = if number == 0 { cleave::tables::VirtAddr(0) } else { address(BLOCK) };
             cpu.access(address, Access::Load);
-            if isb { passes(&machine) } else { breaks(&machine, Rule::M10) }
+            if isb { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
         }
     }
 }
 
 #[test]
-fn m10_the_code_that_changes_a_root_is_fetched_under_both() {
+fn code_that_changes_a_root_is_mapped_alike_under_both() {
     // The new root maps the code alike, not at all, or elsewhere.
     let elsewhere = Attributes::NORMAL.leaf(output(9), Level::L1);
     for (level_1, good) in [(Some(L1), true), (None, false), (Some(NEW.offset(0x1000)), false)] {
@@ -180,13 +180,17 @@ fn m10_the_code_that_changes_a_root_is_fetched_under_both() {
             cpu.dsb(Dsb::Ishst);
             cpu.set_ttbr1(NEW);
             cpu.access(address(BLOCK), access);
-            if good && access == Access::Fetch { passes(&machine) } else { breaks(&machine, Rule::M10) }
+            if good && access == Access::Fetch {
+                passes(&machine)
+            } else {
+                breaks(&machine, Rule::ContextSynchronisation)
+            }
         }
     }
 }
 
 #[test]
-fn m13_nothing_goes_through_a_broken_entry() {
+fn no_access_goes_through_a_broken_entry() {
     for access in [Access::Load, Access::Store, Access::Fetch] {
         let machine = machine(BbmLevel::Zero);
         machine.share(address(0)..=address(31));
@@ -198,12 +202,12 @@ fn m13_nothing_goes_through_a_broken_entry() {
         invalidate(cpu);
         passes(&machine);
         cpu.access(address(BLOCK), access);
-        breaks(&machine, Rule::M13);
+        breaks(&machine, Rule::BrokenEntryAccess);
     }
 }
 
 #[test]
-fn m13_a_guard_page_is_no_broken_entry() {
+fn a_guard_page_is_no_broken_entry() {
     let machine = machine(BbmLevel::Zero);
     machine.share(address(0)..=address(31));
     machine.cpu(0).store(slot(L3, 3), page_leaf(3).made_invalid());
@@ -213,11 +217,11 @@ fn m13_a_guard_page_is_no_broken_entry() {
     // While all stand still nobody has anything to do there.
     park_all(&machine);
     machine.cpu(1).access(page(3), Access::Store);
-    breaks(&machine, Rule::M13);
+    breaks(&machine, Rule::BrokenEntryAccess);
 }
 
 #[test]
-fn m13_tables_are_not_reached_through_what_is_broken() {
+fn no_table_is_reached_through_a_broken_entry() {
     let machine = machine(BbmLevel::Zero);
     machine.share(address(0)..=address(31));
     // Where memory is in this map: the page table itself is not mapped anywhere.
@@ -229,18 +233,18 @@ fn m13_tables_are_not_reached_through_what_is_broken() {
     machine.cpu(0).store(slot(ROOT, 0), Descriptor::EMPTY);
     invalidate(machine.cpu(0));
     cleave::tables::TableMemory::load(&mapped, output(0));
-    breaks(&machine, Rule::M13);
+    breaks(&machine, Rule::BrokenEntryAccess);
 }
 
 #[test]
-fn a_violation_says_all_that_a_person_needs() {
+fn a_violation_prints_rule_place_values_and_events() {
     let machine = machine(BbmLevel::Zero);
     for _ in 0..30 {
         machine.cpu(1).isb();
     }
     machine.cpu(0).store(slot(L3, 3), page_leaf(4));
     let violation = machine.so_far().unwrap_err().first;
-    assert_eq!((violation.rule, violation.cpu, violation.address), (Rule::M2, 0, Some(page(3))));
+    assert_eq!((violation.rule, violation.cpu, violation.address), (Rule::LiveTargetChange, 0, Some(page(3))));
     assert_eq!((violation.slot, violation.old, violation.new), (slot(L3, 3), page_leaf(3), page_leaf(4)));
     assert_eq!(violation.events.len(), EVENTS_KEPT);
     assert_eq!(violation.events.last().map(|event| event.cpu), Some(0));

@@ -31,13 +31,13 @@ fn broken_page(config: Config, old: Descriptor) -> Machine {
 }
 
 #[test]
-fn m10_the_cpu_that_invalidates_needs_an_isb_before_it_is_done() {
+fn check_settled_needs_an_isb_on_the_invalidating_cpu() {
     // What is gone for others may still be used by the issuer.
     let issuer = broken_page(config(), page_leaf(3));
     assert_eq!(issuer.cpu(1).access(page(3), Access::Load), Outcome::Fault);
     passes(&issuer);
     issuer.cpu(0).access(page(3), Access::Load);
-    breaks(&issuer, Rule::M10);
+    breaks(&issuer, Rule::ContextSynchronisation);
     let good = broken_page(config(), page_leaf(3));
     good.cpu(0).isb();
     assert_eq!(good.cpu(0).access(page(3), Access::Load), Outcome::Fault);
@@ -48,11 +48,11 @@ fn m10_the_cpu_that_invalidates_needs_an_isb_before_it_is_done() {
     barrier.cpu(0).access(page(4), Access::Load);
     passes(&barrier);
     barrier.cpu(0).access(page(3), Access::Load);
-    breaks(&barrier, Rule::M10);
+    breaks(&barrier, Rule::ContextSynchronisation);
 }
 
 #[test]
-fn m10_with_ets2_the_dsb_is_enough_for_what_nobody_executes() {
+fn with_ets2_a_dsb_is_enough_for_data() {
     let run = |old: Descriptor, access: Access| {
         let machine = broken_page(config().with_ets2(), old);
         machine.cpu(0).access(page(3), access);
@@ -61,12 +61,12 @@ fn m10_with_ets2_the_dsb_is_enough_for_what_nobody_executes() {
     for access in [Access::Load, Access::Store] {
         passes(&run(page_leaf(3), access));
     }
-    breaks(&run(text(), Access::Load), Rule::M10);
-    breaks(&run(text(), Access::Fetch), Rule::M10);
+    breaks(&run(text(), Access::Load), Rule::ContextSynchronisation);
+    breaks(&run(text(), Access::Fetch), Rule::ContextSynchronisation);
 }
 
 #[test]
-fn m10_a_fetch_needs_a_context_synchronisation_on_every_cpu() {
+fn a_fetch_needs_context_synchronisation_on_every_cpu() {
     let run = |behind: &[Step], access: Access, config: Config| {
         let machine = broken_page(config, text());
         machine.cpu(0).isb();
@@ -81,15 +81,15 @@ fn m10_a_fetch_needs_a_context_synchronisation_on_every_cpu() {
         passes(&run(&[BRANCH, ISB], Access::Fetch, config()));
         // Data needs nothing there.
         passes(&run(&[], Access::Load, config()));
-        breaks(&run(&[], Access::Fetch, config()), Rule::M10);
-        breaks(&run(&[BRANCH], Access::Fetch, config()), Rule::M10);
+        breaks(&run(&[], Access::Fetch, config()), Rule::ContextSynchronisation);
+        breaks(&run(&[BRANCH], Access::Fetch, config()), Rule::ContextSynchronisation);
         // An ISB that may be executed before the flag was read.
-        breaks(&run(&[ISB, BRANCH], Access::Fetch, config()), Rule::M10);
+        breaks(&run(&[ISB, BRANCH], Access::Fetch, config()), Rule::ContextSynchronisation);
     }
 }
 
 #[test]
-fn m10_a_flag_from_before_the_dsb_says_nothing_of_the_invalidation() {
+fn a_flag_stored_before_the_dsb_does_not_convey_the_tlbi() {
     for (early, good) in [(false, true), (true, false)] {
         let machine = machine_of(config());
         machine.poke(slot(L3, 3), text());
@@ -108,12 +108,12 @@ fn m10_a_flag_from_before_the_dsb_says_nothing_of_the_invalidation() {
         other.branch();
         other.isb();
         other.access(page(3), Access::Fetch);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M10) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::ContextSynchronisation) }
     }
 }
 
 #[test]
-fn m10_the_make_needs_no_isb_behind_the_invalidation() {
+fn a_make_needs_no_isb_behind_the_tlbi() {
     // The six steps of break-before-make; the ISB behind them is for the first use.
     let machine = broken_page(config(), page_leaf(3));
     let cpu = machine.cpu(0);
@@ -126,7 +126,7 @@ fn m10_the_make_needs_no_isb_behind_the_invalidation() {
 }
 
 #[test]
-fn m10_a_change_is_complete_on_its_own_cpu_with_the_isb() {
+fn a_tlbi_is_complete_on_its_own_cpu_only_after_an_isb() {
     for (isb, good) in [(true, true), (false, false)] {
         let machine = broken_page(config(), page_leaf(3));
         if isb {
@@ -136,17 +136,17 @@ fn m10_a_change_is_complete_on_its_own_cpu_with_the_isb() {
         if good {
             passes(&machine)
         } else {
-            breaks(&machine, Rule::M10)
+            breaks(&machine, Rule::ContextSynchronisation)
         }
         assert!(machine.is_settled(), "no TLB holds anything either way");
     }
 }
 
 #[test]
-fn m10_a_handler_that_asks_again_gets_no_further_by_an_old_translation() {
+fn a_fault_handler_that_retries_cannot_cure_a_stale_entry() {
     let machine = broken_page(config(), page_leaf(3));
     machine.cpu(0).access_retrying(page(3), Access::Load);
-    breaks(&machine, Rule::M10);
+    breaks(&machine, Rule::ContextSynchronisation);
 }
 
 /// CPU 0 breaks a page and completes its store, CPU 1 hears of it and invalidates.
@@ -165,7 +165,7 @@ fn invalidated_by_another(store: Flag, behind: &[Step]) -> Machine {
 }
 
 #[test]
-fn m4_another_cpus_tlbi_is_ordered_behind_the_news_by_a_dsb_or_an_isb() {
+fn another_cpus_tlbi_needs_a_dsb_or_isb_behind_the_flag() {
     // As an interrupt does it: an exception is a context synchronisation event behind the news.
     for behind in [&[BRANCH, ISB][..], &[DSB_ISH]] {
         passes(&invalidated_by_another(Flag::Ordered, behind));
@@ -173,6 +173,6 @@ fn m4_another_cpus_tlbi_is_ordered_behind_the_news_by_a_dsb_or_an_isb() {
     }
     // An acquire orders loads and stores, not a TLBI; nor does a barrier for stores wait for the load.
     for behind in [&[][..], &[BRANCH], &[ISB], &[DSB_ISHST]] {
-        breaks(&invalidated_by_another(Flag::Ordered, behind), Rule::M4);
+        breaks(&invalidated_by_another(Flag::Ordered, behind), Rule::StoreBeforeTlbi);
     }
 }

@@ -47,7 +47,7 @@ const fn pages(number: u64, scale: u64) -> RangeOperand {
 }
 
 #[test]
-fn m5_a_level_hint_is_for_the_granule_in_use() {
+fn a_level_hint_for_another_granule_covers_nothing() {
     let operand = |hint: u64| Tlbi::from_operand(page(0).0 >> 12 & 0xfff_ffff_ffff | hint << 44, LastLevel::Only, K4);
     // 4 KiB, level 3; no hint; 4 KiB, level 0, which is reserved and no hint.
     for hint in [0b0111, 0b0000, 0b0011, 0b0100] {
@@ -55,12 +55,12 @@ fn m5_a_level_hint_is_for_the_granule_in_use() {
     }
     // 4 KiB, level 2; 16 KiB and 64 KiB, level 3.
     for hint in [0b0110, 0b1011, 0b1111] {
-        breaks(&remade(1, &[operand(hint)]), Rule::M5);
+        breaks(&remade(1, &[operand(hint)]), Rule::TlbiCoverage);
     }
 }
 
 #[test]
-fn the_operand_of_a_range_is_read_as_the_arm_arm_says() {
+fn a_tlbi_range_operand_is_decoded_as_the_arm_arm_says() {
     let what = |operand: RangeOperand, geometry: Geometry| match Tlbi::from_range_operand(
         operand.value(geometry.page_shift()),
         LastLevel::Only,
@@ -91,26 +91,26 @@ fn the_operand_of_a_range_is_read_as_the_arm_arm_says() {
 }
 
 #[test]
-fn m5_a_range_covers_every_page_in_it_and_none_behind() {
+fn a_tlbi_range_covers_every_page_in_it_and_none_behind() {
     for last in [LastLevel::Only, LastLevel::AllLevels] {
         passes(&remade(2, &[pages(0, 0).tlbi(last)]));
-        breaks(&remade(3, &[pages(0, 0).tlbi(last)]), Rule::M5);
+        breaks(&remade(3, &[pages(0, 0).tlbi(last)]), Rule::TlbiCoverage);
         passes(&remade(3, &[pages(1, 0).tlbi(last)]));
         passes(&remade(64, &[pages(0, 1).tlbi(last)]));
-        breaks(&remade(65, &[pages(0, 1).tlbi(last)]), Rule::M5);
+        breaks(&remade(65, &[pages(0, 1).tlbi(last)]), Rule::TlbiCoverage);
     }
     // The rest one by one, as a kernel does with an odd number of pages.
     passes(&remade(65, &[pages(0, 1).tlbi(LastLevel::Only), Tlbi::vaale1is(page(64))]));
     let local = pages(31, 0).tlbi(LastLevel::Only).local();
-    breaks(&remade(2, &[local]), Rule::M5);
+    breaks(&remade(2, &[local]), Rule::TlbiCoverage);
     let wrong_hint = RangeOperand { hint: 2, ..pages(31, 0) };
-    breaks(&remade(2, &[wrong_hint.tlbi(LastLevel::Only)]), Rule::M5);
+    breaks(&remade(2, &[wrong_hint.tlbi(LastLevel::Only)]), Rule::TlbiCoverage);
     let wrong_granule = RangeOperand { granule: 2, ..pages(31, 0) };
-    breaks(&remade(2, &[wrong_granule.tlbi(LastLevel::AllLevels)]), Rule::M5);
+    breaks(&remade(2, &[wrong_granule.tlbi(LastLevel::AllLevels)]), Rule::TlbiCoverage);
 }
 
 #[test]
-fn m5_a_range_takes_a_table_only_at_every_level_and_only_as_far_as_it_goes() {
+fn a_tlbi_range_covers_tables_inside_it_at_all_levels_only() {
     let unlink = |tlbi: Tlbi| {
         let machine = machine(BbmLevel::Zero);
         let cpu = machine.cpu(0);
@@ -123,14 +123,14 @@ fn m5_a_range_takes_a_table_only_at_every_level_and_only_as_far_as_it_goes() {
     };
     // 512 pages and 448.
     passes(&unlink(pages(7, 1).tlbi(LastLevel::AllLevels)));
-    breaks(&unlink(pages(7, 1).tlbi(LastLevel::Only)), Rule::M5);
-    breaks(&unlink(pages(6, 1).tlbi(LastLevel::AllLevels)), Rule::M5);
+    breaks(&unlink(pages(7, 1).tlbi(LastLevel::Only)), Rule::TlbiCoverage);
+    breaks(&unlink(pages(6, 1).tlbi(LastLevel::AllLevels)), Rule::TlbiCoverage);
 }
 
 #[test]
-fn m5_a_range_at_the_top_does_not_wrap_around() {
+fn a_tlbi_range_at_the_top_does_not_wrap_around() {
     let top = RangeOperand { start: VirtAddr(0u64.wrapping_sub(0x1000)), ..pages(31, 3) };
-    breaks(&remade(1, &[top.tlbi(LastLevel::AllLevels)]), Rule::M5);
+    breaks(&remade(1, &[top.tlbi(LastLevel::AllLevels)]), Rule::TlbiCoverage);
 }
 
 fn operand(address: VirtAddr, asid: u64) -> Tlbi {
@@ -158,9 +158,9 @@ fn unlinked_under_asid_5(tlbi: fn(VirtAddr) -> Tlbi) -> Machine {
 }
 
 #[test]
-fn m5_a_table_entry_has_the_asid_it_was_walked_under_though_all_below_is_global() {
+fn a_table_entry_has_its_asid_even_above_global_leaves() {
     passes(&unlinked_under_asid_5(Tlbi::vaae1is));
     passes(&unlinked_under_asid_5(|address| operand(address, 5)));
-    breaks(&unlinked_under_asid_5(|address| operand(address, 0)), Rule::M5);
+    breaks(&unlinked_under_asid_5(|address| operand(address, 0)), Rule::TlbiCoverage);
     passes(&unlinked_under_asid_5(|address| operand(address, 0).for_every_asid()));
 }

@@ -15,11 +15,11 @@ fn shared(parked: &[usize]) -> Machine {
 }
 
 #[test]
-fn m14_an_edit_waits_for_everyone() {
+fn a_break_waits_until_every_online_cpu_is_parked() {
     for (parked, good) in [(&[0, 1][..], true), (&[0], false), (&[], false)] {
         let machine = shared(parked);
         machine.cpu(0).store(slot(ROOT, 0), Descriptor::EMPTY);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M14) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::Rendezvous) }
     }
     // A guard page is no break.
     let machine = shared(&[]);
@@ -28,7 +28,7 @@ fn m14_an_edit_waits_for_everyone() {
 }
 
 #[test]
-fn m14_nobody_goes_before_the_map_is_whole() {
+fn no_cpu_leaves_before_the_map_is_whole() {
     let run = |invalidated: bool, made: bool, leaving: usize| {
         let machine = shared(&[0, 1]);
         let cpu = machine.cpu(0);
@@ -50,13 +50,13 @@ fn m14_nobody_goes_before_the_map_is_whole() {
     };
     for leaving in [0, 1] {
         passes(&run(true, true, leaving));
-        breaks(&run(true, false, leaving), Rule::M14);
-        breaks(&run(false, false, leaving), Rule::M14);
+        breaks(&run(true, false, leaving), Rule::Rendezvous);
+        breaks(&run(false, false, leaving), Rule::Rendezvous);
     }
 }
 
 #[test]
-fn m14_a_cpu_on_its_way_in_is_accounted_for() {
+fn a_break_waits_for_a_cpu_that_is_starting() {
     // Two CPUs stand still and a third is somewhere in its entry code, with the map or with a root of its own.
     for (with_map, good) in [(false, true), (true, false)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 3]));
@@ -72,28 +72,28 @@ fn m14_a_cpu_on_its_way_in_is_accounted_for() {
         machine.cpu(0).cpu_on(2);
         (0..2).for_each(|cpu| machine.cpu(cpu).park());
         machine.cpu(0).store(slot(ROOT, 0), Descriptor::EMPTY);
-        if good { passes(&machine) } else { breaks(&machine, Rule::M14) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::Rendezvous) }
     }
 }
 
 #[test]
-fn m15_nothing_is_allocated_or_freed_in_the_window() {
+fn no_frame_is_allocated_or_freed_in_the_stop_window() {
     let outside = shared(&[0]);
     let frame = outside.frames(0).allocate().unwrap();
     outside.frames(0).free(frame);
     passes(&outside);
     let inside = shared(&[0, 1]);
     inside.frames(0).allocate();
-    breaks(&inside, Rule::M15);
+    breaks(&inside, Rule::Reservation);
     let inside = shared(&[]);
     let frame = inside.frames(0).allocate().unwrap();
     park_all(&inside);
     inside.frames(0).free(frame);
-    breaks(&inside, Rule::M15);
+    breaks(&inside, Rule::Reservation);
 }
 
 #[test]
-fn m15_only_what_was_set_aside_becomes_a_table() {
+fn only_a_reserved_frame_becomes_a_table() {
     for (set_aside, good) in [(true, true), (false, false)] {
         let machine = shared(&[]);
         let cpu = machine.cpu(0);
@@ -104,7 +104,7 @@ fn m15_only_what_was_set_aside_becomes_a_table() {
         }
         park_all(&machine);
         cpu.store(slot(L2, 5), Descriptor::table(table));
-        if good { passes(&machine) } else { breaks(&machine, Rule::M15) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::Reservation) }
     }
 }
 
@@ -130,12 +130,12 @@ fn pages_of(machine: &Machine, leaf: Descriptor, first: fn(Descriptor) -> Descri
 }
 
 #[test]
-fn m14_a_guard_that_comes_back_as_another_was_a_break() {
+fn an_invalid_leaf_made_again_as_another_was_a_break() {
     let (block, page) = (slot(L2, BLOCK), slot(L3, 3));
     // What was taken away for a while, to come back in pages or elsewhere.
-    breaks(&dimmed(block, &[], |machine, old| pages_of(machine, old, |page| page)), Rule::M14);
-    breaks(&dimmed(page, &[], |_, old| Descriptor(old.0 + 0x1000)), Rule::M14);
-    breaks(&dimmed(page, &[0], |_, old| Descriptor(old.0 + 0x1000)), Rule::M14);
+    breaks(&dimmed(block, &[], |machine, old| pages_of(machine, old, |page| page)), Rule::Rendezvous);
+    breaks(&dimmed(page, &[], |_, old| Descriptor(old.0 + 0x1000)), Rule::Rendezvous);
+    breaks(&dimmed(page, &[0], |_, old| Descriptor(old.0 + 0x1000)), Rule::Rendezvous);
     // It is named with the CPU that did not stand still.
     let violation = dimmed(page, &[0], |_, old| Descriptor(old.0 + 0x1000)).so_far().unwrap_err().first;
     assert_eq!((violation.cpu, violation.old, violation.new), (1, page_leaf(3), page_leaf(4)));
@@ -150,15 +150,15 @@ fn m14_a_guard_that_comes_back_as_another_was_a_break() {
         machine.cpu(0).store(page, Descriptor::EMPTY);
         Descriptor(old.0 + 0x1000)
     });
-    breaks(&detour, Rule::M14);
+    breaks(&detour, Rule::Rendezvous);
 }
 
 #[test]
-fn m14_a_table_entry_is_no_guard() {
+fn an_invalid_table_entry_is_a_break_and_no_guard() {
     for (parked, good) in [(&[][..], false), (&[0, 1], true)] {
         let machine = shared(parked);
         machine.cpu(0).store(slot(L2, PAGES), machine.peek(slot(L2, PAGES)).made_invalid());
-        if good { passes(&machine) } else { breaks(&machine, Rule::M14) }
+        if good { passes(&machine) } else { breaks(&machine, Rule::Rendezvous) }
     }
 }
 
@@ -176,9 +176,9 @@ fn linked_in_window(choose: fn(before: PhysAddr, reserved: PhysAddr) -> PhysAddr
 }
 
 #[test]
-fn m15_a_table_of_the_window_was_set_aside_for_it() {
+fn a_table_linked_in_the_stop_window_was_reserved() {
     passes(&linked_in_window(|_, reserved| reserved));
-    breaks(&linked_in_window(|before, _| before), Rule::M15);
+    breaks(&linked_in_window(|before, _| before), Rule::Reservation);
     // What was a table when the window began goes on being one, ...
     passes(&linked_in_window(|_, _| L3));
     // ... and a frame that was given back is not set aside any more.
@@ -189,11 +189,11 @@ fn m15_a_table_of_the_window_was_set_aside_for_it() {
     (0..512).for_each(|index| machine.poke(slot(frame, index), Descriptor::EMPTY));
     park_all(&machine);
     machine.cpu(0).store(slot(L2, 5), Descriptor::table(frame));
-    breaks(&machine, Rule::M15);
+    breaks(&machine, Rule::Reservation);
 }
 
 #[test]
-fn m15_what_is_set_aside_is_for_one_window() {
+fn a_reservation_is_for_one_stop_window() {
     let machine = linked_in_window(|_, reserved| reserved);
     // Nobody has told of the second one.
     (0..2).for_each(|cpu| machine.cpu(cpu).leave());
@@ -205,8 +205,8 @@ fn m15_what_is_set_aside_is_for_one_window() {
 }
 
 #[test]
-fn m15_data_becomes_no_table() {
-    for (in_window, rule) in [(true, Rule::M15), (false, Rule::M12)] {
+fn a_frame_that_holds_data_becomes_no_table() {
+    for (in_window, rule) in [(true, Rule::Reservation), (false, Rule::FrameReuse)] {
         let machine = shared(&[]);
         let frame = machine.frames(0).allocate().unwrap();
         (0..512).for_each(|index| machine.poke(slot(frame, index), Descriptor::EMPTY));
@@ -226,6 +226,6 @@ fn m15_data_becomes_no_table() {
         passes(&machine);
         machine.hold_data(PhysRange::new(frame, frame.offset(0x1000)));
         machine.cpu(0).store(frame, Attributes::NORMAL.leaf(output(5), Level::L2));
-        breaks(&machine, Rule::M12);
+        breaks(&machine, Rule::FrameReuse);
     }
 }

@@ -10,21 +10,21 @@ use example::{ADDRESS, BLOCK, Modelled, entry, machine, split_and_use, unmap, un
 
 /// Fails if a verdict looks at no more than the steps that were made: this one breaks nothing before somebody uses the page.
 #[test]
-fn its_unmap_without_an_invalidation_is_no_good_end() {
+fn another_kernels_unmap_without_a_tlbi_is_caught() {
     let machine = machine();
     unmap(&Modelled(machine.cpu(0)), entry());
     machine.so_far().unwrap();
     let violation = machine.verdict().unwrap_err().first;
-    assert_eq!((violation.rule, violation.address), (Rule::M3, Some(VirtAddr(ADDRESS))), "{violation}");
+    assert_eq!((violation.rule, violation.address), (Rule::MakeWithoutTlbi, Some(VirtAddr(ADDRESS))), "{violation}");
 }
 
 #[test]
-fn its_split_is_right_and_its_reverse_is_not() {
+fn another_kernels_split_passes_and_its_collapse_does_not() {
     let machine = machine();
     split_and_use(&machine);
     machine.verdict().unwrap();
 
     unsplit(&Modelled(machine.cpu(0)), entry(), BLOCK, ADDRESS);
     let violation = machine.verdict().unwrap_err().first;
-    assert_eq!((violation.rule, violation.address), (Rule::M5, Some(VirtAddr(ADDRESS))), "{violation}");
+    assert_eq!((violation.rule, violation.address), (Rule::TlbiCoverage, Some(VirtAddr(ADDRESS))), "{violation}");
 }

@@ -23,7 +23,7 @@ fn both_forms_of_a_split_keep_every_rule() {
 }
 
 #[test]
-fn whatever_goes_wrong_nothing_has_changed_and_the_next_time_works() {
+fn a_failed_repaint_changes_nothing_and_the_next_one_works() {
     for form in FORMS {
         for trouble in [Trouble::OutOfMemory(500), Trouble::Absent, Trouble::Late, Trouble::Impatient] {
             good(&plain(3, &[Step::Repaint(form, trouble), Step::Repaint(form, Trouble::None)]));
@@ -34,7 +34,7 @@ fn whatever_goes_wrong_nothing_has_changed_and_the_next_time_works() {
 /// A CPU that was left behind in the middle of filling tables harms neither this repaint nor the next, whenever that
 /// was.
 #[test]
-fn a_cpu_left_behind_while_it_fills_tables_harms_nobody() {
+fn a_cpu_left_behind_in_mid_fill_harms_no_repaint() {
     for seed in 0..100 {
         let [impatient, none] = [Trouble::Impatient, Trouble::None].map(|trouble| Step::Repaint(Form::Ahead, trouble));
         good(&Case { seed, ..plain(3, &[impatient, impatient, none]) });
@@ -43,7 +43,7 @@ fn a_cpu_left_behind_while_it_fills_tables_harms_nobody() {
 
 /// Each place at which a frame can be missing, of the reservation and of the physical window.
 #[test]
-fn frames_may_run_out_at_any_of_them() {
+fn frames_may_run_out_at_any_allocation() {
     for form in FORMS {
         for part in 0..=100 {
             good(&plain(1, &[Step::Repaint(form, Trouble::OutOfMemory(part * 10))]));
@@ -98,7 +98,7 @@ fn a_linear_map_may_begin_at_any_root_entry() {
 /// A kick that comes late may be taken by the leader anywhere in between. It never finds a rendezvous of the leader's own:
 /// fails when the phase leaves Idle before interrupts are masked.
 #[test]
-fn a_late_kick_at_any_point_finds_no_rendezvous_of_the_leaders_own() {
+fn a_late_kick_finds_no_rendezvous_of_its_own_leader() {
     for seed in 0..50 {
         let steps = [Trouble::None, Trouble::Late].map(|trouble| Step::Repaint(Form::Ahead, trouble));
         good(&Case { seed, ..plain(3, &steps) });
@@ -126,7 +126,7 @@ fn caught(defect: Defect, since: Since, steps: &[Step], change: impl FnOnce(&mut
 }
 
 #[test]
-fn a_repaint_that_leaves_something_out_is_caught() {
+fn a_repaint_with_a_missing_step_is_caught() {
     for (defect, form, rule) in [
         (Defect::NoTlbi, Form::Ahead, "M3"),
         (Defect::NoTlbi, Form::InWindow, "M12"),
@@ -163,7 +163,7 @@ fn a_repaint_that_leaves_something_out_is_caught() {
 }
 
 #[test]
-fn a_boot_that_leaves_something_out_is_caught() {
+fn a_boot_with_a_missing_step_is_caught() {
     for (defect, since, rule) in [
         // The temporary mapping of the first paint, and the pages for the other CPUs.
         (Defect::DsbIshst, Since::Start, "M7"),
@@ -179,7 +179,7 @@ fn a_boot_that_leaves_something_out_is_caught() {
 }
 
 #[test]
-fn an_edit_that_leaves_something_out_is_caught() {
+fn an_edit_with_a_missing_step_is_caught() {
     for (defect, step, rule) in [
         (Defect::DsbIshst, Step::Map(1, 1000), "M10"),
         (Defect::Isb, Step::Map(1, 1000), "M10"),

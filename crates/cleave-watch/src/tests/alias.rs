@@ -80,7 +80,10 @@ fn a_stale_fetch_shows_at_the_address_of_execution() {
     program.execute(DSB_ISHST, 0);
     program.runs(block, PAGES[1]);
     let (violation, instruction) = program.judged().violation.expect("a violation");
-    assert_eq!((violation.rule, violation.address), (Rule::M9, Some(VirtAddr(address(PAGES[1]) + 0x20))));
+    assert_eq!(
+        (violation.rule, violation.address),
+        (Rule::AmbiguousTranslation, Some(VirtAddr(address(PAGES[1]) + 0x20)))
+    );
     assert_eq!(instruction, Some(address(PAGES[1]) + 0x20));
 }
 
@@ -95,19 +98,19 @@ fn an_instruction_is_reported_at_the_address_of_execution() {
         let leaf = Attributes::NORMAL.leaf(DATA.offset(0x7000), Level::L3);
         program.recorder.stored(block + 1, WINDOW + (at.0 - ROOT.0), Some(at), 8, leaf.0);
         let (violation, instruction) = program.judged().violation.expect("a violation");
-        assert_eq!((violation.rule, instruction), (Rule::M2, Some(address(page) + 0x24)));
+        assert_eq!((violation.rule, instruction), (Rule::LiveTargetChange, Some(address(page) + 0x24)));
     }
 }
 
 #[test]
-fn a_pc_that_cannot_be_the_blocks_is_no_verdict() {
+fn a_pc_outside_its_block_gives_no_verdict() {
     let (mut program, block) = Program::with_code();
     program.recorder.block(block, address(PAGES[0]) + 0x24, Mark::Affinity(0), || 0);
     assert!(program.recorder.record.trouble.is_some());
 }
 
 #[test]
-fn a_vector_is_known_where_it_is_executed() {
+fn an_exception_vector_is_known_where_it_is_executed() {
     let mut program = Program::new(None);
     program.execute(MSR_VBAR, VECTORS);
     program.boot();

@@ -98,17 +98,19 @@ fn rendezvous(missing: Missing) -> Program {
 }
 
 #[test]
-fn a_break_that_everyone_is_known_to_stand_still_for_is_clean() {
+fn a_break_with_every_cpu_parked_is_clean() {
     let judged = rendezvous(Missing::Nothing).judged_sharing(SHARED);
     assert!(judged.violation.is_none() && judged.lost.is_none(), "{judged:?}");
     assert_eq!((judged.breaks, judged.settled), (1, true));
 }
 
 #[test]
-fn a_break_is_named_when_the_other_cpu_is_not_known_to_stand_still() {
-    for (missing, rule) in
-        [(Missing::Arrival, Rule::M14), (Missing::Acquire, Rule::M14), (Missing::OtherIsb, Rule::M10)]
-    {
+fn a_break_while_the_other_cpu_may_run_is_named() {
+    for (missing, rule) in [
+        (Missing::Arrival, Rule::Rendezvous),
+        (Missing::Acquire, Rule::Rendezvous),
+        (Missing::OtherIsb, Rule::ContextSynchronisation),
+    ] {
         let judged = rendezvous(missing).judged_sharing(SHARED);
         let found = judged.violation.map(|(violation, _)| violation.rule);
         assert_eq!(found, Some(rule), "{missing:?}: {:?}", judged.lost);
@@ -116,10 +118,10 @@ fn a_break_is_named_when_the_other_cpu_is_not_known_to_stand_still() {
 }
 
 #[test]
-fn a_cpu_that_comes_up_on_the_map_that_others_may_break_is_named() {
+fn a_cpu_that_starts_on_the_linear_map_is_named() {
     let mut program = Program::new(None);
     program.boot();
     program.start_other(ROOT);
     let judged = program.judged_sharing(SHARED);
-    assert_eq!(judged.violation.map(|(violation, _)| violation.rule), Some(Rule::M17));
+    assert_eq!(judged.violation.map(|(violation, _)| violation.rule), Some(Rule::CpuContexts));
 }

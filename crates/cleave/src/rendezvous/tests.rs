@@ -156,7 +156,7 @@ fn lead_beside_a_late_kick(leaky: bool) {
 
 /// Fails when the phase leaves Idle before interrupts are masked.
 #[test]
-fn a_late_kick_at_any_point_finds_no_rendezvous_of_the_leaders_own() {
+fn a_late_kick_finds_no_rendezvous_of_its_own_leader() {
     lead_beside_a_late_kick(false);
 }
 

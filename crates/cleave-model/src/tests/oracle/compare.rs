@@ -41,16 +41,16 @@ pub(super) enum Agreement {
 /// Rules that forbid more than what goes wrong by itself, so that the oracle has no harm to show for each case.
 const STRICT: [Rule; 9] = [
     // A live entry changes its size or its target: undefined by itself, whoever holds what.
-    Rule::M1,
-    Rule::M2,
+    Rule::LiveSizeChange,
+    Rule::LiveTargetChange,
     // A table's contents are not ordered before its link: also where they are what was there before.
-    Rule::M7,
-    Rule::M11,
-    Rule::M13,
-    Rule::M14,
-    Rule::M15,
-    Rule::M17,
-    Rule::M18,
+    Rule::ChildBeforeParent,
+    Rule::ContiguousGroup,
+    Rule::BrokenEntryAccess,
+    Rule::Rendezvous,
+    Rule::Reservation,
+    Rule::CpuContexts,
+    Rule::HardwareUpdate,
 ];
 
 impl fmt::Display for Disagreement {
@@ -97,7 +97,7 @@ pub(super) fn compare(
             _ => {}
         }
         // From here on the machine no longer follows what a walker may find.
-        if broken.iter().any(|violation| matches!(violation.rule, Rule::M7 | Rule::M12)) {
+        if broken.iter().any(|violation| matches!(violation.rule, Rule::ChildBeforeParent | Rule::FrameReuse)) {
             break;
         }
         if exact {
@@ -117,12 +117,17 @@ fn is_of_context(harm: &Harm) -> bool {
 fn is_justified(rule: Rule, harms: &[Harm], oracle: &Oracle) -> bool {
     match rule {
         // Something that is made while the old is there: an access that comes next goes wrong.
-        Rule::M1 | Rule::M2 | Rule::M3 | Rule::M4 | Rule::M5 | Rule::M6 => oracle.can_some_access_go_wrong(),
-        Rule::M7 => harms.contains(&Harm::Unordered),
-        Rule::M8 => harms.contains(&Harm::MultiHit),
-        Rule::M9 => harms.contains(&Harm::Stale),
-        Rule::M10 => harms.iter().any(is_of_context),
-        Rule::M12 => harms.contains(&Harm::Reuse),
+        Rule::LiveSizeChange
+        | Rule::LiveTargetChange
+        | Rule::MakeWithoutTlbi
+        | Rule::StoreBeforeTlbi
+        | Rule::TlbiCoverage
+        | Rule::DsbAfterTlbi => oracle.can_some_access_go_wrong(),
+        Rule::ChildBeforeParent => harms.contains(&Harm::Unordered),
+        Rule::MultiHit => harms.contains(&Harm::MultiHit),
+        Rule::AmbiguousTranslation => harms.contains(&Harm::Stale),
+        Rule::ContextSynchronisation => harms.iter().any(is_of_context),
+        Rule::FrameReuse => harms.contains(&Harm::Reuse),
         _ => false,
     }
 }
@@ -132,11 +137,11 @@ fn is_declared(violation: &Violation, event: Event, oracle: &Oracle) -> bool {
     match violation.rule {
         // What is held may come to the same: it is read-only either way, the very same leaf from another table, or the same
         // table with a restriction that one above it has as well.
-        Rule::M3 | Rule::M4 | Rule::M5 | Rule::M6 => {
+        Rule::MakeWithoutTlbi | Rule::StoreBeforeTlbi | Rule::TlbiCoverage | Rule::DsbAfterTlbi => {
             let differ = (violation.old.0 ^ violation.new.0) & !RESTRICTIONS != 0;
             oracle.is_something_held() || oracle.says(violation.old) || !differ
         }
-        Rule::M10 => oracle.is_linked_again() || oracle.lingers_by_declaration(event),
+        Rule::ContextSynchronisation => oracle.is_linked_again() || oracle.lingers_by_declaration(event),
         _ => false,
     }
 }
@@ -180,9 +185,9 @@ fn access_alike(event: Event, harms: &[Harm], broken: &[Violation], oracle: &Ora
         return Ok(());
     }
     let rules: Vec<Rule> = broken.iter().map(|violation| violation.rule).collect();
-    let context = rules.contains(&Rule::M10) == harms.iter().any(is_of_context);
-    let others = rules.contains(&Rule::M9) == harms.contains(&Harm::Stale)
-        && (!rules.contains(&Rule::M8) || harms.contains(&Harm::MultiHit));
+    let context = rules.contains(&Rule::ContextSynchronisation) == harms.iter().any(is_of_context);
+    let others = rules.contains(&Rule::AmbiguousTranslation) == harms.contains(&Harm::Stale)
+        && (!rules.contains(&Rule::MultiHit) || harms.contains(&Harm::MultiHit));
     // Under two roots at once nothing more is to be said.
     let lingers = oracle.lingers_by_declaration(event) && !harms.contains(&Harm::Lingering);
     let is_free = oracle.is_linked_again() || lingers;

@@ -22,7 +22,7 @@ fn is_tiny(program: &Program) -> bool {
 }
 
 #[test]
-fn who_caches_at_once_misses_nothing_that_can_happen_to_who_caches_at_any_time() {
+fn eager_caching_finds_every_outcome_of_lazy_caching() {
     let mut runner = TestRunner::deterministic();
     let strategy = programs();
     let programs = std::iter::repeat_with(|| {

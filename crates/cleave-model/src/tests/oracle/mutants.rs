@@ -44,13 +44,13 @@ fn faithfully(doing: Doing) -> Vec<Doing> {
 }
 
 #[test]
-fn the_machine_itself_is_not_caught() {
+fn the_oracle_agrees_with_the_unchanged_model() {
     let disagreement = caught(as_it_is, faithfully);
     assert!(disagreement.is_none(), "{disagreement:?}");
 }
 
 #[test]
-fn machines_that_believe_too_well_of_the_hardware_are_caught() {
+fn the_oracle_catches_models_that_are_too_lax() {
     let mutants: [(&str, Tale); 13] = [
         ("a TLBI is complete without a DSB", |doing| match doing {
             Doing::Invalidate(..) => vec![doing, Doing::Dsb(Dsb::Ish)],
@@ -122,7 +122,7 @@ fn machines_that_believe_too_well_of_the_hardware_are_caught() {
 }
 
 #[test]
-fn machines_that_believe_too_badly_of_the_hardware_are_caught() {
+fn the_oracle_catches_models_that_are_too_strict() {
     let mutants: [(&str, Tale); 7] = [
         ("no DSB completes a TLBI", |doing| match doing {
             Doing::Dsb(Dsb::Ish) => vec![Doing::Dsb(Dsb::Ishst)],

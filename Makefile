@@ -26,7 +26,7 @@ SECONDS  ?= 600
 
 export $(RUN) GDB GDB_PORT
 
-.PHONY: help setup checked build image rpi4 run figures debug monitor test check soak watch doc clean
+.PHONY: help setup checked build image rpi4 run minimal figures debug monitor test check soak watch doc clean
 
 help:
 	@cat scripts/help.txt
@@ -54,6 +54,13 @@ rpi4: build
 run: checked build
 	@scripts/setup $(if $(filter raspi4b,$(MACHINE)),rpi4,run)
 	@scripts/qemu "$(ELF)"
+
+# A second kernel, which uses the library alone: docs/using-the-library.md.
+minimal:
+	@scripts/setup build
+	@scripts/setup run
+	@scripts/cargo-aarch64 build --release --package minimal-kernel
+	@scripts/minimal "$(BUILT)/$(TARGET)/release/minimal"
 
 # Counted boots, for docs/figures.md: instructions, and no time of a machine.
 figures: build

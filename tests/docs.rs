@@ -23,7 +23,7 @@ use options::Bootargs;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Folders that a path of ours on a page begins with.
-const FOLDERS: [&str; 6] = ["boot/", "crates/", "docs/", "scripts/", "src/", "tests/"];
+const FOLDERS: [&str; 7] = ["boot/", "crates/", "docs/", "examples/", "scripts/", "src/", "tests/"];
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))

@@ -25,6 +25,7 @@ mod image;
 mod inspect;
 mod instructions;
 mod keep;
+mod minimal;
 mod monitor;
 mod panics;
 mod qemu;

@@ -20,7 +20,7 @@ pub struct RangeFrames<M> {
     next: PhysAddr,
     /// The frame that was given back last, or [`NONE`]: as it stands in the frames of the list.
     returned: Descriptor,
-    /// How many frames the list has.
+    /// The number of frames in the list.
     listed: u64,
 }
 

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Paints a linear map of one gibibyte, decides, and splits it to pages, in memory that is a map of numbers.
+//!
+//! `cargo run -p cleave --example split_in_memory` prints each step and checks it. The calls, and their order, are those of a real
+//! kernel. It differs in the implementations of the traits alone, and `cleave::aarch64` has those for a device: [`Memory`] is an
+//! `OffsetView` there, [`Cpus`] a `ThisCpu` and the host of a rendezvous, and the frames are the free memory of a machine.
+
+use cleave::aarch64::{BbmLevel, EntryLevel};
+use cleave::linear_map::{
+    Action, Commit, Ending, Fill, Form, Kernel, LargestLeaf, Layout, LiveMap, MapLock, Roots, ShadowMap, Share,
+    Skeleton, Trust, Wish, decide, paint, repaint,
+};
+use cleave::rendezvous::{Host, Refused, Rendezvous, Slot};
+use cleave::tables::{
+    Attributes, Cpu, Descriptor, Geometry, Level, PhysAddr, PhysRange, RangeFrames, TableMemory, TlbiRepeat, VirtAddr,
+    translate,
+};
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+/// Table memory: descriptors by their physical addresses.
+#[derive(Clone, Default)]
+struct Memory(Rc<RefCell<HashMap<PhysAddr, Descriptor>>>);
+
+impl TableMemory for Memory {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        self.0.borrow().get(&slot).copied().unwrap_or(Descriptor::EMPTY)
+    }
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        self.0.borrow_mut().insert(slot, value);
+    }
+}
+
+/// The one CPU. On a device each of these is one instruction.
+struct Cpus;
+
+impl Cpu for Cpus {
+    fn dsb_ishst(&self) {}
+    fn dsb_ish(&self) {}
+    fn dsb_nsh(&self) {}
+    fn isb(&self) {}
+    fn tlbi_vmalle1is(&self) {}
+    fn tlbi_vmalle1(&self) {}
+    fn repeat_tlbi_workaround(&self) {}
+    fn set_ttbr0(&self, _root: PhysAddr) {}
+}
+
+/// There is no other CPU to kick or to wait for.
+impl Host for Cpus {
+    type Masked = ();
+    fn kick_others(&self) {}
+    fn ticks(&self) -> u64 {
+        0
+    }
+    fn pause(&self) {}
+    fn wait(&self) {}
+    fn wake(&self) {}
+    fn interrupts_enabled(&self) -> bool {
+        true
+    }
+    fn mask_all(&self) {}
+    fn isb(&self) {}
+}
+
+static FILL: Fill = Fill::new();
+static RENDEZVOUS: Rendezvous = Rendezvous::new();
+static LOCK: MapLock = MapLock::new();
+static SLOT: Slot = Slot::new();
+
+/// Roots in memory that no frame source has.
+const ROOTS: Roots =
+    Roots { live: PhysAddr(0x1000), shadow: PhysAddr(0x2000), spare: PhysAddr(0x3000), empty: PhysAddr(0x4000) };
+
+/// What a repaint asks of the kernel around it.
+struct Example<'a> {
+    memory: Memory,
+    frames: RangeFrames<Memory>,
+    layout: Layout<'a>,
+}
+
+impl Kernel for Example<'_> {
+    type Memory = Memory;
+    type Roots = Memory;
+    type Window = Memory;
+    type Cpu = Cpus;
+    type Frames = RangeFrames<Memory>;
+
+    fn memory(&self) -> Memory {
+        self.memory.clone()
+    }
+    fn roots(&self) -> Memory {
+        self.memory.clone()
+    }
+    fn window(&self) -> Memory {
+        self.memory.clone()
+    }
+    fn cpu(&self) -> Cpus {
+        Cpus
+    }
+    fn with_frames<T>(&mut self, work: impl FnOnce(&mut RangeFrames<Memory>) -> T) -> T {
+        work(&mut self.frames)
+    }
+    fn cpus(&self) -> u32 {
+        1
+    }
+    fn repeat(&self) -> TlbiRepeat {
+        TlbiRepeat::Once
+    }
+    fn before_fill(&mut self, built: &Skeleton) {
+        println!("fill: {} tables reserved and built, the page tables to be filled", built.tables);
+    }
+    fn call_for_help(&mut self) {}
+    fn work(&mut self, share: Share) {
+        let map = ShadowMap {
+            layout: &self.layout,
+            memory: self.memory(),
+            roots: self.roots(),
+            live: ROOTS.live,
+            shadow: ROOTS.shadow,
+        };
+        FILL.work(&map, &Cpus, share, &mut 0);
+    }
+    fn wait_until(&mut self, done: impl Fn() -> bool) {
+        assert!(done(), "there is no other CPU to wait for");
+    }
+    fn gather<C: Commit>(&mut self, commit: &mut C) -> Result<(), Refused> {
+        RENDEZVOUS.run(&Cpus, &SLOT, 1, 1000, |all| commit.run(&Cpus, all)).map(|_| println!("commit: root exchanged"))
+    }
+    fn refused(&mut self, _attempt: u32, refused: &Refused) {
+        panic!("{refused}");
+    }
+}
+
+fn main() {
+    let ram = [PhysRange::new(PhysAddr(0x4000_0000), PhysAddr(0x8000_0000))];
+    let no_alias = PhysRange::default();
+    let base = VirtAddr(0xffff_0000_0000_0000);
+    let layout = Layout::new(Geometry::K4_V48, base, 1 << 40, &ram, no_alias, Attributes::NORMAL).expect("a layout");
+
+    let memory = Memory::default();
+    let free = PhysRange::new(PhysAddr(0x100_0000), PhysAddr(0x200_0000));
+    let mut frames = RangeFrames::new(memory.clone(), free, layout.geometry());
+    let census =
+        paint(&layout, LargestLeaf::Block, &memory, &Cpus, &mut frames, ROOTS.live).expect("frames for tables");
+    println!("paint: one block of 1 GiB below {} table", census.tables);
+    assert_eq!((census.leaves.at(Level::L1), census.tables), (1, 1));
+
+    let decision = decide([(BbmLevel::Zero, EntryLevel::El2)].into_iter(), Trust::Auto, Wish::Auto);
+    println!("decide: {:?}, since {}", decision.action, decision.reason);
+    assert_eq!(decision.action, Action::Split);
+
+    let look = |name: &str| {
+        let address = VirtAddr(base.0 + 0x4512_3456);
+        let (leaf, output) = translate(&memory, Geometry::K4_V48, ROOTS.live, address).expect("a translation");
+        println!("{name}: {address} leads to {output} by a leaf of {:?}", leaf.level);
+        (output, leaf.level)
+    };
+    let before = look("before");
+    let mut kernel = Example { memory: memory.clone(), frames, layout };
+    let map = LiveMap { layout: &layout, census: &census, roots: ROOTS, lock: &LOCK, fill: &FILL };
+    let (ending, tally) = repaint(&mut kernel, &map, Form::Ahead);
+    let after = look("after");
+    println!("repaint: {ending:?}, {} tables used, {} given back", tally.used, tally.returned);
+
+    assert_eq!(ending, Ending::Done);
+    // A table of level 2, 512 of pages, and a copy of the one there was.
+    assert_eq!((tally.needed, tally.used, tally.returned), (514, 514, 1));
+    assert_eq!((before, after), ((PhysAddr(0x4512_3456), Level::L1), (PhysAddr(0x4512_3456), Level::L3)));
+    println!("split_in_memory: every page leads where the block led");
+}

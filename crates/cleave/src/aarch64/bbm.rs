@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! FEAT_BBM: the level of support for changes of block size, and the exception level that says how far it is believed.
 
-/// What a CPU promises about a live change of block size.
+/// The promise of a CPU about a live change of block size.
 ///
 /// Levels 0 to 2 are ID_AA64MMFR2_EL1.BBM (Arm ARM D24.2.88); 3 adds the promise of no TLB conflict aborts, by
 /// that field or by being a core that is documented to raise none ([`CpuFacts::level`](super::CpuFacts::level)).

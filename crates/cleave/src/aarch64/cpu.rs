@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who this CPU is: the ID registers, read on the CPU that asks. What their fields mean is [`super::features`]'s and
+//! The identity of this CPU: the ID registers, read on the CPU that asks. What their fields mean is [`super::features`]'s and
 //! [`super::midr`]'s.
 
 use super::features::{Features, IdRegisters};
@@ -12,21 +12,21 @@ pub const AFFINITY: u64 = 0xff_00ff_ffff;
 /// CPUECTLR_EL1.SMPEN: the CPU takes part in hardware coherency, TLB and cache maintenance broadcasts included.
 const SMPEN: u64 = 1 << 6;
 
-/// The affinity of this CPU, as a device tree's `reg` and PSCI's target have it.
+/// Returns the affinity of this CPU, as a device tree's `reg` and PSCI's target have it.
 #[inline]
 #[must_use]
 pub fn mpidr() -> u64 {
     registers::mpidr_el1() & AFFINITY
 }
 
-/// What core this CPU is.
+/// Returns the core that this CPU is, by its MIDR_EL1.
 #[inline]
 #[must_use]
 pub fn midr() -> Midr {
     Midr(registers::midr_el1() as u32)
 }
 
-/// What this CPU's ID registers say.
+/// Returns the features that this CPU's ID registers name.
 #[must_use]
 pub fn features() -> Features {
     Features::from(IdRegisters {
@@ -38,7 +38,7 @@ pub fn features() -> Features {
     })
 }
 
-/// Whether this CPU takes part in hardware coherency, on the cores that can tell (CPUECTLR_EL1.SMPEN); `None` on others.
+/// Returns whether this CPU takes part in hardware coherency, on the cores that can tell (CPUECTLR_EL1.SMPEN); `None` on others.
 ///
 /// Setting it is firmware's business: below EL3 the write may trap. Call it only on a CPU that was entered at EL2: a
 /// hypervisor traps the register, and gives an undefined instruction back.

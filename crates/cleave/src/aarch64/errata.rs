@@ -37,8 +37,9 @@ impl fmt::Display for Revisions {
     }
 }
 
-/// What is done about an erratum.
+/// The treatment of an erratum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Remedy {
     /// A second TLBI; DSB follows each broadcast one: the first may complete before the accesses have that used the old
     /// translation. The invalidation itself is sound.
@@ -59,7 +60,7 @@ pub enum Remedy {
     None,
 }
 
-/// Where an erratum of one CPU makes a difference.
+/// The reach of an erratum of one CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
     /// On that CPU.
@@ -70,6 +71,7 @@ pub enum Scope {
 
 /// An erratum of a core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Erratum {
     /// The core.
     pub core: Core,
@@ -77,7 +79,7 @@ pub struct Erratum {
     pub revisions: Revisions,
     /// Its number, or numbers where several have one remedy.
     pub number: &'static str,
-    /// What is done about it.
+    /// The treatment.
     pub remedy: Remedy,
 }
 
@@ -154,7 +156,7 @@ pub const ERRATA: &[Erratum] = &[
     erratum(THUNDERX_83XX, ALL, "23154", Remedy::None),
 ];
 
-/// What a core does or has, and no ID register says.
+/// Properties of a core that no ID register has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Property {
     /// It changes the size of a live mapping without break-before-make and never raises a TLB conflict abort: what Arm

@@ -9,7 +9,7 @@ use super::bbm::{BbmLevel, EntryLevel};
 use super::midr::Midr;
 use crate::tables::TlbiRepeat;
 
-/// What one CPU says of itself.
+/// The facts of one CPU that decide how its level and its invalidations count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CpuFacts {
     /// Its MIDR_EL1.

@@ -20,6 +20,7 @@ pub struct IdRegisters {
 
 /// The facts of one CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Features {
     /// ID_AA64MMFR2_EL1.BBM: how a live block may change its size. 2 and up: without break-before-make. What a core
     /// counts as in the end is [`crate::aarch64::CpuFacts::level`].

@@ -10,7 +10,7 @@ const ADP_STOPPED_APPLICATION_EXIT: u64 = 0x2_0026;
 
 /// Ends the emulator with `status`. Returns when whoever takes the call ignores it.
 ///
-/// Where nobody takes semihosting calls the instruction is an undefined one: the caller must expect that exception.
+/// The instruction is undefined where nothing takes semihosting calls: the caller must expect that exception.
 pub fn exit(status: u64) {
     let block = [ADP_STOPPED_APPLICATION_EXIT, status];
     // SAFETY: the call reads the two words of `block`, which outlive it, and changes x0 only.

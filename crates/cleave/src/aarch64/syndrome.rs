@@ -7,8 +7,9 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Syndrome(pub u64);
 
-/// What the exception class, ESR_EL1.EC, says.
+/// The meaning of the exception class, ESR_EL1.EC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Class {
     /// No reason is given; an undefined instruction, as a rule.
     Unknown,
@@ -48,10 +49,11 @@ pub enum Class {
 
 /// An instruction or data abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Abort {
     /// The fault status code, IFSC or DFSC.
     pub status: Status,
-    /// What was attempted.
+    /// The attempted access.
     pub access: Access,
     /// It came from a lower exception level.
     pub from_below: bool,
@@ -59,10 +61,11 @@ pub struct Abort {
     pub address_is_valid: bool,
 }
 
-/// What an SError says of the state of the CPU that takes it: ESR_EL1.IDS, DFSC and AET (DDI 0487, ESR_EL1, "ISS encoding for
+/// The word of an SError on the state of the CPU that takes it: ESR_EL1.IDS, DFSC and AET (DDI 0487, ESR_EL1, "ISS encoding for
 /// an SError exception"). A CPU without FEAT_RAS gives [`Uncategorized`](Self::Uncategorized) or
 /// [`ImplementationDefined`](Self::ImplementationDefined).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorState {
     /// CE: the error was corrected.
     Corrected,
@@ -105,7 +108,7 @@ impl ErrorState {
     }
 }
 
-/// What an aborted access was.
+/// An aborted access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// An instruction fetch.
@@ -120,6 +123,7 @@ pub enum Access {
 
 /// A fault status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Status {
     /// An address, in a TTBR, a descriptor or the output, beyond the implemented size; the level of the walk.
     AddressSize(i8),
@@ -240,7 +244,7 @@ impl Syndrome {
         }
     }
 
-    /// What an SError says of the CPU's state, when it is one.
+    /// Returns the word of an SError on the CPU's state, when it is one.
     #[must_use]
     pub const fn as_error(self) -> Option<ErrorState> {
         match self.class() {

@@ -37,7 +37,7 @@ pub fn count_unordered() -> u64 {
     registers::cntvct_el0()
 }
 
-/// What [`set_frequency`] was given; 0 before.
+/// The frequency of [`set_frequency`]; 0 before.
 static FREQUENCY: AtomicU64 = AtomicU64::new(0);
 
 /// Returns the frequency of the counter in Hz: one number on every CPU, or what firmware says on this CPU while

@@ -6,12 +6,12 @@ use core::fmt;
 use super::syndrome::Status;
 use crate::tables::PhysAddr;
 
-/// What the MMU says of an address.
+/// The answer of the MMU about an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Translation {
     /// The access would go through.
     Mapped {
-        /// Where to: the page from [`Translation::from_par`], the byte from `read` and `write`.
+        /// The physical address: the page from [`Translation::from_par`], the byte from `read` and `write`.
         address: PhysAddr,
         /// The memory attributes, as a byte of MAIR_EL1. The MMU may report what it makes of them.
         attributes: u8,
@@ -119,13 +119,13 @@ mod instructions {
         }
     }
 
-    /// What a load from `address` at EL1 would meet. May itself use, and fill, the TLB.
+    /// Returns the translation that a load from `address` at EL1 would meet. May itself use, and fill, the TLB.
     #[must_use]
     pub fn read(address: VirtAddr) -> Translation {
         Translation::of(at_s1e1r(address), address)
     }
 
-    /// What a store to `address` at EL1 would meet.
+    /// Returns the translation that a store to `address` at EL1 would meet.
     #[must_use]
     pub fn write(address: VirtAddr) -> Translation {
         Translation::of(at_s1e1w(address), address)

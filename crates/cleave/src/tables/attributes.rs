@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a leaf says of the memory it maps: its kind, what EL1 may do with it, and for whom.
+//! The attributes of a leaf: its kind, what EL1 may do with it, and for whom.
 //!
 //! Arm ARM, DDI 0487 (issue L.b numbering): D8.3.3 for the fields of a leaf.
 
@@ -7,7 +7,7 @@ use super::address::PhysAddr;
 use super::descriptor::{ADDRESS_MASK, Descriptor, STAGE1};
 use super::geometry::Level;
 
-/// What may be done with a leaf at EL1. Nothing here is accessible from EL0.
+/// The accesses that a leaf allows at EL1. Nothing here is accessible from EL0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Permissions {
     /// Read and write, never execute.
@@ -18,7 +18,7 @@ pub enum Permissions {
     ReadExecute,
 }
 
-/// What kind of memory a leaf maps; the discriminant is the index into MAIR_EL1, for which [`crate::aarch64::MAIR_EL1`] is the value.
+/// The kind of memory that a leaf maps; the discriminant is the index into MAIR_EL1, for which [`crate::aarch64::MAIR_EL1`] is the value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemoryType {
     /// Normal, inner and outer write-back, read- and write-allocate.
@@ -29,7 +29,7 @@ pub enum MemoryType {
     NonCacheable = 2,
 }
 
-/// Whether a leaf holds for every ASID.
+/// The address spaces that a leaf holds for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
     /// nG = 0: every address space.
@@ -43,7 +43,7 @@ pub enum Scope {
 pub struct Attributes {
     /// Kind of memory.
     pub memory: MemoryType,
-    /// What EL1 may do.
+    /// The accesses that EL1 may make.
     pub permissions: Permissions,
     /// Global or of one address space.
     pub scope: Scope,

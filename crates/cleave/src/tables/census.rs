@@ -10,7 +10,7 @@ use super::geometry::{Geometry, Level};
 use super::traits::TableMemory;
 use super::walk::{Visit, walk};
 
-/// How often each size of leaf occurs. Contiguous leaves are counted singly, and only under `contiguous`.
+/// The number of leaves of each size. Contiguous leaves are counted singly, and only under `contiguous`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LeafCounts {
     plain: [u64; 4],
@@ -45,7 +45,7 @@ impl LeafCounts {
     }
 }
 
-/// Whether a leaf has the Contiguous bit.
+/// The Contiguous bit of a leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hint {
     /// It stands for itself.
@@ -60,8 +60,9 @@ impl From<Descriptor> for Hint {
     }
 }
 
-/// What a linear map consists of, and what splitting it takes.
+/// The leaves and tables of a linear map, and the tables that splitting it takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Census {
     /// Every leaf of the map, the kernel alias included.
     pub leaves: LeafCounts,
@@ -80,7 +81,7 @@ impl Census {
         }
     }
 
-    /// How many new tables it takes to split every leaf but those of the alias into pages: with the 4 KiB granule
+    /// Returns the number of new tables that it takes to split every leaf but those of the alias into pages: with the 4 KiB granule
     /// 513 for each 1 GiB block and 1 for each 2 MiB block, contiguous or not.
     #[must_use]
     pub fn tables_to_split(&self, geometry: Geometry) -> u64 {
@@ -90,7 +91,7 @@ impl Census {
             .sum()
     }
 
-    /// What a walk of the tree under `root` finds, in the root's entries `entries`; `alias` is the physical range
+    /// Counts the tree under `root` by a walk, in the root's entries `entries`; `alias` is the physical range
     /// of the kernel alias.
     pub fn of_tree<M: TableMemory>(
         memory: &M,
@@ -113,7 +114,7 @@ impl Census {
     }
 }
 
-/// Which part of the linear map a leaf belongs to.
+/// The part of the linear map that a leaf belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
     /// Ordinary memory: split on demand.

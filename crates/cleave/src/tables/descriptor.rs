@@ -67,7 +67,7 @@ pub(super) use fields::STAGE1;
 #[repr(transparent)]
 pub struct Descriptor(pub u64);
 
-/// What a descriptor of a given level is.
+/// The kind of a descriptor of a given level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// All zero: nothing is mapped here.
@@ -101,7 +101,7 @@ impl Descriptor {
         Self((table.0 & ADDRESS_MASK) | (STAGE1::VALID::SET + STAGE1::TYPE::SET).value)
     }
 
-    /// What this descriptor is in a table of `level`.
+    /// Returns the kind of this descriptor in a table of `level`.
     #[must_use]
     #[inline(always)]
     pub fn kind(self, geometry: Geometry, level: Level) -> Kind {

@@ -16,20 +16,21 @@ use super::walk::{Inherited, Visit, walk};
 
 /// Adjacent leaves that differ in nothing but their addresses, which go up together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Run {
     /// The first virtual address.
     pub start: VirtAddr,
-    /// How many bytes from there on.
+    /// The length in bytes.
     pub bytes: u64,
-    /// Where the first one is mapped to.
+    /// The physical address of the first one.
     pub output: PhysAddr,
     /// The level of every leaf in it.
     pub level: Level,
     /// The first leaf; the others have the same bits but for the output address.
     pub leaf: Descriptor,
-    /// What the tables above forbid.
+    /// The restrictions of the tables above.
     pub inherited: Inherited,
-    /// What the first leaf is: a leaf, an invalid one, or a pattern that is reserved.
+    /// The kind of the first leaf: a leaf, an invalid one, or a pattern that is reserved.
     pub kind: Kind,
     /// Bytes of one leaf.
     pub size: u64,
@@ -172,6 +173,7 @@ pub fn dump<M: TableMemory>(
 
 /// A descriptor of a given level in words.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Decoded {
     /// The shape of the tree it stands in.
     pub geometry: Geometry,

@@ -26,7 +26,7 @@ impl Page {
 #[derive(Default)]
 pub(crate) struct FakeMemory {
     pages: RefCell<Vec<Page>>,
-    /// Where a page stands in `pages`, by its number.
+    /// The index of a page in `pages`, by its number.
     places: RefCell<HashMap<u64, usize>>,
     /// The place found last: walks stay in a table for a while.
     last: Cell<usize>,
@@ -172,7 +172,7 @@ impl TableMemory for SharedMemory {
     }
 }
 
-/// What a CPU was told to do, or what was stored through a logged view.
+/// An action of a CPU, or a store through a logged view.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Event {
     DsbIshst,
@@ -235,7 +235,7 @@ pub(crate) struct FakeFrames {
     size: u64,
     limit: Cell<u64>,
     pub(crate) out: BTreeSet<PhysAddr>,
-    /// What [`FrameSource::available`] says beyond the truth, to reach the failure of a single frame.
+    /// The frames that [`FrameSource::available`] adds to the truth, to reach the failure of a single frame.
     pub(crate) claims: u64,
 }
 

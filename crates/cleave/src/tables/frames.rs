@@ -13,10 +13,10 @@ pub const FRAME_SIZE: u64 = 1 << FRAME_SHIFT;
 
 /// A source of page frames.
 pub trait FrameSource {
-    /// How many frames are free.
+    /// Returns the number of free frames.
     fn available(&self) -> u64;
 
-    /// One frame, its contents undefined; `None` when there is none.
+    /// Takes one frame, its contents undefined; `None` when there is none.
     fn allocate(&mut self) -> Option<PhysAddr>;
 
     /// Returns whether `frame` was allocated here and not given back since, so that [`FrameSource::free`] takes it.
@@ -45,7 +45,7 @@ pub trait FrameSource {
     }
 }
 
-/// How many separate ranges of free memory [`BitmapFrames`] can hold.
+/// The number of separate ranges of free memory that [`BitmapFrames`] can hold.
 pub const MAX_REGIONS: usize = 128;
 
 #[derive(Default)]
@@ -60,8 +60,9 @@ struct Region<'a> {
     first: usize,
 }
 
-/// Why a [`BitmapFrames`] could not be made.
+/// The reason that a [`BitmapFrames`] could not be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum FramesError {
     /// More than [`MAX_REGIONS`] ranges of free memory.
     TooManyRegions,
@@ -88,7 +89,7 @@ pub struct BitmapFrames<'a> {
 }
 
 impl<'a> BitmapFrames<'a> {
-    /// How many 64-bit words of bitmap the ranges need.
+    /// Returns the number of 64-bit words of bitmap that the ranges need.
     #[must_use]
     pub fn words(ranges: impl Iterator<Item = PhysRange>) -> usize {
         ranges.map(|range| Self::words_of(range.shrink_to(FRAME_SIZE))).sum()

@@ -90,7 +90,7 @@ impl Geometry {
         1 << self.page_shift()
     }
 
-    /// How many virtual address bits one level resolves: 9, 11 or 13.
+    /// Returns the number of virtual address bits that one level resolves: 9, 11 or 13.
     #[must_use]
     const fn bits_per_level(self) -> u32 {
         self.page_shift() - 3
@@ -127,7 +127,7 @@ impl Geometry {
         1 << self.shift(level)
     }
 
-    /// How many descriptors a table of `level` has; the root may have fewer than the others.
+    /// Returns the number of descriptors of a table of `level`; the root may have fewer than the others.
     #[must_use]
     pub const fn entries(self, level: Level) -> usize {
         let full = 1 << self.bits_per_level();
@@ -138,7 +138,7 @@ impl Geometry {
         if root < full { root } else { full }
     }
 
-    /// How many table descriptors it takes to fill one table below the root.
+    /// Returns the number of descriptors of a table below the root.
     #[must_use]
     pub const fn entries_per_table(self) -> usize {
         1 << self.bits_per_level()
@@ -161,7 +161,7 @@ impl Geometry {
         }
     }
 
-    /// How many adjacent leaves of `level` the Contiguous bit joins (Arm ARM D8.7.1); none at level 1, where this
+    /// Returns the number of adjacent leaves of `level` that the Contiguous bit joins (Arm ARM D8.7.1); none at level 1, where this
     /// crate does not use it: one entry fewer of 16 GiB saves nothing worth the alignment.
     #[must_use]
     pub const fn contiguous(self, level: Level) -> Option<usize> {
@@ -174,7 +174,7 @@ impl Geometry {
         }
     }
 
-    /// How many tables it takes to split one leaf of `level` into pages: 513, 1 or 0 with the 4 KiB granule.
+    /// Returns the number of tables that it takes to split one leaf of `level` into pages: 513, 1 or 0 with the 4 KiB granule.
     #[must_use]
     pub const fn tables_to_split(self, level: Level) -> u64 {
         match level {

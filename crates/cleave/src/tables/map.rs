@@ -13,8 +13,9 @@ use super::frames::FrameSource;
 use super::geometry::{Geometry, Level};
 use super::traits::{Cpu, TableMemory, slot};
 
-/// Why pages could not be mapped. Some of the range may be mapped already.
+/// The reason that pages could not be mapped. Some of the range may be mapped already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum MapError {
     /// There is something at this address already.
     Occupied(VirtAddr),

@@ -11,6 +11,7 @@ use super::traits::{TableMemory, slot};
 
 /// One non-empty descriptor met on a walk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Visit {
     /// The first virtual address it covers.
     pub address: VirtAddr,
@@ -18,9 +19,9 @@ pub struct Visit {
     pub level: Level,
     /// The descriptor.
     pub descriptor: Descriptor,
-    /// What it is at that level.
+    /// The kind of the descriptor at that level.
     pub kind: Kind,
-    /// Where it stands.
+    /// The physical address of the descriptor.
     pub slot: PhysAddr,
     /// The restrictions of the table descriptors above it, or-ed together.
     pub inherited: Inherited,
@@ -111,7 +112,7 @@ fn walk_table<M: TableMemory, F: FnMut(Visit)>(
     }
 }
 
-/// What `address` translates to: the leaf on its way and the physical address, or nothing. Only valid leaves count.
+/// Translates `address`: returns the leaf on its way and the physical address, or nothing. Only valid leaves count.
 pub fn translate<M: TableMemory>(
     memory: &M,
     geometry: Geometry,

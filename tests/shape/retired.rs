@@ -37,6 +37,20 @@ const RETIRED: &[(&str, &str)] = &[
     ("mod story", "report::builder"),
     ("mod telling", "mm::repaint::progress"),
     ("mod touch", "monitor::poke"),
+    ("struct Residue", "StaleEntry"),
+    ("mod lingering", "pending_sync"),
+    ("struct Lingering", "PendingSync"),
+    ("struct Dimmed", "TransientlyInvalid"),
+    ("struct Book", "FrameLedger"),
+    ("mod who", "cpu_identity"),
+    ("struct Who", "CpuIdentities"),
+    ("mod standing", "known_parked"),
+    ("cleave_model::What", "cleave_model::Coverage"),
+    ("cleave_model::Text", "cleave_model::RuleText"),
+    ("believes the worst", "over-approximates"),
+    ("Rule::M1", "a rule by its name: Rule::LiveSizeChange"),
+    ("Rule::M7", "a rule by its name: Rule::ChildBeforeParent"),
+    ("Rule::M10", "a rule by its name: Rule::ContextSynchronisation"),
 ];
 
 /// Files in which old names may stand: the list itself, and the record of changes.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Accesses: what an address may translate to at this moment, on this CPU.
 
-use super::rule::Text;
-use super::stale::{NOT_GLOBAL, Residue};
+use super::rule::RuleText;
+use super::stale::{NOT_GLOBAL, StaleEntry};
 use super::table_place::{Half, Place, RESTRICTIONS};
 use super::{Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// The text of M8.
-pub(super) const MULTI_HIT: Text = Text {
+pub(super) const MULTI_HIT: RuleText = RuleText {
     id: "M8",
     name: "multi-hit",
     sentence: "an access for which two cached translations of different size exist, on a level that forbids it; on level \
@@ -18,7 +18,7 @@ pub(super) const MULTI_HIT: Text = Text {
 };
 
 /// The text of M9.
-pub(super) const AMBIGUOUS_TRANSLATION: Text = Text {
+pub(super) const AMBIGUOUS_TRANSLATION: RuleText = RuleText {
     id: "M9",
     name: "agreement",
     sentence: "an access whose result differs between the translations that may be cached",
@@ -27,7 +27,7 @@ pub(super) const AMBIGUOUS_TRANSLATION: Text = Text {
 };
 
 /// The text of M13.
-pub(super) const BROKEN_ENTRY_ACCESS: Text = Text {
+pub(super) const BROKEN_ENTRY_ACCESS: RuleText = RuleText {
     id: "M13",
     name: "broken slot",
     sentence: "a fetch, stack, data or table access through an entry that is broken",
@@ -89,7 +89,7 @@ impl Translation {
         self.leaf.0 & 0b11_0001_1100
     }
 
-    /// True when an access comes to the same by either.
+    /// Returns true when an access has the same result by either.
     pub(super) fn agrees(&self, other: &Self, access: Access) -> bool {
         self.output == other.output
             && self.memory_type() == other.memory_type()
@@ -172,8 +172,8 @@ impl State {
         if let (None, Some((at, level))) = (now, end) {
             self.check_hole(cpu, address, at, level);
         }
-        if !self.lingering.is_empty() {
-            self.check_lingering(cpu, address, access, now);
+        if !self.pending_sync.is_empty() {
+            self.check_pending_sync(cpu, address, access, now);
         }
         outcome
     }
@@ -203,8 +203,8 @@ impl State {
 
     /// The tables that a walk cache of this CPU may still lead to, and that map the address.
     fn left_tables(&self, cpu: usize, address: VirtAddr) -> Vec<(PhysAddr, Level)> {
-        let held = |residue: &&Residue| residue.holders >> cpu & 1 == 1 && self.covers(residue, address);
-        let below = self.residues.iter().filter(held).filter_map(|residue| self.below(residue));
+        let held = |stale: &&StaleEntry| stale.holders >> cpu & 1 == 1 && self.covers(stale, address);
+        let below = self.stale_entries.iter().filter(held).filter_map(|stale| self.below(stale));
         let maps = |&(table, place): &(PhysAddr, Place)| self.walk(table, place, address, &mut Vec::new()).is_some();
         below.filter(maps).map(|(table, place)| (table, place.level)).collect()
     }
@@ -212,36 +212,36 @@ impl State {
     /// Returns the results that this CPU may still get for an address although memory no longer has them. `None` is a
     /// fault: a table that is no longer on the way may still be walked, and maps nothing here.
     pub(super) fn may_be_cached(&self, cpu: usize, address: VirtAddr) -> Vec<Option<Translation>> {
-        let held = self.residues.iter().filter(|residue| residue.holders >> cpu & 1 == 1);
-        held.filter_map(|residue| self.result_of(residue, cpu, address)).collect()
+        let held = self.stale_entries.iter().filter(|stale| stale.holders >> cpu & 1 == 1);
+        held.filter_map(|stale| self.result_of(stale, cpu, address)).collect()
     }
 
     /// Returns the translation of an address by a stale entry on a CPU, if there is one.
-    pub(super) fn translation_of(&self, residue: &Residue, cpu: usize, address: VirtAddr) -> Option<Translation> {
-        self.result_of(residue, cpu, address).flatten()
+    pub(super) fn translation_of(&self, stale: &StaleEntry, cpu: usize, address: VirtAddr) -> Option<Translation> {
+        self.result_of(stale, cpu, address).flatten()
     }
 
     /// Returns the translation or the fault of an address on a CPU that uses a stale entry; `None` if it cannot be used
     /// there.
-    pub(super) fn result_of(&self, residue: &Residue, cpu: usize, address: VirtAddr) -> Option<Option<Translation>> {
-        if !self.covers(residue, address) {
+    pub(super) fn result_of(&self, stale: &StaleEntry, cpu: usize, address: VirtAddr) -> Option<Option<Translation>> {
+        if !self.covers(stale, address) {
             return None;
         }
         let mut path = Vec::new();
-        let old = match (self.below(residue), residue.level) {
+        let old = match (self.below(stale), stale.level) {
             (Some((table, place)), _) => self.walk(table, place, address, &mut path),
-            (None, Some(level)) => self.leaf(residue.old, level, residue.restrictions, residue.slot, address),
+            (None, Some(level)) => self.leaf(stale.old, level, stale.restrictions, stale.slot, address),
             (None, None) => None,
         };
         // A root is in no walk cache, but what it names may be.
-        let is_walked = path.len() > usize::from(residue.level.is_none());
+        let is_walked = path.len() > usize::from(stale.level.is_none());
         // What is not global matches the ASID it was walked under.
-        let is_same_asid = residue.asid == self.cpus[cpu].registers.asid;
+        let is_same_asid = stale.asid == self.cpus[cpu].registers.asid;
         let matches = old.map_or(is_walked && is_same_asid, |old| old.leaf.0 & NOT_GLOBAL == 0 || is_same_asid);
         matches.then_some(old)
     }
 
-    /// True when a walk ended at a leaf that somebody wants to be invalid; while all stand still that is a break.
+    /// Returns true when a walk ended at a leaf that is meant to be invalid; in the stop window that is a break.
     fn is_guarded(&self, end: Option<(PhysAddr, Level)>) -> bool {
         let is_guard = |(at, level)| matches!(self.memory.get(at).kind(self.geometry, level), Kind::InvalidLeaf(_));
         end.is_some_and(is_guard) && !self.in_window()

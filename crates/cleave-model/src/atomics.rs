@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The atomics of the library where a machine may be watching: the real ones, and a word to the machine about who released
-//! what and who acquired it. Without a machine on this thread they are the real ones and nothing else.
+//! The atomics of the library where a machine may be watching: the real ones, which also tell the machine which CPU
+//! released what and which acquired it. Without a machine on this thread they are the real ones and nothing else.
 
 use core::sync::atomic::Ordering;
 

@@ -2,20 +2,21 @@
 //! The data cache, as far as an MMU that is off matters: what is written around the cache, and read through it.
 //!
 //! Table walks go through the cache or around it as TCR says, and a walker may walk any table that it can reach: all of
-//! them are looked at when they come into its reach. Where nobody has told the machine of a cache (no CPU stores with its
+//! them are looked at when they come into its reach. Where the machine was told of no cache (no CPU stores with its
 //! MMU off, maintains a line, or walks around the cache) there is nothing to look at.
 //!
-//! The instruction side is no business of this file: code that was written through the data cache and is fetched through
-//! an instruction cache, or around both, needs maintenance of its own (Arm ARM B2.7.4), which the machine does not know.
+//! The instruction side is no business of this file: code that was written through the data cache and is fetched
+//! through an instruction cache, or around both, needs maintenance of its own (Arm ARM B2.7.4), which the machine does
+//! not know.
 
 use super::memory::ByNumber;
-use super::rule::Text;
+use super::rule::RuleText;
 use super::table_place::Half;
 use super::{Rule, State, Violation};
 use cleave::tables::{PhysAddr, slot};
 
 /// The text of M16.
-pub(super) const CACHE_MAINTENANCE: Text = Text {
+pub(super) const CACHE_MAINTENANCE: RuleText = RuleText {
     id: "M16",
     name: "caches",
     sentence: "tables or data written with the MMU off and read cached, or the reverse, without the maintenance in between, \
@@ -57,7 +58,7 @@ pub(super) struct Caches {
     size: u64,
     lines: ByNumber<Line>,
     waiting: Vec<(usize, u64, Line)>,
-    /// Somebody walks around the cache, so that every store through it counts.
+    /// Set when some CPU walks around the cache, so that every store through it counts.
     watched: Watched,
 }
 
@@ -73,7 +74,7 @@ impl Caches {
         Self { size, lines: ByNumber::default(), waiting: Vec::new(), watched: Watched::No }
     }
 
-    /// True where nobody has told of a cache.
+    /// Returns true where the machine was told of no cache.
     fn is_idle(&self) -> bool {
         self.lines.is_empty() && self.watched == Watched::No
     }
@@ -96,7 +97,7 @@ impl State {
         self.violated(Rule::CacheMaintenance, cpu, None, at, now, now, detail);
     }
 
-    /// A store with the MMU off.
+    /// Notes a store with the MMU off.
     pub(super) fn store_uncached(&mut self, cpu: usize, at: PhysAddr) {
         if matches!(self.caches.line(at), Line::Unknown | Line::Dirty) {
             self.stale(cpu, at, UNCACHED_OVER_DIRTY);
@@ -104,8 +105,8 @@ impl State {
         self.caches.set(at, Line::Around);
     }
 
-    /// A boot that is not told has maintained what was written around the cache. A store that was told as one of set-up is
-    /// called by that name: otherwise its violation reads like one of the code under test.
+    /// A boot that is not told has maintained what was written around the cache. A store that was told as one of set-up
+    /// is called by that name: otherwise its violation reads like one of the code under test.
     pub(super) fn settle_caches(&mut self) {
         let around = self.caches.lines.values_mut().filter(|line| **line == Line::Around);
         around.for_each(|line| *line = Line::Clean);
@@ -114,7 +115,7 @@ impl State {
         found.for_each(|violation| violation.detail = STORED_BEFORE_BOOT);
     }
 
-    /// A load with the MMU off, or a walk around the cache.
+    /// Checks a load with the MMU off, or a walk around the cache.
     pub(super) fn load_uncached(&mut self, cpu: usize, at: PhysAddr) {
         match self.caches.line(at) {
             Line::Dirty => self.stale(cpu, at, "read around the cache while its writer's cache has it"),
@@ -123,7 +124,7 @@ impl State {
         }
     }
 
-    /// A store through the cache.
+    /// Notes a store through the cache.
     pub(super) fn store_cached(&mut self, cpu: usize, at: PhysAddr) {
         if self.caches.line(at) == Line::Around {
             self.stale(cpu, at, "written into a line that may hold what was there before it was written around");
@@ -131,7 +132,7 @@ impl State {
         self.caches.set(at, Line::Dirty);
     }
 
-    /// A load, or a table walk, through the cache.
+    /// Checks a load, or a table walk, through the cache.
     pub(super) fn load_cached(&mut self, cpu: usize, at: PhysAddr) {
         match self.caches.line(at) {
             Line::Around => {
@@ -163,7 +164,7 @@ impl State {
         self.caches.waiting.push((cpu, number, becomes));
     }
 
-    /// A DSB that waits for loads and stores completes its CPU's maintenance.
+    /// Completes a CPU's maintenance, at a DSB that waits for loads and stores.
     pub(super) fn complete_maintenance(&mut self, cpu: usize) {
         if self.caches.waiting.is_empty() {
             return;
@@ -198,13 +199,13 @@ impl State {
         }
     }
 
-    /// True when the walks of a CPU go around the cache. A TCR that nobody has written says nothing.
+    /// Returns true when the walks of a CPU go around the cache. A TCR that was never written says nothing.
     fn walks_around(&self, cpu: usize, inner: u64) -> bool {
         let tcr = self.cpus[cpu].registers.tcr;
         tcr != 0 && tcr & inner == 0
     }
 
-    /// A write of TCR.
+    /// Notes a write of TCR.
     pub(super) fn walks_change(&mut self, tcr: u64) {
         if tcr != 0 && (tcr & IRGN0 == 0 || tcr & IRGN1 == 0) {
             self.caches.watched = Watched::Yes;

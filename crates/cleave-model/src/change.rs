@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A store to a descriptor that a walker may reach: which changes are allowed without break-before-make.
 
-use super::rule::Text;
-use super::stale::Residue;
+use super::rule::RuleText;
+use super::stale::StaleEntry;
 use super::table_place::{Place, RESTRICTIONS};
 use super::{Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// The text of M1.
-pub(super) const LIVE_SIZE_CHANGE: Text = Text {
+pub(super) const LIVE_SIZE_CHANGE: RuleText = RuleText {
     id: "M1",
     name: "size",
     sentence: "block to table or back while the old value may be cached on, or reachable by, a CPU whose level is below \
@@ -21,7 +21,7 @@ pub(super) const LIVE_SIZE_CHANGE: Text = Text {
 };
 
 /// The text of M2.
-pub(super) const LIVE_TARGET_CHANGE: Text = Text {
+pub(super) const LIVE_TARGET_CHANGE: RuleText = RuleText {
     id: "M2",
     name: "target",
     sentence: "output address, memory type, shareability or cacheability of a live entry changed, or it became global, \
@@ -31,7 +31,7 @@ pub(super) const LIVE_TARGET_CHANGE: Text = Text {
 };
 
 /// The text of M3.
-pub(super) const MAKE_WITHOUT_TLBI: Text = Text {
+pub(super) const MAKE_WITHOUT_TLBI: RuleText = RuleText {
     id: "M3",
     name: "remake",
     sentence: "invalid to valid while an older valid value may still be cached, or a change that ends so, without any TLBI",
@@ -68,14 +68,14 @@ impl State {
         levels.min().unwrap_or(BbmLevel::Three)
     }
 
-    /// True when the hardware cannot tell them apart.
+    /// Returns true when the hardware cannot tell them apart.
     pub(super) fn is_alike(&self, level: Level, one: Descriptor, other: Descriptor) -> bool {
         let is_table = matches!(one.kind(self.geometry, level), Kind::Table(_));
         let ignored = if is_table { IGNORED_IN_TABLE } else { IGNORED_IN_LEAF };
         one == other || one.is_valid() && (one.0 ^ other.0) & !ignored == 0
     }
 
-    /// One store to a descriptor that walkers may reach at `place`; `old` is what it replaced.
+    /// Judges a store to a descriptor that walkers may reach at `place`; `old` is the value that it replaced.
     pub(super) fn live_store(&mut self, cpu: usize, at: PhysAddr, old: Descriptor, new: Descriptor, place: Place) {
         let address = self.address_in(place, self.index_of(at));
         if !place.current {
@@ -89,7 +89,7 @@ impl State {
         match (old.is_valid(), new.is_valid()) {
             (false, false) => {}
             (false, true) => {
-                self.check_dimmed(at, new, place, address);
+                self.check_transiently_invalid(at, new, place, address);
                 self.make(cpu, at, new, place, address);
             }
             (true, false) => {
@@ -123,7 +123,8 @@ impl State {
         }
     }
 
-    /// The same where memory has the table elsewhere, and only a walk cache leads here: what it held was found here, too.
+    /// The same where memory has the table elsewhere, and only a walk cache leads here: what it held was found here,
+    /// too.
     pub(super) fn left_store(&mut self, cpu: usize, at: PhysAddr, old: Descriptor, new: Descriptor, place: Place) {
         if old.is_valid() {
             self.remember(cpu, at, old, place, self.address_in(place, self.index_of(at)));
@@ -135,16 +136,16 @@ impl State {
 
     /// M3: from invalid to valid.
     fn make(&mut self, cpu: usize, at: PhysAddr, new: Descriptor, place: Place, address: VirtAddr) {
-        // The very value that may be cached says nothing new, be it this one or one below it.
-        let mut residues = std::mem::take(&mut self.residues);
-        for residue in residues.iter_mut().filter(|residue| self.is_said_again(residue, at, new, place)) {
-            residue.holders &= !place.holders;
+        // Re-storing the value that may still be cached changes nothing, be it this one or one below it.
+        let mut stale_entries = std::mem::take(&mut self.stale_entries);
+        for stale in stale_entries.iter_mut().filter(|stale| self.is_said_again(stale, at, new, place)) {
+            stale.holders &= !place.holders;
         }
-        residues.retain(|residue| residue.holders != 0);
-        self.residues = residues;
+        stale_entries.retain(|stale| stale.holders != 0);
+        self.stale_entries = stale_entries;
         let cached = self.cached_for(place, address).next().copied();
-        if let Some(residue) = cached {
-            let detail = match residue.blame {
+        if let Some(stale) = cached {
+            let detail = match stale.blame {
                 Rule::StoreBeforeTlbi => {
                     "made again; the TLBI came before the store was ordered, and does not count for it"
                 }
@@ -152,38 +153,37 @@ impl State {
                 Rule::DsbAfterTlbi => "made again; the TLBI has not completed",
                 _ => "made again without any TLBI",
             };
-            self.violated(residue.blame, cpu, Some(address), residue.slot, residue.old, new, detail);
+            self.violated(stale.blame, cpu, Some(address), stale.slot, stale.old, new, detail);
         }
     }
 
     /// Returns true when a walk by way of `new` at `at` finds the stale entry's value at the same place.
-    fn is_said_again(&self, residue: &Residue, at: PhysAddr, new: Descriptor, mut place: Place) -> bool {
+    fn is_said_again(&self, stale: &StaleEntry, at: PhysAddr, new: Descriptor, mut place: Place) -> bool {
         let (mut at, mut entry) = (at, new);
-        if self.address_in(place, self.index_of(at)).0 != residue.address.0 & !(self.geometry.size(place.level) - 1) {
+        if self.address_in(place, self.index_of(at)).0 != stale.address.0 & !(self.geometry.size(place.level) - 1) {
             return false;
         }
-        while residue.level != Some(place.level) {
+        while stale.level != Some(place.level) {
             let (Kind::Table(below), Some(level)) = (entry.kind(self.geometry, place.level), place.level.next()) else {
                 return false;
             };
             place = Place { level, restrictions: place.restrictions | entry.0 & RESTRICTIONS, ..place };
-            at = slot(below, self.geometry.index(residue.address, level));
+            at = slot(below, self.geometry.index(stale.address, level));
             entry = self.memory.get(at);
         }
-        (residue.slot, residue.restrictions) == (at, place.restrictions)
-            && self.is_alike(place.level, residue.old, entry)
+        (stale.slot, stale.restrictions) == (at, place.restrictions) && self.is_alike(place.level, stale.old, entry)
     }
 
     /// The older values that a CPU may hold for what an entry at `place` covers.
-    fn cached_for(&self, place: Place, address: VirtAddr) -> impl Iterator<Item = &Residue> {
+    fn cached_for(&self, place: Place, address: VirtAddr) -> impl Iterator<Item = &StaleEntry> {
         let bytes = 1u128 << self.geometry.shift(place.level);
-        let overlaps = move |residue: &&Residue| {
-            self.covers(residue, address) || u128::from(residue.address.0.wrapping_sub(address.0)) < bytes
+        let overlaps = move |stale: &&StaleEntry| {
+            self.covers(stale, address) || u128::from(stale.address.0.wrapping_sub(address.0)) < bytes
         };
         // A root that is no longer in a register is another context: what it held there is judged when it is used.
-        let of_tables = |residue: &&Residue| residue.root.is_none();
-        let held = move |residue: &&Residue| residue.holders & place.holders != 0;
-        self.residues.iter().filter(of_tables).filter(held).filter(overlaps)
+        let of_tables = |stale: &&StaleEntry| stale.root.is_none();
+        let held = move |stale: &&StaleEntry| stale.holders & place.holders != 0;
+        self.stale_entries.iter().filter(of_tables).filter(held).filter(overlaps)
     }
 
     /// M1, M2: from valid to valid.
@@ -210,8 +210,8 @@ impl State {
             (Rule::LiveSizeChange, "size and permissions changed in one step")
         } else if least < BbmLevel::One && old.is_contiguous() && permissions {
             (Rule::ContiguousGroup, "one entry of a live contiguous group changed")
-        } else if let Some((residue, detail)) = self.cached_otherwise(old, new, place, address, difference) {
-            return self.violated(Rule::LiveSizeChange, cpu, Some(address), residue.slot, residue.old, new, detail);
+        } else if let Some((stale, detail)) = self.cached_otherwise(old, new, place, address, difference) {
+            return self.violated(Rule::LiveSizeChange, cpu, Some(address), stale.slot, stale.old, new, detail);
         } else {
             return;
         };
@@ -226,21 +226,21 @@ impl State {
         place: Place,
         address: VirtAddr,
         difference: Difference,
-    ) -> Option<(Residue, &'static str)> {
+    ) -> Option<(StaleEntry, &'static str)> {
         let is_table = |value: Descriptor| matches!(value.kind(self.geometry, place.level), Kind::Table(_));
         let leaf = if is_table(old) { new } else { old };
         let mut cached = self.cached_for(place, address);
         if difference.permissions {
             let now = self.leaf(leaf, place.level, 0, PhysAddr(0), address).map(|now| now.bytes);
-            let has_other_size = |residue: &&Residue| {
-                let (cpu, at) = (residue.holders.trailing_zeros() as usize, residue.address.0.max(address.0));
-                let old = self.translation_of(residue, cpu, VirtAddr(at)).map(|old| old.bytes);
+            let has_other_size = |stale: &&StaleEntry| {
+                let (cpu, at) = (stale.holders.trailing_zeros() as usize, stale.address.0.max(address.0));
+                let old = self.translation_of(stale, cpu, VirtAddr(at)).map(|old| old.bytes);
                 now.is_some() && old.is_some() && now != old
             };
             let other_size = cached.find(has_other_size)?;
             Some((*other_size, "permissions changed while the mapping may still be cached in its old size"))
         } else if (difference.size || difference.contiguous) && !is_table(leaf) {
-            let changed = |residue: &&Residue| !self.is_table(residue) && (residue.old.0 ^ leaf.0) & PERMISSIONS != 0;
+            let changed = |stale: &&StaleEntry| !self.is_table(stale) && (stale.old.0 ^ leaf.0) & PERMISSIONS != 0;
             Some((
                 *cached.find(changed)?,
                 "the size changed while the mapping may still be cached with other permissions",
@@ -250,7 +250,7 @@ impl State {
         }
     }
 
-    /// True when what was valid before maps as much now, but elsewhere or in another size.
+    /// Returns true when an entry that was valid maps as much now, but elsewhere or in another size.
     pub(super) fn is_made_again_as_another(&self, old: Descriptor, new: Descriptor, level: Level) -> bool {
         let mut difference = Difference::default();
         self.compare(old, new, level, 0, 0, &mut difference);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Completion: what is asked of a machine when a run is over, or when a call says that its changes are complete.
 //!
-//! In the middle of a sequence something old may be cached: that is what break-before-make is for. At the end it may not.
-//! What then is left is a violation of the rule whose step is missing, as if the entry were made again: M3 where there was
-//! no TLBI, M4 to M6 where there was one that does not count.
+//! In the middle of a sequence something old may be cached: that is what break-before-make is for. At the end it may
+//! not. What then is left is a violation of the rule whose step is missing, as if the entry were made again: M3 where
+//! there was no TLBI, M4 to M6 where there was one that does not count.
 
-use super::stale::{NOT_GLOBAL, Residue};
+use super::stale::{NOT_GLOBAL, StaleEntry};
 use super::table_place::RESTRICTIONS;
 use super::{Findings, Machine, Outdated, Rule, State, Violation};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
@@ -13,9 +13,10 @@ use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 impl Machine {
     /// Judges a whole run: every rule was kept, and at its end no TLB may hold what memory no longer says.
     ///
-    /// It is the question to ask when the code under test has returned. What some CPU may still hold is a violation of the
-    /// rule whose step is missing (M3 to M6; M11 for a contiguous group that is left in pieces; M17 where TCR or MAIR
-    /// changed), with the address, and with the CPU that may hold it. In the middle of a sequence ask [`Machine::so_far`].
+    /// It is the question to ask when the code under test has returned. What some CPU may still hold is a violation of
+    /// the rule whose step is missing (M3 to M6; M11 for a contiguous group that is left in pieces; M17 where TCR or
+    /// MAIR changed), with the address, and with the CPU that may hold it. In the middle of a sequence ask
+    /// [`Machine::so_far`].
     ///
     /// # Errors
     /// The violations of the run, and behind them those of its end.
@@ -55,15 +56,15 @@ impl Machine {
         self.state().left_over().is_none()
     }
 
-    /// Checks that every change so far is complete, as a call of `cpu` that promises it does before it returns: what may
-    /// still be cached is a violation of the rule that was not kept. That CPU itself must have synchronised its context
-    /// (M10), which [`Machine::verdict`] does not ask for: an exception return may do that later.
+    /// Checks that every change so far is complete, as a call of `cpu` that promises it does before it returns: what
+    /// may still be cached is a violation of the rule that was not kept. That CPU itself must have synchronised its
+    /// context (M10), which [`Machine::verdict`] does not ask for: an exception return may do that later.
     pub fn check_settled(&self, cpu: usize) {
         let mut state = self.state();
-        if let Some((residue, _)) = state.left_over() {
-            let now = state.memory.get(residue.slot);
+        if let Some((stale, _)) = state.left_over() {
+            let now = state.memory.get(stale.slot);
             let detail = "a change is called complete, but what it replaced may still be cached";
-            state.violated(residue.blame, cpu, Some(residue.address), residue.slot, residue.old, now, detail);
+            state.violated(stale.blame, cpu, Some(stale.address), stale.slot, stale.old, now, detail);
         }
         state.check_all_synchronised(cpu);
         state.check_unfinished_groups(cpu);
@@ -73,8 +74,8 @@ impl Machine {
 impl State {
     /// Notes what is wrong with a run that ends here.
     fn check_end(&mut self) {
-        if let Some((residue, holder)) = self.left_over() {
-            let detail = match residue.blame {
+        if let Some((stale, holder)) = self.left_over() {
+            let detail = match stale.blame {
                 Rule::StoreBeforeTlbi => {
                     "at the end this CPU may hold what was replaced; the TLBI came before the store was ordered"
                 }
@@ -82,8 +83,8 @@ impl State {
                 Rule::DsbAfterTlbi => "at the end this CPU may hold what was replaced; the TLBI has not completed",
                 _ => "at the end this CPU may hold what was replaced; there was no TLBI",
             };
-            let now = self.memory.get(residue.slot);
-            self.violated(residue.blame, holder, Some(residue.address), residue.slot, residue.old, now, detail);
+            let now = self.memory.get(stale.slot);
+            self.violated(stale.blame, holder, Some(stale.address), stale.slot, stale.old, now, detail);
         }
         if let Some(cpu) = self.cpus.iter().position(|cpu| cpu.mmu && cpu.outdated == Outdated::Yes) {
             let mine = self.cpus[cpu].registers;
@@ -98,31 +99,30 @@ impl State {
     }
 
     /// Returns the first thing that a TLB may hold and memory does not, and a CPU that may hold it.
-    fn left_over(&self) -> Option<(Residue, usize)> {
-        self.residues.iter().find_map(|residue| {
-            let holders = (0..self.cpus.len()).filter(|cpu| residue.holders >> cpu & 1 == 1);
-            let mut holders = holders.filter(|&cpu| residue.root.is_none() || self.is_foreign(residue, cpu));
-            holders.next().map(|holder| (*residue, holder))
+    fn left_over(&self) -> Option<(StaleEntry, usize)> {
+        self.stale_entries.iter().find_map(|stale| {
+            let holders = (0..self.cpus.len()).filter(|cpu| stale.holders >> cpu & 1 == 1);
+            let mut holders = holders.filter(|&cpu| stale.root.is_none() || self.is_foreign(stale, cpu));
+            holders.next().map(|holder| (*stale, holder))
         })
     }
 
     /// Returns true when what a CPU may hold of a root that left its register says something else than the root that is
     /// there now. A change of root alone replaces nothing: what the present root has as well, or what has the ASID of
     /// another process, is no stale entry.
-    fn is_foreign(&self, residue: &Residue, cpu: usize) -> bool {
+    fn is_foreign(&self, stale: &StaleEntry, cpu: usize) -> bool {
         let is_of_one_asid =
-            if self.is_table(residue) { self.leads_to_one_asid(residue) } else { residue.old.0 & NOT_GLOBAL != 0 };
-        if is_of_one_asid && residue.asid != self.cpus[cpu].registers.asid {
+            if self.is_table(stale) { self.leads_to_one_asid(stale) } else { stale.old.0 & NOT_GLOBAL != 0 };
+        if is_of_one_asid && stale.asid != self.cpus[cpu].registers.asid {
             return false;
         }
-        let now = self.root_of(cpu, residue.address);
-        match (residue.level, residue.root) {
+        let now = self.root_of(cpu, stale.address);
+        match (stale.level, stale.root) {
             (None, Some(root)) => self.has_its_own(root, now),
             (Some(level), _) => {
-                let found = now.and_then(|root| self.entry_below(root, residue.address, level));
-                found.is_none_or(|(entry, above)| {
-                    above != residue.restrictions || !self.is_alike(level, residue.old, entry)
-                })
+                let found = now.and_then(|root| self.entry_below(root, stale.address, level));
+                found
+                    .is_none_or(|(entry, above)| above != stale.restrictions || !self.is_alike(level, stale.old, entry))
             }
             (None, None) => false,
         }

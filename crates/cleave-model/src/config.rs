@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a machine is made of, and the names of what its CPUs are told to do.
+//! The configuration of a machine, and the operands of its CPUs' actions.
 
 use super::MAX_CPUS;
 use cleave::aarch64::BbmLevel;
@@ -26,19 +26,19 @@ impl Config {
         Self { geometry, levels: levels.to_vec(), ets2: false, repeats: false, cache_line: 64 }
     }
 
-    /// The same with FEAT_ETS2 on every CPU: translation faults are ordered as the accesses are.
+    /// Adds FEAT_ETS2 on every CPU: translation faults are ordered as the accesses are.
     #[must_use]
     pub fn with_ets2(self) -> Self {
         Self { ets2: true, ..self }
     }
 
-    /// The same with a core whose broadcast invalidations complete too early, so that each is needed twice.
+    /// Adds a core whose broadcast invalidations complete too early, so that each is needed twice.
     #[must_use]
     pub fn with_repeat_erratum(self) -> Self {
         Self { repeats: true, ..self }
     }
 
-    /// The same with data cache lines of this many bytes (CTR_EL0.DminLine) instead of 64.
+    /// Sets data cache lines of this many bytes (CTR_EL0.DminLine) instead of 64.
     ///
     /// # Panics
     /// When no cache has such lines: a power of two from 16 to 2048.
@@ -68,7 +68,7 @@ pub enum Dsb {
 }
 
 impl Dsb {
-    /// As far as the inner shareable domain, or further.
+    /// Returns true when it reaches the inner shareable domain, or further.
     pub(super) const fn is_inner_shareable(self) -> bool {
         !matches!(self, Self::Nsh | Self::Nshst | Self::Nshld)
     }

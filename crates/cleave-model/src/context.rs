@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Registers that translation depends on, and when a write of them takes effect.
 
-use super::order::By;
-use super::rule::Text;
+use super::order::LinkedBy;
+use super::rule::RuleText;
 use super::{Access, Outdated, Presence, Registers, Rule, State};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// The text of M17.
-pub(super) const CPU_CONTEXTS: Text = Text {
+pub(super) const CPU_CONTEXTS: RuleText = RuleText {
     id: "M17",
     name: "contexts",
     sentence: "TCR, MAIR or VMID differ between CPUs that share tables; TCR or MAIR changed and used without an invalidation \
@@ -17,7 +17,7 @@ pub(super) const CPU_CONTEXTS: Text = Text {
 };
 
 /// The text of M18.
-pub(super) const HARDWARE_UPDATE: Text = Text {
+pub(super) const HARDWARE_UPDATE: RuleText = RuleText {
     id: "M18",
     name: "hardware update",
     sentence: "a leaf with AF = 0, or TCR.HA or TCR.HD set: the walker would fault, or write descriptors on its own",
@@ -44,8 +44,9 @@ impl TtbrValue {
 }
 
 impl State {
-    /// M17: no CPU lends its TLB to another. CPUs with CnP set have to have the same tables under one ASID at all times, those
-    /// between two writes of a register included; the machine does not know who shares what, and says no to all of it.
+    /// M17: no CPU lends its TLB to another. CPUs with CnP set have to have the same tables under one ASID at all
+    /// times, those between two writes of a register included; the machine does not know which CPUs share which tables,
+    /// and reports all of it.
     pub(super) fn check_private(&mut self, cpu: usize, value: TtbrValue) {
         if value.0 & TtbrValue::CNP != 0 {
             let detail = "a table base register has CnP set: CPUs may use one another's translations";
@@ -88,7 +89,7 @@ impl State {
         if !self.cpus[cpu].mmu || !self.places(table).is_empty() {
             return;
         }
-        self.check_written(cpu, table, level, base, By::Register);
+        self.check_written(cpu, table, level, base, LinkedBy::Register);
         let below: Vec<_> = self.valid_in(table, level).collect();
         for (index, entry) in below {
             if let (Kind::Table(below), Some(next)) = (entry.kind(self.geometry, level), level.next()) {
@@ -98,7 +99,7 @@ impl State {
         }
     }
 
-    /// A context synchronisation event: what was written holds. Roots that are gone may still be cached.
+    /// Puts the written registers in force, at a context synchronisation event. Roots that are gone may still be cached.
     pub(super) fn apply_registers(&mut self, cpu: usize) {
         let (old, new) = (self.cpus[cpu].registers, self.cpus[cpu].pending);
         // Until here they may have been walked, whatever was invalidated meanwhile.
@@ -138,8 +139,8 @@ impl State {
         }
     }
 
-    /// True when a walk from `root` can find what one from `other` does not. Where both have the same entry, what is cached
-    /// of one is as good as the other's: a TLB does not remember which root it came from.
+    /// True when a walk from `root` can find what one from `other` does not. Where both have the same entry, what is
+    /// cached of one is as good as the other's: a TLB does not remember which root it came from.
     pub(super) fn has_its_own(&self, root: PhysAddr, other: Option<PhysAddr>) -> bool {
         let in_other = |index| other.map(|other| self.memory.get(slot(other, index)));
         self.valid_in(root, self.geometry.root_level()).any(|(index, entry)| in_other(index) != Some(entry))
@@ -194,7 +195,7 @@ impl State {
         }
     }
 
-    /// M17: a CPU that nobody has admitted gets the map that may be broken under it.
+    /// M17: a CPU that is not admitted gets the map that may be broken under it.
     fn check_admitted(&mut self, cpu: usize) {
         let Some(root) = self.cpus[cpu].pending.ttbr1 else { return };
         let level = self.geometry.root_level();
@@ -211,8 +212,8 @@ impl State {
         }
     }
 
-    /// M10: nothing is used between a register write and the ISB behind it. What has to be fetched in between, if only that
-    /// ISB, is mapped alike under both roots.
+    /// M10: nothing is used between a register write and the ISB behind it. What has to be fetched in between, if only
+    /// that ISB, is mapped alike under both roots.
     pub(super) fn check_synchronised(&mut self, cpu: usize, address: VirtAddr, access: Access) {
         let state = &self.cpus[cpu];
         let (now, written) = (state.registers, state.pending);

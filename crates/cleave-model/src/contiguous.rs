@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Groups of leaves with the Contiguous bit, any of which may bring one TLB entry for all of them.
 //!
-//! A group is built and taken apart by many stores, and other CPUs may look between any two of them. Invalid members are no
-//! misprogramming (Arm ARM D8.7.1.1, I_PGVGZ), so a group may be filled and emptied one by one; but as a TLB entry from a
-//! valid member may cover the hole, nobody may use the hole, nor is a change complete that leaves one (R_SKQHL). Members
-//! with the bit among others without are misprogramming, which cores of level 1 and up endure while the bit is changed
-//! (R_NGLXZ, R_KHRBC): there too a change that leaves them is not complete. Valid members that are not one another's
-//! successors are wrong at any time.
+//! A group is built and taken apart by many stores, and other CPUs may look between any two of them. Invalid members
+//! are no misprogramming (Arm ARM D8.7.1.1, I_PGVGZ), so a group may be filled and emptied one by one; but as a TLB
+//! entry from a valid member may cover the hole, no access may use the hole, nor is a change complete that leaves one
+//! (R_SKQHL). Members with the bit among others without are misprogramming, which cores of level 1 and up endure while
+//! the bit is changed (R_NGLXZ, R_KHRBC): there too a change that leaves them is not complete. Valid members that are
+//! not one another's successors are wrong at any time.
 
 use super::change::{CONTIGUOUS, IGNORED_IN_LEAF};
-use super::rule::Text;
+use super::rule::RuleText;
 use super::{Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// The text of M11.
-pub(super) const CONTIGUOUS_GROUP: Text = Text {
+pub(super) const CONTIGUOUS_GROUP: RuleText = RuleText {
     id: "M11",
     name: "contiguous",
     sentence: "a group with unequal members once its stores are ordered, or with the bit on some only where a CPU's level \
@@ -30,7 +30,7 @@ const OUTPUT: u64 = 0x0000_ffff_ffff_f000;
 
 /// The occasion on which a group is looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum When {
+pub(super) enum GroupCheck {
     /// The table it is in becomes reachable.
     Linked,
     /// Stores to some of it are ordered.
@@ -55,18 +55,18 @@ impl State {
         let mut mine: Vec<_> = mine;
         mine.dedup();
         for (_, first, level) in mine {
-            self.check_reachable_group(cpu, first, level, When::Ordered);
+            self.check_reachable_group(cpu, first, level, GroupCheck::Ordered);
         }
     }
 
     /// M11, when changes are called complete: no group is left as it may be only for a while.
     pub(super) fn check_unfinished_groups(&mut self, cpu: usize) {
         for (first, level) in std::mem::take(&mut self.unfinished_groups) {
-            self.check_reachable_group(cpu, first, level, When::Complete);
+            self.check_reachable_group(cpu, first, level, GroupCheck::Complete);
         }
     }
 
-    fn check_reachable_group(&mut self, cpu: usize, first: PhysAddr, level: Level, when: When) {
+    fn check_reachable_group(&mut self, cpu: usize, first: PhysAddr, level: Level, when: GroupCheck) {
         if !self.places(self.table_of(first)).is_empty() {
             self.check_group(cpu, first, level, when);
         }
@@ -78,7 +78,7 @@ impl State {
     }
 
     /// M11 for the group that begins at `first`.
-    pub(super) fn check_group(&mut self, cpu: usize, first: PhysAddr, level: Level, when: When) {
+    pub(super) fn check_group(&mut self, cpu: usize, first: PhysAddr, level: Level, when: GroupCheck) {
         let Some(group) = self.geometry.contiguous(level) else { return };
         // In a table descriptor the bit is ignored.
         let is_leaf = |value: Descriptor| matches!(value.kind(self.geometry, level), Kind::Leaf(_));
@@ -99,14 +99,14 @@ impl State {
             found.get_or_insert((at, value));
         }
         let holders = self.places(self.table_of(first)).iter().fold(0, |all, place| all | place.holders);
-        let endured = when == When::Ordered && self.least_level(holders) >= BbmLevel::One;
+        let endured = when == GroupCheck::Ordered && self.least_level(holders) >= BbmLevel::One;
         let found = unequal.map(|at| (at, "a contiguous group has unequal members"));
         let found = found.or_else(|| {
             let mixed = mixed.filter(|_| !endured)?;
             Some((mixed, "some members of a group have the Contiguous bit and others have not"))
         });
         let found = found.or_else(|| {
-            let hole = hole.filter(|_| when != When::Ordered)?;
+            let hole = hole.filter(|_| when != GroupCheck::Ordered)?;
             Some((hole, "a contiguous group has a hole, and a TLB entry of the others may cover it"))
         });
         if let Some(((at, now), detail)) = found {

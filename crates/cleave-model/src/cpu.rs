@@ -2,7 +2,7 @@
 //! One CPU of the machine, and what it can do.
 
 use super::context::TtbrValue;
-use super::memory::Was;
+use super::memory::OldValue;
 use super::{Access, Action, Dsb, Flag, Machine, Maintenance, Outcome, Presence, Rule, State, Tlbi, Violation};
 use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
 
@@ -36,43 +36,43 @@ impl<'a> OnCpu<'a> {
         what(&mut state, self.number)
     }
 
-    /// A single-copy-atomic store of a descriptor. It orders nothing.
+    /// Stores a descriptor, single-copy atomic. The store orders nothing.
     pub fn store(self, at: PhysAddr, value: Descriptor) {
         self.store_run(at, value, 0, 1);
     }
 
-    /// The stores of consecutive descriptors, in no particular order.
+    /// Stores consecutive descriptors, in no particular order.
     pub fn store_run(self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         self.act(Action::Store(first, value, count), |state, cpu| state.store_run(cpu, first, value, stride, count));
     }
 
-    /// A data synchronisation barrier.
+    /// Executes a data synchronisation barrier.
     pub fn dsb(self, dsb: Dsb) {
         self.act(Action::Dsb(dsb), |state, cpu| state.dsb(cpu, dsb));
     }
 
-    /// An ISB, or any other context synchronisation event: an exception, or a return from one.
+    /// Executes an ISB, or any other context synchronisation event: an exception, or a return from one.
     pub fn isb(self) {
         self.act(Action::Isb, State::isb);
     }
 
-    /// A conditional branch that depends on what was loaded before.
+    /// Executes a conditional branch that depends on the loads before it.
     pub fn branch(self) {
         self.act(Action::Branch, State::branch);
     }
 
-    /// A TLB invalidation.
+    /// Executes a TLB invalidation.
     pub fn tlbi(self, tlbi: Tlbi) {
         self.act(Action::Tlbi(tlbi), |state, cpu| state.invalidate(cpu, tlbi));
     }
 
-    /// An access to memory at `address`.
+    /// Accesses memory at `address`.
     pub fn access(self, address: VirtAddr, access: Access) -> Outcome {
         self.act(Action::Access(address), |state, cpu| state.access(cpu, address, access))
     }
 
-    /// The same by code whose fault handler asks the MMU again (AT, ISB) and retries when the address translates by now:
-    /// a stale fault costs it a detour and no more. True when the fault was, or may have been, such a one.
+    /// The same by code whose fault handler asks the MMU again (AT, ISB) and retries when the address translates by
+    /// now: a stale fault costs it a detour and no more. True when the fault was, or may have been, such a one.
     pub fn access_retrying(self, address: VirtAddr, access: Access) -> (Outcome, bool) {
         self.act(Action::Access(address), |state, cpu| {
             let before = std::mem::take(&mut state.noted);
@@ -114,7 +114,8 @@ impl<'a> OnCpu<'a> {
         });
     }
 
-    /// TTBR0_EL1 := `root`, ASID 0; `None` with table walks disabled (TCR.EPD0). Takes effect with the next ISB at the latest.
+    /// TTBR0_EL1 := `root`, ASID 0; `None` with table walks disabled (TCR.EPD0). Takes effect with the next ISB at the
+    /// latest.
     pub fn set_ttbr0(self, root: Option<PhysAddr>) {
         let at = root.unwrap_or_default();
         self.act(Action::SetTtbr0(at), |state, cpu| {
@@ -129,8 +130,8 @@ impl<'a> OnCpu<'a> {
         });
     }
 
-    /// TTBR0_EL1 := `value`, as the instruction takes it: CnP in bit 0, the base address in bits 47:1, the ASID (TCR.A1 = 0)
-    /// in bits 63:48.
+    /// TTBR0_EL1 := `value`, as the instruction takes it: CnP in bit 0, the base address in bits 47:1, the ASID (TCR.A1
+    /// = 0) in bits 63:48.
     pub fn write_ttbr0(self, value: u64) {
         let (root, asid) = (TtbrValue(value).base(), TtbrValue(value).asid());
         self.act(Action::SetTtbr0(root), |state, cpu| {
@@ -176,12 +177,12 @@ impl<'a> OnCpu<'a> {
         self.act(Action::CpuOn(other), |state, _| state.cpus[other].presence = Presence::Starting);
     }
 
-    /// This CPU is one of those that a rendezvous counts from now on. Who admits it makes sure of the order.
+    /// Makes this CPU one of those that a rendezvous counts. The code that admits it makes sure of the order.
     pub fn admitted(self) {
         self.act(Action::Admitted, |state, cpu| state.cpus[cpu].presence = Presence::Online);
     }
 
-    /// This CPU stands still from now on: it touches nothing that may be broken.
+    /// Parks this CPU: it touches nothing that may be broken.
     pub fn park(self) {
         self.act(Action::Arrived, State::park);
     }
@@ -191,22 +192,22 @@ impl<'a> OnCpu<'a> {
         self.act(Action::Left, State::leave);
     }
 
-    /// A store of data with the MMU and the data cache off.
+    /// Stores data with the MMU and the data cache off.
     pub fn store_uncached(self, at: PhysAddr) {
         self.act(Action::Uncached(at), |state, cpu| state.store_uncached(cpu, at));
     }
 
-    /// A load of data with the MMU and the data cache off.
+    /// Loads data with the MMU and the data cache off.
     pub fn load_uncached(self, at: PhysAddr) {
         self.act(Action::Uncached(at), |state, cpu| state.load_uncached(cpu, at));
     }
 
-    /// A store of data through the cache.
+    /// Stores data through the cache.
     pub fn store_cached(self, at: PhysAddr) {
         self.act(Action::Cached(at), |state, cpu| state.store_cached(cpu, at));
     }
 
-    /// A load of data, or a walk, through the cache.
+    /// Loads data, or walks, through the cache.
     pub fn load_cached(self, at: PhysAddr) {
         self.act(Action::Cached(at), |state, cpu| state.load_cached(cpu, at));
     }
@@ -266,7 +267,7 @@ impl State {
 
     fn store_piece(&mut self, cpu: usize, first: PhysAddr, value: u64, stride: u64, count: usize) {
         let places = self.places(self.table_of(first)).to_vec();
-        let lingering = self.lingering_places(self.table_of(first));
+        let pending = self.pending_places(self.table_of(first));
         self.check_owned(cpu, first, Descriptor(value));
         let order = &self.cpus[cpu].order;
         let before = order.completed.max(order.released);
@@ -275,20 +276,20 @@ impl State {
             let new = Descriptor(value.wrapping_add(stride.wrapping_mul(index as u64)));
             self.cpus[cpu].order.stores += 1;
             let old = self.memory.get(at);
-            lingering.iter().for_each(|&above| self.linger_below(above, at, old));
+            pending.iter().for_each(|&above| self.await_sync_below(above, at, old));
             if !places.is_empty() {
                 self.memory.set(at, new);
                 let level = places[0].level;
                 let was = match (old.is_valid(), new.is_valid()) {
-                    (_, false) => Was::Whatever,
-                    (false, true) => Was::Faulting(Descriptor::EMPTY),
+                    (_, false) => OldValue::Any,
+                    (false, true) => OldValue::Faulting(Descriptor::EMPTY),
                     (true, true)
                         if !self.is_alike(level, old, new)
                             && matches!(old.kind(self.geometry, level), Kind::Table(_)) =>
                     {
-                        Was::Faulting(old)
+                        OldValue::Faulting(old)
                     }
-                    (true, true) => Was::Valid,
+                    (true, true) => OldValue::Valid,
                 };
                 self.memory.wrote(at, 1, cpu, self.cpus[cpu].order.stores, was, before);
                 let current = places.iter().any(|place| place.current);
@@ -304,7 +305,7 @@ impl State {
             }
         }
         if places.is_empty() && count > 0 {
-            self.memory.wrote(first, count, cpu, self.cpus[cpu].order.stores, Was::Whatever, before);
+            self.memory.wrote(first, count, cpu, self.cpus[cpu].order.stores, OldValue::Any, before);
         }
         self.store_through(cpu, first, count);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What CPUs did, for the people who read a violation.
+//! The event log that a violation shows.
 
 use core::fmt;
 use std::collections::VecDeque;
@@ -13,9 +13,9 @@ pub const EVENTS_KEPT: usize = 20;
 /// One action of one CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event {
-    /// Who.
+    /// The CPU.
     pub cpu: usize,
-    /// What.
+    /// Its action.
     pub action: Action,
 }
 

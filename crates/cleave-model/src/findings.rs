@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What was found in a run: every kind of broken rule, so that none hides behind the first one.
+//! The findings of a run: every kind of broken rule, so that none hides behind the first one.
 
 use core::fmt;
 
@@ -7,8 +7,8 @@ use super::rule::Violation;
 
 /// The broken rules of a run, in the order in which each kind was first noticed.
 ///
-/// Violations of one rule with one [`Violation::detail`] are one kind. Of each kind the first is kept, and how often the
-/// kind was noticed.
+/// Violations of one rule with one [`Violation::detail`] are one kind. Of each kind the first is kept, and how often
+/// the kind was noticed.
 #[derive(Clone, Debug)]
 pub struct Findings {
     /// The first violation of the run.
@@ -66,7 +66,7 @@ impl Noted {
         &self.kinds
     }
 
-    /// The same, to be changed.
+    /// Returns each kind, to be changed.
     pub(super) fn kinds_mut(&mut self) -> &mut [Violation] {
         &mut self.kinds
     }

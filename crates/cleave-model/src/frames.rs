@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Page frames: who has them, and when a table may be given back.
+//! The frame ledger: which frames are free, allocated, reserved or hold data, and when a table may be given back.
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::rule::Text;
-use super::stale::Residue;
+use super::rule::RuleText;
+use super::stale::StaleEntry;
 use super::{Rule, State};
 use cleave::tables::{Descriptor, Kind, PhysAddr, VirtAddr, slot};
 
 /// The text of M12.
-pub(super) const FRAME_REUSE: Text = Text {
+pub(super) const FRAME_REUSE: RuleText = RuleText {
     id: "M12",
     name: "reuse",
     sentence: "a frame freed, or a table rewritten, before the invalidation that retires it has completed; a frame used as a \
-               table that is somebody else's",
+               table that is free or holds data",
     source: "Arm ARM D8.16 Translation Lookaside Buffers (caching of table entries); D8.17 TLB maintenance: Ordering and \
              completion of TLB maintenance instructions",
 };
 
 /// The text of M15.
-pub(super) const RESERVATION: Text = Text {
+pub(super) const RESERVATION: RuleText = RuleText {
     id: "M15",
     name: "reserve",
-    sentence: "in the window a frame becomes a table that nobody has, that holds data, or that was not set aside for it, or \
-               anything is allocated or freed",
+    sentence: "in the stop window a frame that is not allocated, that holds data, or that was not reserved is linked as a table, \
+               or a frame is allocated or freed",
     source: "this library's own promise: a commit cannot fail, and the allocator may live in what is broken",
 };
 
-/// The frames the machine gives out. Tables outside of it, as a kernel image's, are nobody's business here.
+/// The frames the machine gives out. Tables outside of it, as a kernel image's, are not its concern.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct FrameLedger {
     pub(super) free: BTreeSet<PhysAddr>,
     pub(super) out: BTreeSet<PhysAddr>,
     /// The number that may still be given out; an allocator that fails earlier than it looks.
@@ -40,7 +40,7 @@ pub(super) struct Book {
     pub(super) set_aside: Option<BTreeSet<PhysAddr>>,
     /// Tables that existed when the stop window began.
     before_window: Option<HashSet<u64>>,
-    /// Frames that hold somebody's data.
+    /// Frames that hold data.
     pub(super) data: BTreeSet<PhysAddr>,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum Reserving {
 impl State {
     pub(super) fn allocate(&mut self, cpu: usize) -> Option<PhysAddr> {
         if self.in_window() {
-            let detail = "a frame is allocated while every CPU stands still";
+            let detail = "a frame is allocated in the stop window";
             self.violated(Rule::Reservation, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
         }
         match &mut self.frames.limit {
@@ -71,7 +71,7 @@ impl State {
         Some(frame)
     }
 
-    /// The last CPU stands still.
+    /// Begins the stop window: the last CPU is parked.
     pub(super) fn open_window(&mut self) {
         if self.frames.set_aside.is_some() {
             // Makes the map of tables if there is none.
@@ -80,7 +80,7 @@ impl State {
         }
     }
 
-    /// The last CPU goes on; what was set aside for this window is not for another.
+    /// Ends the stop window: the last CPU goes on. Frames reserved for this window are not for another.
     pub(super) fn close_window(&mut self) {
         if self.frames.before_window.take().is_some() {
             self.frames.set_aside = None;
@@ -90,7 +90,7 @@ impl State {
     pub(super) fn free(&mut self, cpu: usize, frame: PhysAddr) {
         let value = Descriptor::EMPTY;
         if self.in_window() {
-            let detail = "a frame is given back while every CPU stands still";
+            let detail = "a frame is given back in the stop window";
             self.violated(Rule::Reservation, cpu, None, frame, value, value, detail);
         }
         if let Some(place) = self.places(frame).first().copied() {
@@ -98,12 +98,12 @@ impl State {
             self.violated(Rule::FrameReuse, cpu, Some(place.base), frame, value, value, detail);
         }
         if !self.frames.out.remove(&frame) {
-            let detail = "a frame is given back that nobody has";
+            let detail = "a frame is given back that is not allocated";
             self.violated(Rule::FrameReuse, cpu, None, frame, value, value, detail);
         }
-        if let Some(residue) = self.still_leads_to(frame) {
+        if let Some(stale) = self.still_leads_to(frame) {
             let detail = "a frame is given back that a TLB may still map where memory does not";
-            self.violated(Rule::FrameReuse, cpu, Some(residue.address), frame, residue.old, value, detail);
+            self.violated(Rule::FrameReuse, cpu, Some(stale.address), frame, stale.old, value, detail);
         }
         if let Some(set_aside) = &mut self.frames.set_aside {
             set_aside.remove(&frame);
@@ -115,29 +115,29 @@ impl State {
         }
     }
 
-    /// Something a TLB may hold that leads to a frame from an address that does not lead there now.
-    fn still_leads_to(&self, frame: PhysAddr) -> Option<Residue> {
-        self.residues.iter().find(|residue| self.leads_to(residue, residue, frame)).copied()
+    /// Returns a stale entry that leads to a frame from an address that does not lead there now.
+    fn still_leads_to(&self, frame: PhysAddr) -> Option<StaleEntry> {
+        self.stale_entries.iter().find(|stale| self.leads_to(stale, stale, frame)).copied()
     }
 
-    /// The same for one residue of `holder`, or what is below it.
-    fn leads_to(&self, holder: &Residue, residue: &Residue, frame: PhysAddr) -> bool {
-        if let Some((table, place)) = self.below(residue) {
+    /// Returns true when one stale entry of `holder`, or an entry below it, leads to a frame.
+    fn leads_to(&self, holder: &StaleEntry, stale: &StaleEntry, frame: PhysAddr) -> bool {
+        if let Some((table, place)) = self.below(stale) {
             let mut entries = self.valid_in(table, place.level);
             return entries.any(|(index, entry)| {
-                let below = Residue::new(slot(table, index), entry, place, self.address_in(place, index));
+                let below = StaleEntry::new(slot(table, index), entry, place, self.address_in(place, index));
                 self.leads_to(holder, &below, frame)
             });
         }
-        let kind = residue.level.map(|level| (level, residue.old.kind(self.geometry, level)));
+        let kind = stale.level.map(|level| (level, stale.old.kind(self.geometry, level)));
         let Some((level, Kind::Leaf(output))) = kind else { return false };
         let distance = frame.0.wrapping_sub(output.0);
-        let address = VirtAddr(residue.address.0.wrapping_add(distance));
+        let address = VirtAddr(stale.address.0.wrapping_add(distance));
         let cpu = holder.holders.trailing_zeros() as usize;
         distance < self.geometry.size(level) && self.now(cpu, address) != Some(frame)
     }
 
-    /// M12: a store to a frame that is nobody's, or not its writer's.
+    /// M12: a store to a frame that is free, or that holds data.
     pub(super) fn check_owned(&mut self, cpu: usize, slot: PhysAddr, value: Descriptor) {
         let frame = self.table_of(slot);
         let detail = if self.frames.free.contains(&frame) {
@@ -153,17 +153,17 @@ impl State {
 
     /// M12 and M15: `table` is linked by the store to `link`.
     pub(super) fn check_becomes_table(&mut self, cpu: usize, link: PhysAddr, table: PhysAddr, address: VirtAddr) {
-        let Book { free, out, set_aside, before_window, data, .. } = &self.frames;
+        let FrameLedger { free, out, set_aside, before_window, data, .. } = &self.frames;
         let is_new = |tables: &HashSet<u64>| !tables.contains(&table.0);
         let detail = if free.contains(&table) {
-            "a frame becomes a table that nobody has allocated"
+            "a frame becomes a table that is not allocated"
         } else if data.contains(&table) {
             "a frame becomes a table that holds data"
         } else if let (Some(set_aside), true) = (set_aside, before_window.as_ref().is_some_and(is_new))
             && out.contains(&table)
             && !set_aside.contains(&table)
         {
-            "a frame becomes a table that was not set aside for this window"
+            "a frame becomes a table that was not reserved for this stop window"
         } else {
             return;
         };

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an A64 instruction word is to the machine: the instructions that order, invalidate or change translation, and the
-//! loads and stores that other CPUs can learn something from.
+//! What an A64 instruction word is to the machine: the instructions that order, invalidate or change translation, and
+//! the loads and stores that other CPUs can learn something from.
 //!
-//! For those who see a program execute, as the watcher does (`crates/cleave-watch`): they tell the machine what its instructions
-//! were, and need no word from the program. Encodings are those of the Arm ARM, DDI 0487, C4.1 "A64 instruction set
-//! encoding" and C5.3 to C5.5. What is not here means nothing to the machine, or more than it knows (FEAT_TLBIRANGE, the
-//! nXS forms): such a barrier or invalidation does not count, so that code which relies on it is reported.
+//! For programs that see another one execute, as the watcher does (`crates/cleave-watch`): they tell the machine what
+//! its instructions were, and need no word from the program. Encodings are those of the Arm ARM, DDI 0487, C4.1 "A64
+//! instruction set encoding" and C5.3 to C5.5. What is not here means nothing to the machine, or more than it knows
+//! (FEAT_TLBIRANGE, the nXS forms): such a barrier or invalidation does not count, so that code which relies on it is
+//! reported.
 
-use super::{Dsb, Flag, LastLevel, Maintenance, Scope, Tlbi, What};
+use super::{Coverage, Dsb, Flag, LastLevel, Maintenance, Scope, Tlbi};
 use cleave::tables::Geometry;
 
 /// An instruction that the machine has to hear of.
@@ -62,15 +63,15 @@ impl Invalidation {
     /// Returns the invalidation with this operand. The outer shareable forms count as inner shareable ones.
     #[must_use]
     pub fn with_operand(self, operand: u64, geometry: Geometry) -> Tlbi {
-        let what = match self.form {
-            Form::All => What::All,
-            Form::Asid => What::Asid((operand >> 48) as u16),
-            Form::Address(last) => Tlbi::from_operand(operand, last, geometry).what,
-            Form::AddressOfAnyAsid(last) => Tlbi::from_operand(operand, last, geometry).for_every_asid().what,
-            Form::Range(last) => Tlbi::from_range_operand(operand, last, geometry).what,
-            Form::RangeOfAnyAsid(last) => Tlbi::from_range_operand(operand, last, geometry).for_every_asid().what,
+        let covers = match self.form {
+            Form::All => Coverage::All,
+            Form::Asid => Coverage::Asid((operand >> 48) as u16),
+            Form::Address(last) => Tlbi::from_operand(operand, last, geometry).covers,
+            Form::AddressOfAnyAsid(last) => Tlbi::from_operand(operand, last, geometry).for_every_asid().covers,
+            Form::Range(last) => Tlbi::from_range_operand(operand, last, geometry).covers,
+            Form::RangeOfAnyAsid(last) => Tlbi::from_range_operand(operand, last, geometry).for_every_asid().covers,
         };
-        Tlbi { scope: self.scope, what }
+        Tlbi { scope: self.scope, covers }
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Interrupts of scheduled CPUs: a kick that is pending is taken at any point at which interrupts are open, by lot, and a
-//! CPU that waits for a kick sleeps until one is pending.
+//! Interrupts of scheduled CPUs: a kick that is pending is taken at any point at which interrupts are open, by lot, and
+//! a CPU that waits for a kick sleeps until one is pending.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Drop for Masks {
 const KICKS: usize = 1;
 
 impl Turn {
-    /// The CPUs that sleep, and go on sleeping unless somebody kicks them.
+    /// Returns the CPUs that sleep, and go on sleeping unless they are kicked.
     pub(super) const fn sleepers(&self) -> u32 {
         self.asleep & !self.kicked
     }
@@ -51,8 +51,8 @@ impl Scheduled<'_> {
         set_handler(Rc::new(handler));
     }
 
-    /// Has the programs of `cpus`, a bit for each, take no kick until this is called again: something that they do takes
-    /// long, with interrupts masked.
+    /// Has the programs of `cpus`, a bit for each, take no kick until this is called again: something that they do
+    /// takes long, with interrupts masked.
     pub fn deafen(&self, cpus: u32) {
         self.baton.turn().deaf = cpus;
     }

@@ -4,15 +4,15 @@
 //! A CPU may hold any translation it could have walked at any time since its last completed, covering invalidation. The
 //! entries that memory no longer has are in `stale`.
 
-use super::rule::Text;
-use super::stale::{Issued, NOT_GLOBAL, Residue};
+use super::rule::RuleText;
+use super::stale::{Issued, NOT_GLOBAL, StaleEntry};
 use super::table_place::{Cpus, Place};
-use super::tlbi::{LastLevel, Scope, Tlbi, What};
+use super::tlbi::{Coverage, LastLevel, Scope, Tlbi};
 use super::{CpuState, Dsb, Outdated, Rule, State};
 use cleave::tables::{Kind, PhysAddr};
 
 /// The text of M4.
-pub(super) const STORE_BEFORE_TLBI: Text = Text {
+pub(super) const STORE_BEFORE_TLBI: RuleText = RuleText {
     id: "M4",
     name: "order before",
     sentence: "a TLBI counts only for stores that a DSB with store semantics and inner-shareable scope has ordered \
@@ -22,7 +22,7 @@ pub(super) const STORE_BEFORE_TLBI: Text = Text {
 };
 
 /// The text of M5.
-pub(super) const TLBI_COVERAGE: Text = Text {
+pub(super) const TLBI_COVERAGE: RuleText = RuleText {
     id: "M5",
     name: "coverage",
     sentence: "a TLBI of the wrong scope, the wrong address, the last level only where a table entry changed, the wrong \
@@ -31,7 +31,7 @@ pub(super) const TLBI_COVERAGE: Text = Text {
 };
 
 /// The text of M6.
-pub(super) const DSB_AFTER_TLBI: Text = Text {
+pub(super) const DSB_AFTER_TLBI: RuleText = RuleText {
     id: "M6",
     name: "order after",
     sentence: "a TLBI is complete only after a full DSB ISH or SY on the CPU that issued it (NSH for a local one), \
@@ -41,38 +41,38 @@ pub(super) const DSB_AFTER_TLBI: Text = Text {
 };
 
 impl State {
-    /// M5: does the invalidation cover the residue, on the CPUs that it reaches?
-    fn is_covered(&self, residue: &Residue, what: What, reached: Cpus) -> bool {
-        let (table, global) = (self.is_table(residue), residue.old.0 & NOT_GLOBAL == 0);
-        match (what, what.named()) {
-            (What::All, _) => true,
-            (What::Asid(asid), _) => {
-                residue.asid == asid && if table { self.leads_to_one_asid(residue) } else { !global }
+    /// M5: does the invalidation cover the stale entry, on the CPUs that it reaches?
+    fn is_covered(&self, stale: &StaleEntry, covers: Coverage, reached: Cpus) -> bool {
+        let (table, global) = (self.is_table(stale), stale.old.0 & NOT_GLOBAL == 0);
+        match (covers, covers.named()) {
+            (Coverage::All, _) => true,
+            (Coverage::Asid(asid), _) => {
+                stale.asid == asid && if table { self.leads_to_one_asid(stale) } else { !global }
             }
             (_, Some(named)) => {
-                self.meets(residue, named)
+                self.meets(stale, named)
                     && !(table && named.last == LastLevel::Only)
                     // A hint speaks of the leaf; entries above it go as well when all levels are asked for.
-                    && named.hint.is_none_or(|hint| if table { residue.level < Some(hint) } else { residue.level == Some(hint) })
+                    && named.hint.is_none_or(|hint| if table { stale.level < Some(hint) } else { stale.level == Some(hint) })
                     // Entries above the leaf have the ASID they were walked under, whatever the leaf's nG says.
-                    && named.asid.is_none_or(|asid| residue.asid == asid || !table && global)
+                    && named.asid.is_none_or(|asid| stale.asid == asid || !table && global)
                     // A leaf that can be walked again through a cached table entry is not gone for good.
-                    && (named.last == LastLevel::AllLevels || !self.can_be_walked_again(residue, residue.holders & reached))
+                    && (named.last == LastLevel::AllLevels || !self.can_be_walked_again(stale, stale.holders & reached))
             }
             (_, None) => false,
         }
     }
 
-    /// True for a leaf that these CPUs can walk again through a cached table entry: it is not gone for good.
-    fn can_be_walked_again(&self, residue: &Residue, holders: Cpus) -> bool {
-        let is_above = |other: &Residue| Some(other.number) == residue.above && other.holders & holders != 0;
-        let now = self.memory.get(residue.slot);
-        residue.level.is_some_and(|level| self.is_alike(level, residue.old, now)) && self.residues.iter().any(is_above)
+    /// Returns true for a leaf that these CPUs can walk again through a cached table entry: it is not gone for good.
+    fn can_be_walked_again(&self, stale: &StaleEntry, holders: Cpus) -> bool {
+        let is_above = |other: &StaleEntry| Some(other.number) == stale.above && other.holders & holders != 0;
+        let now = self.memory.get(stale.slot);
+        stale.level.is_some_and(|level| self.is_alike(level, stale.old, now)) && self.stale_entries.iter().any(is_above)
     }
 
-    /// True for a table entry, or a root, below which no leaf is global.
-    pub(super) fn leads_to_one_asid(&self, residue: &Residue) -> bool {
-        self.below(residue).is_some_and(|(table, place)| self.is_of_one_asid(table, place))
+    /// Returns true for a table entry, or a root, below which no leaf is global.
+    pub(super) fn leads_to_one_asid(&self, stale: &StaleEntry) -> bool {
+        self.below(stale).is_some_and(|(table, place)| self.is_of_one_asid(table, place))
     }
 
     fn is_of_one_asid(&self, table: PhysAddr, place: Place) -> bool {
@@ -86,7 +86,7 @@ impl State {
 
     /// A TLBI begins. It counts for what it covers and was ordered before it; the rest is noted for the blame.
     pub(super) fn invalidate(&mut self, cpu: usize, tlbi: Tlbi) {
-        if let Some(named) = tlbi.what.named() {
+        if let Some(named) = tlbi.covers.named() {
             self.expand_for(named);
         }
         let vmid = self.cpus[cpu].registers.vmid;
@@ -98,35 +98,35 @@ impl State {
             }
         };
         let mut blames = Vec::new();
-        for (index, residue) in self.residues.iter().enumerate() {
-            if tlbi.scope == Scope::InnerShareable && residue.half == Some(cpu) {
-                self.cpus[cpu].issued.push(Issued { residue: residue.number, scope: tlbi.scope, second: true });
+        for (index, stale) in self.stale_entries.iter().enumerate() {
+            if tlbi.scope == Scope::InnerShareable && stale.half == Some(cpu) {
+                self.cpus[cpu].issued.push(Issued { stale: stale.number, scope: tlbi.scope, second: true });
                 continue;
             }
-            let counts = self.is_covered(residue, tlbi.what, reached) && residue.holders & reached != 0;
-            let ordered = residue.store.is_none_or(|(writer, store)| self.is_before_tlbi(cpu, writer, store));
+            let counts = self.is_covered(stale, tlbi.covers, reached) && stale.holders & reached != 0;
+            let ordered = stale.store.is_none_or(|(writer, store)| self.is_before_tlbi(cpu, writer, store));
             let blame = match (counts, ordered) {
                 (false, _) => Rule::TlbiCoverage,
                 (true, false) => Rule::StoreBeforeTlbi,
                 (true, true) => {
-                    self.cpus[cpu].issued.push(Issued { residue: residue.number, scope: tlbi.scope, second: false });
-                    // Whom it does not reach keeps it, whatever comes after.
-                    if residue.holders & !reached == 0 { Rule::DsbAfterTlbi } else { Rule::TlbiCoverage }
+                    self.cpus[cpu].issued.push(Issued { stale: stale.number, scope: tlbi.scope, second: false });
+                    // A CPU that it does not reach keeps the entry, whatever comes after.
+                    if stale.holders & !reached == 0 { Rule::DsbAfterTlbi } else { Rule::TlbiCoverage }
                 }
             };
             blames.push((index, blame));
         }
         for (index, blame) in blames {
-            let residue = &mut self.residues[index];
+            let stale = &mut self.stale_entries[index];
             // The attempt that came nearest is the one to name.
-            if residue.blame == Rule::MakeWithoutTlbi
+            if stale.blame == Rule::MakeWithoutTlbi
                 || blame == Rule::DsbAfterTlbi
-                || residue.blame == Rule::TlbiCoverage && blame == Rule::StoreBeforeTlbi
+                || stale.blame == Rule::TlbiCoverage && blame == Rule::StoreBeforeTlbi
             {
-                residue.blame = blame;
+                stale.blame = blame;
             }
         }
-        self.cpus[cpu].unfinished_local |= tlbi.what == What::All;
+        self.cpus[cpu].unfinished_local |= tlbi.covers == Coverage::All;
     }
 
     /// M6: a DSB completes the TLBIs its own CPU has issued, if it is one that waits for everything.
@@ -142,10 +142,10 @@ impl State {
                 self.cpus[cpu].issued.push(one);
                 continue;
             }
-            let Some(index) = self.residues.iter().position(|residue| residue.number == one.residue) else { continue };
+            let Some(index) = self.stale_entries.iter().position(|stale| stale.number == one.stale) else { continue };
             let broadcast = one.scope == Scope::InnerShareable;
             if broadcast && self.repeats && !one.second {
-                self.residues[index].half = Some(cpu);
+                self.stale_entries[index].half = Some(cpu);
                 continue;
             }
             let reached: Cpus = match one.scope {
@@ -154,12 +154,12 @@ impl State {
                     (0..self.cpus.len()).filter(|&n| self.cpus[n].registers.vmid == vmid).map(|n| 1 << n).sum()
                 }
             };
-            let gone = self.residues[index].holders & reached;
-            self.residues[index].holders &= !reached;
-            self.linger(Residue { holders: gone, ..self.residues[index] }, cpu);
-            changed |= self.is_table(&self.residues[index]);
+            let gone = self.stale_entries[index].holders & reached;
+            self.stale_entries[index].holders &= !reached;
+            self.await_sync(StaleEntry { holders: gone, ..self.stale_entries[index] }, cpu);
+            changed |= self.is_table(&self.stale_entries[index]);
         }
-        self.residues.retain(|residue| residue.holders != 0);
+        self.stale_entries.retain(|stale| stale.holders != 0);
         if changed {
             self.reach = None;
         }

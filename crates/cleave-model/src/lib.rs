@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The abstract machine: a model of N CPUs over translation tables that believes the worst the architecture allows.
+//! The abstract machine: a model of N CPUs over translation tables that over-approximates the architecture.
 //!
 //! An emulator that boots a kernel proves little about its page-table code: it raises no TLB conflict aborts and keeps
 //! no stale translations. This machine does. A CPU of it may hold any translation that it could have walked at any time
@@ -7,14 +7,15 @@
 //! a barrier orders it. Code that is right on it does not depend on what some TLB happens to do.
 //!
 //! It runs real code: [`OnCpu`] is a [`cleave::tables::Cpu`], [`View`] a [`cleave::tables::TableMemory`], [`Frames`] a
-//! [`cleave::tables::FrameSource`], and under [`Schedule`] a CPU is a [`cleave::rendezvous::Host`]. What the traits have no
-//! word for (accesses, other registers and barriers, flags between CPUs, cache maintenance) are methods of [`OnCpu`].
-//! Broken [`Rule`]s are collected: [`Machine::verdict`] judges a run, [`Machine::so_far`] the steps up to here.
+//! [`cleave::tables::FrameSource`], and under [`Schedule`] a CPU is a [`cleave::rendezvous::Host`]. What the traits
+//! have no word for (accesses, other registers and barriers, flags between CPUs, cache maintenance) are methods of
+//! [`OnCpu`]. Broken [`Rule`]s are collected: [`Machine::verdict`] judges a run, [`Machine::so_far`] the steps up to
+//! here.
 //!
-//! To learn the architecture from it, read the rules in this order: `change`, `link` and `contiguous` (what may be stored
-//! into a live entry), `stale`, `tlbi`, `invalidate` and `expand` (how an old translation is got rid of), `order` and `lingering`
-//! (who sees what when), `access`, `frames`, `parking`, `context`, `caches`. Each rule's sentence and source stand beside
-//! its code.
+//! To learn the architecture from it, read the rules in this order: `change`, `link` and `contiguous` (what may be
+//! stored into a live entry), `stale`, `tlbi`, `invalidate` and `expand` (how an old translation is removed),
+//! `order` and `pending_sync` (which stores each CPU sees when), `access`, `frames`, `parking`, `context`, `caches`.
+//! Each rule's sentence and source stand beside its code.
 //!
 //! ```
 //! use cleave::aarch64::BbmLevel;
@@ -46,11 +47,11 @@ mod frames;
 pub mod instruction;
 mod interrupt;
 mod invalidate;
-mod lingering;
 mod link;
 mod memory;
 mod order;
 mod parking;
+mod pending_sync;
 mod reach;
 mod rule;
 mod schedule;
@@ -75,10 +76,10 @@ pub use config::{Config, Dsb, Flag};
 pub use cpu::OnCpu;
 pub use event::{Action, EVENTS_KEPT, Event};
 pub use findings::Findings;
-pub use rule::{Rule, Text, Violation};
+pub use rule::{Rule, RuleText, Violation};
 pub use schedule::{Schedule, Scheduled};
 pub use seam::{Frames, Through, View};
-pub use tlbi::{LastLevel, Scope, Tlbi, What};
+pub use tlbi::{Coverage, LastLevel, Scope, Tlbi};
 
 use frames::Reserving;
 use state::{CpuState, Outdated, Presence, Registers, State};
@@ -94,7 +95,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine whose CPUs are all off but CPU 0, which is online with its MMU off.
+    /// Makes a machine whose CPUs are all off but CPU 0, which is online with its MMU off.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let mut cpus: Vec<_> = config.levels.iter().map(|&level| CpuState::new(level)).collect();
@@ -107,16 +108,16 @@ impl Machine {
                 cpus,
                 memory: memory::Memory::default(),
                 reach: None,
-                residues: Vec::new(),
-                residue_number: 0,
-                lingering: Vec::new(),
+                stale_entries: Vec::new(),
+                stale_number: 0,
+                pending_sync: Vec::new(),
                 groups_touched: Vec::new(),
                 unfinished_groups: Vec::new(),
                 flags: HashMap::new(),
-                frames: frames::Book::default(),
+                frames: frames::FrameLedger::default(),
                 shared: Vec::new(),
                 broken: Vec::new(),
-                dimmed: Vec::new(),
+                transiently_invalid: Vec::new(),
                 caches: caches::Caches::new(config.cache_line),
                 log: event::Log::default(),
                 noted: findings::Noted::default(),
@@ -134,14 +135,14 @@ impl Machine {
         self.state.clone()
     }
 
-    /// Lets time pass, and says how late it is.
+    /// Lets time pass, and returns the time.
     fn tick(&self, ticks: u64) -> u64 {
         let mut state = self.state();
         state.ticks += ticks;
         state.ticks
     }
 
-    /// One of its CPUs.
+    /// Returns one of its CPUs.
     ///
     /// # Panics
     /// When there is no such CPU.
@@ -157,23 +158,24 @@ impl Machine {
         self.state().cpus.len()
     }
 
-    /// A view of its tables, for CPU `cpu`.
+    /// Returns a view of its tables, for CPU `cpu`.
     #[must_use]
     pub fn view(&self, cpu: usize, through: Through) -> View<'_> {
         View::new(self, cpu, through)
     }
 
-    /// The frames it gives out, for CPU `cpu`.
+    /// Returns the frames it gives out, for CPU `cpu`.
     #[must_use]
     pub fn frames(&self, cpu: usize) -> Frames<'_> {
         Frames::new(self, cpu)
     }
 
-    /// Sets up a machine whose kernel is running: memory holds the tables of `image`, and every CPU is online on `root`.
+    /// Sets up a machine whose kernel is running: memory holds the tables of `image`, and every CPU is online on
+    /// `root`.
     ///
-    /// Each piece of the image is a physical address and the words from there on. Page tables that exist before the code
-    /// under test begins come in here, or by [`Machine::poke`]. A store told to a CPU that is not booted is one with the
-    /// MMU off, and judged as one (M16).
+    /// Each piece of the image is a physical address and the words from there on. Page tables that exist before the
+    /// code under test begins come in here, or by [`Machine::poke`]. A store told to a CPU that is not booted is one
+    /// with the MMU off, and judged as one (M16).
     pub fn adopt(&self, image: &[(PhysAddr, &[u64])], root: PhysAddr) {
         for &(at, words) in image {
             for (index, &word) in words.iter().enumerate() {
@@ -183,13 +185,13 @@ impl Machine {
         self.boot_all(root);
     }
 
-    /// Puts every CPU online with its MMU on, TTBR1 at `root` and no TTBR0, the way a correct boot would have: for tests
-    /// that begin there. Everything stored so far is visible to everyone.
+    /// Puts every CPU online with its MMU on, TTBR1 at `root` and no TTBR0, the way a correct boot would have: for
+    /// tests that begin there. Everything stored so far is visible to every CPU.
     pub fn boot_all(&self, root: PhysAddr) {
         (0..self.cpus()).for_each(|cpu| self.boot(cpu, root));
     }
 
-    /// The same for one CPU.
+    /// Puts one CPU online in the way of [`Machine::boot_all`].
     pub fn boot(&self, cpu: usize, root: PhysAddr) {
         let mut state = self.state();
         state.memory.settle();
@@ -205,7 +207,7 @@ impl Machine {
     }
 
     /// Names addresses that every CPU uses at any time: the linear map. What maps them may be broken only while all
-    /// stand still.
+    /// CPUs are parked.
     pub fn share(&self, addresses: RangeInclusive<VirtAddr>) {
         self.state().shared.push(addresses);
     }
@@ -218,7 +220,7 @@ impl Machine {
         state.frames.free.extend((0..whole.bytes() / page).map(|n| whole.start.offset(n * page)));
     }
 
-    /// The frames of `range` are out already: given to somebody before this allocator was there.
+    /// Marks the frames of `range` as allocated: they were given out before this allocator existed.
     pub fn claim_frames(&self, range: PhysRange) {
         let mut state = self.state();
         let page = state.geometry.page_size();
@@ -226,8 +228,8 @@ impl Machine {
     }
 
     /// Runs `reserve`, and sets aside for the next window every frame that it allocates and keeps. From then on, until
-    /// the CPUs have left that window, a frame of the allocator that becomes a table there has to be one of these, or to
-    /// have been a table before. Without it the machine takes any frame that is allocated.
+    /// the CPUs have left that window, a frame of the allocator that becomes a table there has to be one of these, or
+    /// to have been a table before. Without it the machine takes any frame that is allocated.
     pub fn set_aside<T>(&self, reserve: impl FnOnce() -> T) -> T {
         let mut state = self.state();
         state.frames.set_aside.get_or_insert_default();
@@ -238,7 +240,7 @@ impl Machine {
         reserved
     }
 
-    /// Says that the frames of `range` hold somebody's data until they are given back: none of them may become a table,
+    /// Marks the frames of `range` as data until they are given back: none of them may become a table,
     /// or be written as one.
     pub fn hold_data(&self, range: PhysRange) {
         let mut state = self.state();
@@ -247,12 +249,12 @@ impl Machine {
         state.frames.data.extend((0..whole.bytes() / page).map(|n| whole.start.offset(n * page)));
     }
 
-    /// From now on the allocator fails after `frames` more, whatever it says it has; `None` for no such limit.
+    /// Makes the allocator fail after `frames` more, whatever it says it has; `None` for no such limit.
     pub fn limit_frames(&self, frames: Option<u64>) {
         self.state().frames.limit = frames;
     }
 
-    /// The frames that are out, in order.
+    /// Returns the frames that are allocated, in order.
     #[must_use]
     pub fn frames_out(&self) -> Vec<PhysAddr> {
         self.state().frames.out.iter().copied().collect()

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a store to a live entry, or a base register, makes reachable: whole tables at once.
+//! Tables that become reachable at once, by a store to a live entry or a write of a base register.
 
-use super::contiguous::When;
-use super::order::By;
+use super::contiguous::GroupCheck;
+use super::order::LinkedBy;
 use super::table_place::{Place, RESTRICTIONS};
 use super::{Rule, State};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
@@ -23,7 +23,7 @@ impl State {
     }
 
     /// M7: the contents of a table that `cpu` is about to make reachable come before that.
-    pub(super) fn check_written(&mut self, cpu: usize, table: PhysAddr, level: Level, base: VirtAddr, by: By) {
+    pub(super) fn check_written(&mut self, cpu: usize, table: PhysAddr, level: Level, base: VirtAddr, by: LinkedBy) {
         let entries = self.geometry.entries(level);
         let late = self
             .memory
@@ -43,10 +43,10 @@ impl State {
         for holder in (0..self.cpus.len()).filter(|number| place.holders >> number & 1 == 1) {
             self.check_walkable(holder, self.half_of(place.base), table, entries);
         }
-        self.check_written(cpu, table, place.level, place.base, By::Store);
+        self.check_written(cpu, table, place.level, place.base, LinkedBy::Store);
         if let Some(index) = (0..entries).find(|&index| !self.memory.is_stored(slot(table, index))) {
             let at = slot(table, index);
-            let detail = "a table is linked that nobody has filled";
+            let detail = "a table is linked that was never filled";
             self.violated(
                 Rule::ChildBeforeParent,
                 cpu,
@@ -70,7 +70,7 @@ impl State {
                 _ if entry.is_contiguous() => {
                     let first = self.group_of(at, place.level);
                     if group.replace(first) != Some(first) {
-                        self.check_group(cpu, first, place.level, When::Linked);
+                        self.check_group(cpu, first, place.level, GroupCheck::Linked);
                     }
                 }
                 _ => {}

@@ -16,14 +16,14 @@ pub(super) struct Write {
     /// The number of the last of them among the CPU's stores.
     pub(super) number: u64,
     /// The value that a walker may still find that has not seen the write.
-    was: Was,
+    was: OldValue,
 }
 
 /// The kind of value that a store to an entry replaced, for a walker that could reach it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Was {
+pub(super) enum OldValue {
     /// Nothing to ask for: out of reach, or it is invalid now.
-    Whatever,
+    Any,
     /// A leaf, or the same: no fault where there is none now.
     Valid,
     /// Something a walk may have faulted on: nothing, or a table.
@@ -129,7 +129,15 @@ impl Memory {
 
     /// Notes that a CPU stored `count` words of one page from `slot` on; others may know of its stores
     /// up to `known`.
-    pub(super) fn wrote(&mut self, slot: PhysAddr, count: usize, writer: usize, number: u64, was: Was, known: u64) {
+    pub(super) fn wrote(
+        &mut self,
+        slot: PhysAddr,
+        count: usize,
+        writer: usize,
+        number: u64,
+        was: OldValue,
+        known: u64,
+    ) {
         let (first, end) = (word(slot) as u16, (word(slot) + count) as u16);
         let writes = &mut self.place_mut(slot).writes;
         if let Some(last) = writes.last_mut()
@@ -142,8 +150,8 @@ impl Memory {
             return;
         }
         // What it covers is no longer there; but what a walk faulted on before a valid entry, it may still fault on.
-        let from_valid = !matches!(was, Was::Whatever | Was::Faulting(Descriptor::EMPTY));
-        let stays = |write: &Write| from_valid && matches!(write.was, Was::Faulting(_));
+        let from_valid = !matches!(was, OldValue::Any | OldValue::Faulting(Descriptor::EMPTY));
+        let stays = |write: &Write| from_valid && matches!(write.was, OldValue::Faulting(_));
         writes.retain(|write| write.first < first || end < write.end || stays(write));
         writes.push(Write { first, end, writer, number, was });
     }
@@ -158,16 +166,16 @@ impl Memory {
         })
     }
 
-    /// The stores to a slot that walkers could reach, the last one first, as far as a walk may have faulted before them:
-    /// who stored, with which of its stores, and what was there.
-    pub(super) fn made_live(&self, slot: PhysAddr) -> impl Iterator<Item = (usize, u64, Was)> + '_ {
+    /// The stores to a slot that walkers could reach, the last one first, as far as a walk may have faulted before
+    /// them: the CPU that stored, the number of its store, and the value before.
+    pub(super) fn made_live(&self, slot: PhysAddr) -> impl Iterator<Item = (usize, u64, OldValue)> + '_ {
         let word = word(slot) as u16;
         let writes = self.place(slot).map_or(&[][..], |place| &self.pages[place].writes);
         let of_slot = writes.iter().rev().filter(move |write| write.first <= word && word < write.end);
         of_slot.map(|write| (write.writer, write.number, write.was))
     }
 
-    /// Forgets who wrote `count` slots from `first` on: everyone has seen it.
+    /// Forgets the writers of `count` slots from `first` on: every CPU has seen the stores.
     pub(super) fn settle(&mut self) {
         self.pages.iter_mut().for_each(|page| page.writes.clear());
     }

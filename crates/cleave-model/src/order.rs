@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is ordered before what, between CPUs, and two rules about it.
+//! The order of stores between CPUs, and the two rules about it.
 //!
 //! Stores to tables are numbered on each CPU. A clock says, for each CPU, up to which of its stores something is known
 //! to have happened. A CPU learns of another's stores by reading a flag that the other wrote after them. How much the
@@ -10,13 +10,13 @@
 //! event behind the branch keeps a CPU from taking a fault that a walk from before produced.
 
 use super::access::Translation;
-use super::memory::Was;
-use super::rule::Text;
+use super::memory::OldValue;
+use super::rule::RuleText;
 use super::{Access, Flag, MAX_CPUS, Rule, State};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr, slot};
 
 /// The text of M7.
-pub(super) const CHILD_BEFORE_PARENT: Text = Text {
+pub(super) const CHILD_BEFORE_PARENT: RuleText = RuleText {
     id: "M7",
     name: "child first",
     sentence: "the contents of a child table are not ordered before the store that links it, by a DSB ISHST of the CPU \
@@ -26,7 +26,7 @@ pub(super) const CHILD_BEFORE_PARENT: Text = Text {
 };
 
 /// The text of M10.
-pub(super) const CONTEXT_SYNCHRONISATION: Text = Text {
+pub(super) const CONTEXT_SYNCHRONISATION: RuleText = RuleText {
     id: "M10",
     name: "context",
     sentence: "no ISB between a release, seen behind a branch, and the first use of the map; none after a write of \
@@ -39,7 +39,7 @@ pub(super) const CONTEXT_SYNCHRONISATION: Text = Text {
 
 /// The way in which a table becomes reachable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum By {
+pub(super) enum LinkedBy {
     /// By a store, behind what an acquire conveyed.
     Store,
     /// By a write of a base register. An acquire orders accesses and no such write, a branch keeps it back.
@@ -48,7 +48,7 @@ pub(super) enum By {
 
 /// The way of a walk that ends in a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+enum WalkPath {
     Now,
     /// Through an entry that has been replaced: what was in the tables there may be overwritten as well by now.
     Before,
@@ -94,7 +94,7 @@ impl State {
         clock
     }
 
-    /// A DSB that waits for stores, as far as the inner shareable domain.
+    /// Completes a CPU's stores, at a DSB that waits for stores as far as the inner shareable domain.
     pub(super) fn complete_stores(&mut self, cpu: usize) {
         let clock = self.everything_before(cpu);
         let order = &mut self.cpus[cpu].order;
@@ -123,7 +123,7 @@ impl State {
         order.synchronised[cpu] = order.completed;
     }
 
-    /// A branch that depends on what was loaded so far.
+    /// Notes a branch that depends on the loads so far.
     pub(super) fn branch(&mut self, cpu: usize) {
         let order = &mut self.cpus[cpu].order;
         let loaded = order.loaded;
@@ -160,19 +160,20 @@ impl State {
     }
 
     /// M7: `linker` makes a table reachable, which `writer` wrote with its store `number`.
-    pub(super) fn is_before_link(&self, linker: usize, writer: usize, number: u64, by: By) -> bool {
+    pub(super) fn is_before_link(&self, linker: usize, writer: usize, number: u64, by: LinkedBy) -> bool {
         let order = &self.cpus[linker].order;
         let handed_over = match by {
-            By::Store => order.known[writer],
-            By::Register => order.branched[writer],
+            LinkedBy::Store => order.known[writer],
+            LinkedBy::Register => order.branched[writer],
         };
         // Completed for everyone, or handed over. The linker's own stores need its DSB.
         number <= self.cpus[writer].order.completed || (writer != linker && number <= handed_over)
     }
 
-    /// M4: a TLBI of `cpu` comes behind store `number` of `writer`, which has completed it by a DSB of its own. On another
-    /// CPU a TLBI is ordered behind the load that told of the store by a DSB, or by a branch and an ISB: an acquire is not
-    /// enough (Arm ARM D8.17.8: in any order relative to other accesses unless a DSB is executed between).
+    /// M4: a TLBI of `cpu` comes behind store `number` of `writer`, which has completed it by a DSB of its own. On
+    /// another CPU a TLBI is ordered behind the load that told of the store by a DSB, or by a branch and an ISB: an
+    /// acquire is not enough (Arm ARM D8.17.8: in any order relative to other accesses unless a DSB is executed
+    /// between).
     pub(super) fn is_before_tlbi(&self, cpu: usize, writer: usize, number: u64) -> bool {
         number <= self.cpus[writer].order.completed && (writer == cpu || number <= self.cpus[cpu].order.ahead[writer])
     }
@@ -182,8 +183,9 @@ impl State {
         number <= self.cpus[cpu].order.synchronised[other]
     }
 
-    /// M10: may a walk of `cpu` still fault on an entry that `writer` made valid with its store `number`? With FEAT_ETS2 a
-    /// walk that faults comes behind every explicit access in front of it, but for that of an instruction fetch.
+    /// M10: may a walk of `cpu` still fault on an entry that `writer` made valid with its store `number`? With
+    /// FEAT_ETS2 a walk that faults comes behind every explicit access in front of it, but for that of an instruction
+    /// fetch.
     fn may_fault_on(&self, cpu: usize, writer: usize, number: u64, access: Access) -> bool {
         let order = &self.cpus[cpu].order;
         let seen = if writer == cpu { order.stores } else { order.known[writer].max(order.loaded[writer]) };
@@ -191,7 +193,8 @@ impl State {
         !self.has_synchronised(cpu, writer, number) && !in_order
     }
 
-    /// M10: `cpu` uses `address`, which is mapped as `now`, by way of a table of `level`, and may have found there what faults.
+    /// M10: `cpu` uses `address`, which is mapped as `now`, by way of a table of `level`, and may have found there what
+    /// faults.
     pub(super) fn check_fresh(
         &mut self,
         cpu: usize,
@@ -200,7 +203,7 @@ impl State {
         now: &Translation,
         (table, level): (PhysAddr, Level),
     ) {
-        let Some(at) = self.may_fault_in(cpu, address, access, (table, level), Way::Now) else { return };
+        let Some(at) = self.may_fault_in(cpu, address, access, (table, level), WalkPath::Now) else { return };
         let entry = self.memory.get(at);
         // By way of an entry that is gone, where there may be anything by now.
         let (at, entry) = if entry.is_valid() { (at, entry) } else { (now.slot, now.leaf) };
@@ -215,15 +218,15 @@ impl State {
         address: VirtAddr,
         access: Access,
         (table, level): (PhysAddr, Level),
-        way: Way,
+        way: WalkPath,
     ) -> Option<PhysAddr> {
         let at = slot(table, self.geometry.index(address, level));
-        let is_unseen = |&(writer, number, _): &(usize, u64, Was)| self.may_fault_on(cpu, writer, number, access);
+        let is_unseen = |&(writer, number, _): &(usize, u64, OldValue)| self.may_fault_on(cpu, writer, number, access);
         let unseen = self.memory.made_live(at).take_while(is_unseen);
         let before = unseen.filter_map(|(.., was)| match (was, way) {
-            (Was::Faulting(was), _) => Some((was, Way::Before)),
-            (Was::Whatever, Way::Before) => Some((Descriptor::EMPTY, way)),
-            (Was::Whatever | Was::Valid, _) => None,
+            (OldValue::Faulting(was), _) => Some((was, WalkPath::Before)),
+            (OldValue::Any, WalkPath::Before) => Some((Descriptor::EMPTY, way)),
+            (OldValue::Any | OldValue::Valid, _) => None,
         });
         std::iter::once((self.memory.get(at), way)).chain(before).find_map(|(entry, way)| {
             match (entry.kind(self.geometry, level), level.next()) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which tables a walker may reach: through a translation table base register, or through a table entry that some CPU
-//! may still hold in a walk cache although it is gone from memory.
+//! The tables that a walker may reach: through a translation table base register, or through a table entry that some
+//! CPU may still hold in a walk cache although it is gone from memory.
 
 use super::State;
 use super::memory::ByNumber;
-use super::stale::Residue;
+use super::stale::StaleEntry;
 use super::table_place::{Cpus, Half, Place, RESTRICTIONS};
 use cleave::tables::{Descriptor, Kind, Level, PhysAddr, VirtAddr};
 
@@ -33,8 +33,8 @@ impl State {
                 let top = self.top(base, holders);
                 self.add_tree(&mut reach, root, top);
             }
-            for residue in self.residues.iter().filter(|residue| residue.holders != 0) {
-                if let Some((table, place)) = self.below(residue) {
+            for stale in self.stale_entries.iter().filter(|stale| stale.holders != 0) {
+                if let Some((table, place)) = self.below(stale) {
                     self.add_tree(&mut reach, table, place);
                 }
             }
@@ -43,7 +43,7 @@ impl State {
         self.reach.as_ref().and_then(|reach| reach.get(&table.0)).map_or(&[], Vec::as_slice)
     }
 
-    /// Every table that a CPU reaches by tables in memory.
+    /// Returns every table that a CPU reaches by tables in memory.
     pub(super) fn reached_by(&mut self, cpu: usize) -> Vec<(PhysAddr, Place)> {
         // Makes the map if there is none.
         self.places(PhysAddr(0));
@@ -62,27 +62,27 @@ impl State {
         Place { level: self.geometry.root_level(), base, holders, current: true, restrictions: 0 }
     }
 
-    /// The table that a table entry named, as those reach it who may still hold the entry.
-    pub(super) fn below(&self, residue: &Residue) -> Option<(PhysAddr, Place)> {
+    /// Returns the table that a stale table entry named, and its place for the CPUs that may still hold the entry.
+    pub(super) fn below(&self, stale: &StaleEntry) -> Option<(PhysAddr, Place)> {
         let place = |level| Place {
             level,
-            base: residue.address,
-            holders: residue.holders,
+            base: stale.address,
+            holders: stale.holders,
             current: false,
-            restrictions: residue.restrictions | residue.old.0 & RESTRICTIONS,
+            restrictions: stale.restrictions | stale.old.0 & RESTRICTIONS,
         };
-        match residue.level {
+        match stale.level {
             // A root that a base register held.
-            None => residue.root.map(|root| (root, place(self.geometry.root_level()))),
-            Some(level) => match residue.old.kind(self.geometry, level) {
+            None => stale.root.map(|root| (root, place(self.geometry.root_level()))),
+            Some(level) => match stale.old.kind(self.geometry, level) {
                 Kind::Table(table) => level.next().map(|next| (table, place(next))),
                 _ => None,
             },
         }
     }
 
-    /// Every root in use, the address it begins at, and by whom. A register that was written and not yet synchronised
-    /// may have its old value or its new one.
+    /// Returns every root in use, the address it begins at, and the CPUs that use it. A register that was written and
+    /// not yet synchronised may have its old value or its new one.
     pub(super) fn roots(&self) -> Vec<(PhysAddr, VirtAddr, Cpus)> {
         let mut roots: Vec<(PhysAddr, VirtAddr, Cpus)> = Vec::new();
         let upper = self.upper_half();

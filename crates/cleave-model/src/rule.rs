@@ -49,7 +49,7 @@ pub enum Rule {
 
 /// The text of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Text {
+pub struct RuleText {
     /// The number: `M1` to `M18`.
     pub id: &'static str,
     /// One or two words.

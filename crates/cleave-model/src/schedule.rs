@@ -2,9 +2,9 @@
 //! CPUs that run at the same time, one step of one of them after another's, in an order that a seed decides.
 //!
 //! Each CPU is a thread, and one thread has the baton. It may lose it at every access of an atomic and at every call of
-//! [`Host`]; who gets it is drawn by lot, so a run with the same seed is the same run. Between those points a CPU's steps
-//! are not interrupted: what other CPUs may see of them meanwhile is the machine's to judge, not the schedule's. At the
-//! same points a CPU whose interrupts are open may take the interrupt of a kick (`interrupt.rs`).
+//! [`Host`]; the next CPU is drawn by lot, so a run with the same seed is the same run. Between those points a CPU's
+//! steps are not interrupted: what other CPUs may see of them meanwhile is the machine's to judge, not the schedule's.
+//! At the same points a CPU whose interrupts are open may take the interrupt of a kick (`interrupt.rs`).
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -90,7 +90,7 @@ pub(super) fn touched<T>(flag: usize, touch: Touch, operation: impl FnOnce() -> 
     found
 }
 
-/// A run that takes more than this has no end: everybody waits for somebody.
+/// A run that takes more than this has no end: every CPU waits for another.
 const MOST_PASSES: u64 = 200_000;
 
 #[derive(Default)]
@@ -120,14 +120,14 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Ends the run: nobody gets anywhere.
+    /// Ends the run: no CPU makes progress.
     fn get_stuck(&mut self) {
         // The first one to notice knows most.
         if self.failed {
             return;
         }
         let asleep: Vec<usize> = (0..32).filter(|cpu| self.sleepers() >> cpu & 1 == 1).collect();
-        self.stuck = Some(format!("nobody gets anywhere; CPUs that sleep and get no kick: {asleep:?}"));
+        self.stuck = Some(format!("no CPU makes progress; CPUs that sleep and get no kick: {asleep:?}"));
         self.failed = true;
     }
 }
@@ -169,11 +169,11 @@ impl Baton {
         self.passed[turn.current].notify_one();
     }
 
-    /// Lets somebody else go on, or the same CPU, by lot.
+    /// Lets another CPU go on, or the same one, by lot.
     pub(super) fn pass(&self, cpu: usize) {
         let mut turn = self.turn();
         turn.passes += 1;
-        // Every CPU sleeps, or those that do not have run out of time; and after CPU 0's end nobody is kicked any more.
+        // Every CPU sleeps, or those that do not have run out of time; and after CPU 0's end no CPU is kicked any more.
         if turn.passes > MOST_PASSES
             || turn.alive & !turn.sleepers() == 0
             || turn.over && turn.sleepers() >> cpu & 1 == 1
@@ -189,7 +189,7 @@ impl Baton {
         }
     }
 
-    /// The same, at one step in four.
+    /// Passes the baton at one step in four.
     fn maybe_pass(&self, cpu: usize) {
         let pass = Self::lot(&mut self.turn()).is_multiple_of(4);
         if pass {
@@ -217,7 +217,7 @@ pub struct Schedule<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    /// A schedule drawn from `seed`.
+    /// Returns a schedule drawn from `seed`.
     #[must_use]
     pub const fn new(machine: &'a Machine, seed: u64) -> Self {
         Self { machine, seed }
@@ -243,7 +243,7 @@ impl<'a> Schedule<'a> {
             }
             let scheduled = on(0);
             let result = scheduled.run(|| leader(&scheduled));
-            // Who fails wins over who was failed by it.
+            // The CPU that fails wins over those that failed because of it.
             result.unwrap_or_else(|payload| resume_unwind(payload))
         });
         // A follower that never ends is a failure of its own.
@@ -280,7 +280,7 @@ impl<'a> Scheduled<'a> {
         self.cpu
     }
 
-    /// True when CPU 0's program has ended.
+    /// Returns true when CPU 0's program has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.baton.turn().over
@@ -292,7 +292,7 @@ impl<'a> Scheduled<'a> {
         interrupt_point();
     }
 
-    /// A number by lot, below `bound`.
+    /// Draws a number below `bound`.
     #[must_use]
     pub fn lot(&self, bound: u64) -> u64 {
         Baton::lot(&mut self.baton.turn()) % bound.max(1)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine behind the traits that table code is written against.
 
-use super::{Access, Action, Dsb, LastLevel, Machine, OnCpu, Outcome, Scope, Tlbi, What};
+use super::{Access, Action, Coverage, Dsb, LastLevel, Machine, OnCpu, Outcome, Scope, Tlbi};
 use cleave::tables::{Cpu, Descriptor, FrameSource, PhysAddr, TableMemory, VirtAddr};
 
 impl Cpu for OnCpu<'_> {
@@ -25,8 +25,8 @@ impl Cpu for OnCpu<'_> {
     }
     fn repeat_tlbi_workaround(&self) {
         // VALE1IS, with the operand that the device gives it.
-        let what = What::Address { address: VirtAddr(0), asid: Some(0), last: LastLevel::Only, hint: None };
-        self.tlbi(Tlbi { scope: Scope::InnerShareable, what });
+        let covers = Coverage::Address { address: VirtAddr(0), asid: Some(0), last: LastLevel::Only, hint: None };
+        self.tlbi(Tlbi { scope: Scope::InnerShareable, covers });
     }
     fn set_ttbr0(&self, root: PhysAddr) {
         Self::set_ttbr0(*self, Some(root));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Stale entries: what a TLB or a walk cache may still hold although memory says otherwise.
 //!
-//! What memory holds now may always be cached, so it need not be remembered; what it held before is a [`Residue`], from
-//! the store that replaced it until an invalidation of it has completed on every CPU that may have walked it. That is
-//! every schedule of caching and eviction at once: a residue is there if some TLB of some machine may have it.
+//! What memory holds now may always be cached, so it need not be remembered; what it held before is a [`StaleEntry`],
+//! from the store that replaced it until an invalidation of it has completed on every CPU that may have walked it. That
+//! is every schedule of caching and eviction at once: a stale entry is there if some TLB of some machine may have it.
 
 use super::table_place::{Cpus, Place};
 use super::tlbi::{Named, Scope};
@@ -15,7 +15,7 @@ pub(super) const NOT_GLOBAL: u64 = 1 << 11;
 
 /// A translation or a table entry that some CPU may hold and memory no longer has.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Residue {
+pub(super) struct StaleEntry {
     pub(super) number: u64,
     pub(super) slot: PhysAddr,
     pub(super) old: Descriptor,
@@ -32,7 +32,7 @@ pub(super) struct Residue {
     pub(super) asid: u16,
     /// The CPU that replaced it, and the number of its store; `None` for a root.
     pub(super) store: Option<(usize, u64)>,
-    /// The residue of the table entry it can be walked through again.
+    /// The stale entry of the table entry it can be walked through again.
     pub(super) above: Option<u64>,
     /// On an erratum core: the CPU that has done the first of two invalidations.
     pub(super) half: Option<usize>,
@@ -40,7 +40,7 @@ pub(super) struct Residue {
     pub(super) blame: Rule,
 }
 
-impl Residue {
+impl StaleEntry {
     /// Returns the stale entry of a value that an entry at `place` held and that its holders may have walked.
     pub(super) const fn new(slot: PhysAddr, old: Descriptor, place: Place, address: VirtAddr) -> Self {
         Self {
@@ -61,66 +61,66 @@ impl Residue {
     }
 }
 
-/// A TLBI that counts for a residue and waits for its DSB.
+/// A TLBI that counts for a stale entry and waits for its DSB.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Issued {
-    pub(super) residue: u64,
+    pub(super) stale: u64,
     pub(super) scope: Scope,
     pub(super) second: bool,
 }
 
 impl State {
-    pub(super) fn is_table(&self, residue: &Residue) -> bool {
-        match residue.level {
+    pub(super) fn is_table(&self, stale: &StaleEntry) -> bool {
+        match stale.level {
             None => true,
-            Some(level) => matches!(residue.old.kind(self.geometry, level), Kind::Table(_)),
+            Some(level) => matches!(stale.old.kind(self.geometry, level), Kind::Table(_)),
         }
     }
 
     /// Returns the number of bytes that a stale entry covers.
-    pub(super) fn bytes(&self, residue: &Residue) -> u128 {
-        residue.level.map_or(1 << self.geometry.address_bits(), |level| 1 << self.geometry.shift(level))
+    pub(super) fn bytes(&self, stale: &StaleEntry) -> u128 {
+        stale.level.map_or(1 << self.geometry.address_bits(), |level| 1 << self.geometry.shift(level))
     }
 
-    pub(super) fn covers(&self, residue: &Residue, address: VirtAddr) -> bool {
-        u128::from(address.0.wrapping_sub(residue.address.0)) < self.bytes(residue)
+    pub(super) fn covers(&self, stale: &StaleEntry, address: VirtAddr) -> bool {
+        u128::from(address.0.wrapping_sub(stale.address.0)) < self.bytes(stale)
     }
 
     /// Remembers what a store replaced.
     pub(super) fn remember(&mut self, cpu: usize, slot: PhysAddr, old: Descriptor, place: Place, address: VirtAddr) {
         let store = Some((cpu, self.cpus[cpu].order.stores));
-        self.remember_for_each_asid(Residue { store, ..Residue::new(slot, old, place, address) });
+        self.remember_for_each_asid(StaleEntry { store, ..StaleEntry::new(slot, old, place, address) });
     }
 
     /// Remembers that a CPU's base register held another root before.
     pub(super) fn remember_root(&mut self, cpu: usize, root: PhysAddr, base: VirtAddr) {
         let top = self.top(base, 1 << cpu);
-        let residue = Residue::new(root, Descriptor(root.0), top, base);
-        self.remember_for_each_asid(Residue { level: None, root: Some(root), ..residue });
+        let stale = StaleEntry::new(root, Descriptor(root.0), top, base);
+        self.remember_for_each_asid(StaleEntry { level: None, root: Some(root), ..stale });
     }
 
-    /// One residue for each ASID that some of its holders walk under.
-    pub(super) fn remember_for_each_asid(&mut self, residue: Residue) {
-        let mut left = residue.holders;
+    /// Remembers a stale entry for each ASID that some of its holders walk under.
+    pub(super) fn remember_for_each_asid(&mut self, stale: StaleEntry) {
+        let mut left = stale.holders;
         while left != 0 {
             let asid = self.cpus[left.trailing_zeros() as usize].registers.asid;
             let alike: Cpus =
                 self.of(left).filter(|(_, cpu)| cpu.registers.asid == asid).map(|(number, _)| 1 << number).sum();
             left &= !alike;
-            self.push(Residue { holders: alike, asid, ..residue });
+            self.push(StaleEntry { holders: alike, asid, ..stale });
         }
     }
 
-    pub(super) fn push(&mut self, residue: Residue) {
-        self.residue_number += 1;
-        self.residues.push(Residue { number: self.residue_number, ..residue });
+    pub(super) fn push(&mut self, stale: StaleEntry) {
+        self.stale_number += 1;
+        self.stale_entries.push(StaleEntry { number: self.stale_number, ..stale });
     }
 
-    /// True when the residue covers some address of those.
-    pub(super) fn meets(&self, residue: &Residue, named: Named) -> bool {
-        let first = u128::from(residue.address.0);
+    /// Returns true when the stale entry covers some of the named addresses.
+    pub(super) fn meets(&self, stale: &StaleEntry, named: Named) -> bool {
+        let first = u128::from(stale.address.0);
         let start = u128::from(named.start.0);
-        first < start + u128::from(named.bytes) && start < first + self.bytes(residue)
+        first < start + u128::from(named.bytes) && start < first + self.bytes(stale)
     }
 
     fn of(&self, holders: Cpus) -> impl Iterator<Item = (usize, &CpuState)> + '_ {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The model's state and its log of violations.
 //!
-//! The files of the rules add methods to [`State`] and hold the types of its fields, so that a rule, its data and its source
-//! in the architecture stand together. Each finds [`State`] through the crate's root: this is the one ring of files that the
-//! model keeps, for this one type. Among themselves the files import downwards: `table_place`, `stale`, `reach`, then the rules.
+//! The files of the rules add methods to [`State`] and hold the types of its fields, so that a rule, its data and its
+//! source in the architecture stand together. Each finds [`State`] through the crate's root: this is the one ring of
+//! files that the model keeps, for this one type. Among themselves the files import downwards: `table_place`, `stale`,
+//! `reach`, then the rules.
 
 use core::ops::RangeInclusive;
 use std::collections::HashMap;
 
 use super::event::{self, Action, Event};
 use super::rule::{Rule, Violation};
-use super::{caches, findings, frames, lingering, memory, order, parking, reach, stale};
+use super::{caches, findings, frames, memory, order, parking, pending_sync, reach, stale};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Geometry, Level, PhysAddr, VirtAddr};
 
@@ -91,19 +92,19 @@ pub(super) struct State {
     pub(super) cpus: Vec<CpuState>,
     pub(super) memory: memory::Memory,
     pub(super) reach: Option<reach::Reach>,
-    pub(super) residues: Vec<stale::Residue>,
-    pub(super) residue_number: u64,
-    pub(super) lingering: Vec<lingering::Lingering>,
+    pub(super) stale_entries: Vec<stale::StaleEntry>,
+    pub(super) stale_number: u64,
+    pub(super) pending_sync: Vec<pending_sync::PendingSync>,
     pub(super) groups_touched: Vec<(usize, PhysAddr, Level)>,
     /// Contiguous groups that are as they may be for a while only.
     pub(super) unfinished_groups: Vec<(PhysAddr, Level)>,
     pub(super) flags: HashMap<usize, order::Clock>,
-    pub(super) frames: frames::Book,
+    pub(super) frames: frames::FrameLedger,
     pub(super) shared: Vec<RangeInclusive<VirtAddr>>,
-    /// Entries broken in the window.
+    /// Entries broken in the stop window.
     pub(super) broken: Vec<(PhysAddr, VirtAddr)>,
     /// Leaves that were made invalid while not all stood still.
-    pub(super) dimmed: Vec<parking::Dimmed>,
+    pub(super) transiently_invalid: Vec<parking::TransientlyInvalid>,
     pub(super) caches: caches::Caches,
     pub(super) log: event::Log,
     pub(super) noted: findings::Noted,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A table's place in the tree of a root, and who may walk to it.
+//! A table's place in the tree of a root, and the CPUs that may walk to it.
 
 use cleave::tables::{Level, VirtAddr};
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The text of each rule, from the file that checks the rule.
 
-use super::rule::{Rule, Text};
+use super::rule::{Rule, RuleText};
 use super::{access, caches, change, context, contiguous, frames, invalidate, order, parking};
 
 impl Rule {
     /// Returns the rule's text.
     #[must_use]
-    pub const fn text(self) -> Text {
+    pub const fn text(self) -> RuleText {
         match self {
             Self::LiveSizeChange => change::LIVE_SIZE_CHANGE,
             Self::LiveTargetChange => change::LIVE_TARGET_CHANGE,

@@ -13,7 +13,7 @@ pub struct Tlbi {
     /// The CPUs it reaches.
     pub scope: Scope,
     /// The entries it covers.
-    pub what: What,
+    pub covers: Coverage,
 }
 
 /// The reach of an invalidation.
@@ -27,7 +27,7 @@ pub enum Scope {
 
 /// The entries that an invalidation covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum What {
+pub enum Coverage {
     /// VMALLE1: everything of the VMID.
     All,
     /// ASIDE1: what belongs to one ASID.
@@ -79,7 +79,7 @@ pub(super) struct Named {
     pub(super) hint: Option<Level>,
 }
 
-impl What {
+impl Coverage {
     /// The addresses it names, where it names any.
     pub(super) const fn named(self) -> Option<Named> {
         match self {
@@ -114,28 +114,28 @@ const fn sign_extended(value: u64, bit: u32) -> u64 {
 
 impl Tlbi {
     /// TLBI VMALLE1IS.
-    pub const VMALLE1IS: Self = Self { scope: Scope::InnerShareable, what: What::All };
+    pub const VMALLE1IS: Self = Self { scope: Scope::InnerShareable, covers: Coverage::All };
     /// TLBI VMALLE1.
-    pub const VMALLE1: Self = Self { scope: Scope::Local, what: What::All };
+    pub const VMALLE1: Self = Self { scope: Scope::Local, covers: Coverage::All };
 
     /// TLBI ASIDE1IS.
     #[must_use]
     pub const fn aside1is(asid: u16) -> Self {
-        Self { scope: Scope::InnerShareable, what: What::Asid(asid) }
+        Self { scope: Scope::InnerShareable, covers: Coverage::Asid(asid) }
     }
 
     /// TLBI VAAE1IS: leaf and table entries for the address, whatever the ASID.
     #[must_use]
     pub const fn vaae1is(address: VirtAddr) -> Self {
-        let what = What::Address { address, asid: None, last: LastLevel::AllLevels, hint: None };
-        Self { scope: Scope::InnerShareable, what }
+        let covers = Coverage::Address { address, asid: None, last: LastLevel::AllLevels, hint: None };
+        Self { scope: Scope::InnerShareable, covers }
     }
 
     /// TLBI VAALE1IS: the leaf alone.
     #[must_use]
     pub const fn vaale1is(address: VirtAddr) -> Self {
-        let what = What::Address { address, asid: None, last: LastLevel::Only, hint: None };
-        Self { scope: Scope::InnerShareable, what }
+        let covers = Coverage::Address { address, asid: None, last: LastLevel::Only, hint: None };
+        Self { scope: Scope::InnerShareable, covers }
     }
 
     /// Decodes the operand of TLBI VAE1IS or VALE1IS: VA\[55:12\] in bits 43:0 whatever the granule, the TTL hint in
@@ -148,12 +148,12 @@ impl Tlbi {
         let hint = if granule == 0 { None } else { hinted(geometry, level) };
         let asid = Some((operand >> 48) as u16);
         // A hint for another granule is an incorrect one, for which nothing need be invalidated.
-        let what = if granule != 0 && granule != granule_number(geometry.granule) {
-            What::Nothing
+        let covers = if granule != 0 && granule != granule_number(geometry.granule) {
+            Coverage::Nothing
         } else {
-            What::Address { address, asid, last, hint }
+            Coverage::Address { address, asid, last, hint }
         };
-        Self { scope: Scope::InnerShareable, what }
+        Self { scope: Scope::InnerShareable, covers }
     }
 
     /// Decodes the operand of TLBI RVAE1IS or RVALE1IS: BaseADDR in pages in bits 36:0, the TTL hint in bits 38:37, NUM
@@ -171,42 +171,44 @@ impl Tlbi {
             None => true,
         };
         let asid = Some((operand >> 48) as u16);
-        // Another granule is required to invalidate nothing; a start that its hint does not allow invalidates nobody
-        // knows what.
-        let what = if granule == granule_number(geometry.granule) && aligned {
-            What::Range { start, bytes, asid, last, hint }
+        // Another granule is required to invalidate nothing; a start that its hint does not allow invalidates no entry
+        // that is knows what.
+        let covers = if granule == granule_number(geometry.granule) && aligned {
+            Coverage::Range { start, bytes, asid, last, hint }
         } else {
-            What::Nothing
+            Coverage::Nothing
         };
-        Self { scope: Scope::InnerShareable, what }
+        Self { scope: Scope::InnerShareable, covers }
     }
 
-    /// The same on the CPU that executes it only.
+    /// Returns the local form: it reaches the CPU that executes it only.
     #[must_use]
     pub const fn local(self) -> Self {
         Self { scope: Scope::Local, ..self }
     }
 
-    /// The same whatever the ASID: VAAE1 where it was VAE1, RVAALE1 where it was RVALE1.
+    /// Returns the form for every ASID: VAAE1 where it was VAE1, RVAALE1 where it was RVALE1.
     #[must_use]
     pub const fn for_every_asid(self) -> Self {
-        let what = match self.what {
-            What::Address { address, last, hint, .. } => What::Address { address, asid: None, last, hint },
-            What::Range { start, bytes, last, hint, .. } => What::Range { start, bytes, asid: None, last, hint },
+        let covers = match self.covers {
+            Coverage::Address { address, last, hint, .. } => Coverage::Address { address, asid: None, last, hint },
+            Coverage::Range { start, bytes, last, hint, .. } => {
+                Coverage::Range { start, bytes, asid: None, last, hint }
+            }
             other => other,
         };
-        Self { what, ..self }
+        Self { covers, ..self }
     }
 
-    /// The same with a TTL hint.
+    /// Returns the form with a TTL hint.
     #[must_use]
     pub const fn at_level(self, level: Level) -> Self {
         let hint = Some(level);
-        let what = match self.what {
-            What::Address { address, asid, last, .. } => What::Address { address, asid, last, hint },
-            What::Range { start, bytes, asid, last, .. } => What::Range { start, bytes, asid, last, hint },
+        let covers = match self.covers {
+            Coverage::Address { address, asid, last, .. } => Coverage::Address { address, asid, last, hint },
+            Coverage::Range { start, bytes, asid, last, .. } => Coverage::Range { start, bytes, asid, last, hint },
             other => other,
         };
-        Self { what, ..self }
+        Self { covers, ..self }
     }
 }

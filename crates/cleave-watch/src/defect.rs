@@ -3,7 +3,7 @@
 
 use cleave::tables::{Descriptor, VirtAddr};
 use cleave_model::instruction::{Instruction, Register};
-use cleave_model::{Dsb, Flag, LastLevel, Maintenance, Scope, Tlbi, What};
+use cleave_model::{Coverage, Dsb, Flag, LastLevel, Maintenance, Scope, Tlbi};
 
 use crate::record::{Entry, Event, Record};
 use crate::survey::Survey;
@@ -62,7 +62,7 @@ defects! {
 
 /// An entry as the machine is told of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct Step {
     pub(crate) event: Event,
     pub(crate) instruction: Option<Instruction>,
     /// A TLBI's scope and form, where they are other ones.
@@ -74,15 +74,15 @@ const HARDWARE_ACCESS_FLAG: u64 = 1 << 39;
 
 impl Defect {
     /// Returns the step of a kernel with this defect at `index`; `None` if it would have left that out.
-    pub(crate) fn bend(self, record: &Record, survey: &Survey, index: usize, seen: Seen) -> Option<Seen> {
+    pub(crate) fn apply(self, record: &Record, survey: &Survey, index: usize, seen: Step) -> Option<Step> {
         let entry = &record.entries[index];
         match (seen.event, seen.instruction) {
             (Event::Executed(operand), Some(Instruction::Tlbi(form))) => {
-                self.bend_tlbi(record, index, seen, form.with_operand(operand, survey.geometry))
+                self.apply_to_tlbi(record, index, seen, form.with_operand(operand, survey.geometry))
             }
             (Event::Executed(_), Some(Instruction::Dsb(dsb))) => {
                 let dsb = self.bend_dsb(record, index, dsb)?;
-                Some(Seen { instruction: Some(Instruction::Dsb(dsb)), ..seen })
+                Some(Step { instruction: Some(Instruction::Dsb(dsb)), ..seen })
             }
             (Event::Executed(_), Some(Instruction::Isb)) => {
                 let after_ttbr = || {
@@ -114,15 +114,15 @@ impl Defect {
                     (Self::OtherVmid, Register::VttbrEl2) if entry.cpu != 0 => value ^ 1 << 48,
                     _ => value,
                 };
-                Some(Seen { event: Event::Executed(value), ..seen })
+                Some(Step { event: Event::Executed(value), ..seen })
             }
             (Event::Acquired(_), Some(Instruction::Ordered(mut ordered))) if self == Self::NoAcquire => {
                 ordered.load = Some(Flag::Plain);
-                Some(Seen { instruction: Some(Instruction::Ordered(ordered)), ..seen })
+                Some(Step { instruction: Some(Instruction::Ordered(ordered)), ..seen })
             }
             (Event::Stored { .. }, Some(Instruction::Ordered(mut ordered))) if self == Self::NoRelease => {
                 ordered.store = Some(Flag::Plain);
-                Some(Seen { instruction: Some(Instruction::Ordered(ordered)), ..seen })
+                Some(Step { instruction: Some(Instruction::Ordered(ordered)), ..seen })
             }
             (Event::Stored { at, bytes: 8, value }, _) if survey.is_table(at) => {
                 let descriptor = Descriptor(value);
@@ -136,27 +136,27 @@ impl Defect {
                     Self::Contiguous if descriptor.is_contiguous() && number % 16 == 5 => value & !(1 << 52),
                     _ => value,
                 };
-                Some(Seen { event: Event::Stored { at, bytes: 8, value }, ..seen })
+                Some(Step { event: Event::Stored { at, bytes: 8, value }, ..seen })
             }
             _ => Some(seen),
         }
     }
 
-    fn bend_tlbi(self, record: &Record, index: usize, seen: Seen, tlbi: Tlbi) -> Option<Seen> {
+    fn apply_to_tlbi(self, record: &Record, index: usize, seen: Step, tlbi: Tlbi) -> Option<Step> {
         let broadcast = tlbi.scope == Scope::InnerShareable;
         let last = Tlbi {
-            what: What::Address { address: VirtAddr(0), asid: None, last: LastLevel::Only, hint: None },
+            covers: Coverage::Address { address: VirtAddr(0), asid: None, last: LastLevel::Only, hint: None },
             ..tlbi
         };
         let tlbi = match self {
             Self::NoBroadcast if broadcast => return None,
             Self::NoLocal if !broadcast => return None,
             Self::LocalBroadcast => tlbi.local(),
-            Self::LastLevel if broadcast && tlbi.what == What::All => last,
+            Self::LastLevel if broadcast && tlbi.covers == Coverage::All => last,
             Self::NoSecond if broadcast && is_second(record, index) => return None,
             _ => return Some(seen),
         };
-        Some(Seen { tlbi: Some(tlbi), ..seen })
+        Some(Step { tlbi: Some(tlbi), ..seen })
     }
 
     fn bend_dsb(self, record: &Record, index: usize, dsb: Dsb) -> Option<Dsb> {

@@ -2,7 +2,7 @@
 //! Feeds a record to the machine.
 //!
 //! The machine is told what was executed, in the order in which it was. Where it has a word for something that no
-//! instruction says (a CPU is admitted, stands still, goes on), that is derived here, and only from what was executed.
+//! instruction says (a CPU is admitted, is parked, goes on), that is derived here, and only from what was executed.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -11,10 +11,10 @@ use cleave::tables::{Descriptor, PhysAddr, VirtAddr};
 use cleave_model::instruction::{Instruction, Modifies, Ordered, Register};
 use cleave_model::{Access, Flag, Machine, OnCpu, Outcome, Scope};
 
-use crate::defect::{Defect, Seen};
+use crate::defect::{Defect, Step};
 use crate::judgement::Judgement;
+use crate::known_parked::KnownParked;
 use crate::record::{Entry, Event, Exception, Record};
-use crate::standing::Standing;
 use crate::survey::{BASE, LINE, MMU, Survey};
 use crate::tables::Tables;
 
@@ -27,7 +27,7 @@ struct Cpu {
     mmu: bool,
     roots: [PhysAddr; 2],
     admitted: bool,
-    still: bool,
+    parked: bool,
 }
 
 struct Judge<'a> {
@@ -35,7 +35,7 @@ struct Judge<'a> {
     machine: &'a Machine,
     shared: &'a RangeInclusive<VirtAddr>,
     cpus: Vec<Cpu>,
-    standing: Standing,
+    known_parked: KnownParked,
     tables: Tables<'a>,
     /// The tables of what is shared at the first break.
     before: Option<BTreeSet<PhysAddr>>,
@@ -54,13 +54,13 @@ pub(crate) fn judge(
     let judgement = Judgement::new(record.cpus);
     let mut cpus = vec![Cpu::default(); record.cpus];
     cpus[0].admitted = true;
-    let standing = Standing::new(record.cpus);
+    let known_parked = KnownParked::new(record.cpus);
     let tables = Tables::new(&machine, survey.geometry);
-    let mut judge = Judge { survey, machine: &machine, shared, cpus, standing, tables, before: None, judgement };
+    let mut judge = Judge { survey, machine: &machine, shared, cpus, known_parked, tables, before: None, judgement };
     for (index, entry) in record.entries.iter().enumerate() {
-        let seen = Seen { event: entry.event, instruction: record.instruction(entry), tlbi: None };
+        let seen = Step { event: entry.event, instruction: record.instruction(entry), tlbi: None };
         let seen = match defect {
-            Some(defect) => defect.bend(record, survey, index, seen),
+            Some(defect) => defect.apply(record, survey, index, seen),
             None => Some(seen),
         };
         if let Some(seen) = seen {
@@ -84,7 +84,7 @@ const fn call_flag(number: u32) -> usize {
 }
 
 impl Judge<'_> {
-    fn feed(&mut self, entry: &Entry, seen: Seen) {
+    fn feed(&mut self, entry: &Entry, seen: Step) {
         let cpu = usize::from(entry.cpu);
         let on = self.machine.cpu(cpu);
         match seen.event {
@@ -121,7 +121,7 @@ impl Judge<'_> {
         on.isb();
     }
 
-    fn executed(&mut self, on: OnCpu<'_>, seen: Seen, operand: u64) {
+    fn executed(&mut self, on: OnCpu<'_>, seen: Step, operand: u64) {
         let cpu = on.number();
         let counts = &mut self.judgement.counts[cpu];
         match seen.instruction {
@@ -170,7 +170,7 @@ impl Judge<'_> {
             Register::Ttbr1El1 => {
                 self.cpus[cpu].roots[1] = root;
                 self.judgement.counts[cpu].roots += 1;
-                // A CPU that changes its root with the MMU on does so because it was admitted; that it was, nobody
+                // A CPU that changes its root with the MMU on does so because it was admitted; that it was, no code
                 // outside can see.
                 if self.cpus[cpu].mmu && !std::mem::replace(&mut self.cpus[cpu].admitted, true) {
                     on.admitted();
@@ -226,7 +226,7 @@ impl Judge<'_> {
             if self.cpus[cpu].mmu { on.store_cached(at) } else { on.store_uncached(at) }
         }
         if let (true, Some(kind)) = (self.survey.is_flag(at), ordered.store) {
-            self.standing.stores(cpu, at, kind, ordered.modifies);
+            self.known_parked.stores(cpu, at, kind, ordered.modifies);
             match ordered.modifies {
                 Modifies::Yes => on.modify_flag(at.0 as usize, kind),
                 Modifies::No => on.store_flag(at.0 as usize, kind),
@@ -241,7 +241,7 @@ impl Judge<'_> {
         Descriptor(self.machine.peek(slot).0 & !mask | value << shift & mask)
     }
 
-    /// Before an entry of what is shared is broken: those stand still of whom the breaking CPU knows it.
+    /// Parks, before an entry of the shared addresses is broken, the CPUs that the breaking CPU knows to be parked.
     fn may_break(&mut self, on: OnCpu<'_>, slot: PhysAddr, value: Descriptor) {
         let geometry = self.survey.geometry;
         let entries = geometry.entries(geometry.root_level()) as u64;
@@ -257,8 +257,8 @@ impl Judge<'_> {
             self.before = Some(self.tables.of(root, self.shared));
         }
         for other in 0..self.cpus.len() {
-            if !self.cpus[other].still && self.standing.knows_still(on.number(), other) {
-                self.cpus[other].still = true;
+            if !self.cpus[other].parked && self.known_parked.knows_parked(on.number(), other) {
+                self.cpus[other].parked = true;
                 self.machine.cpu(other).park();
             }
         }
@@ -268,7 +268,7 @@ impl Judge<'_> {
         let Some(Instruction::Ordered(Ordered { load: Some(kind), .. })) = instruction else { return };
         self.judgement.counts[on.number()].acquires += 1;
         if kind == Flag::Ordered {
-            self.standing.acquires(on.number(), at);
+            self.known_parked.acquires(on.number(), at);
         }
         on.load_flag(at.0 as usize, kind);
     }
@@ -277,8 +277,8 @@ impl Judge<'_> {
     fn uses(&mut self, on: OnCpu<'_>, address: VirtAddr) {
         let cpu = on.number();
         if self.cpus[cpu].mmu && self.shared.contains(&address) {
-            self.standing.uses(cpu);
-            if std::mem::take(&mut self.cpus[cpu].still) {
+            self.known_parked.uses(cpu);
+            if std::mem::take(&mut self.cpus[cpu].parked) {
                 on.leave();
             }
         }
@@ -311,7 +311,7 @@ impl Judge<'_> {
 
     fn end(mut self) -> Judgement {
         for cpu in 0..self.cpus.len() {
-            if self.cpus[cpu].still {
+            if self.cpus[cpu].parked {
                 self.machine.cpu(cpu).leave();
             }
         }

@@ -27,9 +27,9 @@ pub(crate) struct Judgement {
     pub(crate) lost: Option<String>,
     pub(crate) settled: bool,
     pub(crate) counts: Vec<Counts>,
-    /// Tables of what is shared, when it was first broken.
+    /// Tables of the shared addresses, when an entry of them was first broken.
     pub(crate) tables_before: usize,
-    /// The same at the end.
+    /// Tables of the shared addresses at the end.
     pub(crate) tables_after: usize,
     /// Of those, how many had not been there before.
     pub(crate) tables_new: usize,

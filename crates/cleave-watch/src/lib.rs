@@ -8,10 +8,12 @@
 //!
 //! What is derived from instructions, and what cannot be seen from outside, is in `docs/watcher.md`.
 
+mod cpu_identity;
 mod defect;
 mod device;
 mod judge;
 mod judgement;
+mod known_parked;
 #[cfg(not(test))]
 mod plugin;
 #[cfg(not(test))]
@@ -19,9 +21,7 @@ mod qemu;
 mod record;
 mod recorder;
 mod report;
-mod standing;
 mod survey;
 mod tables;
 #[cfg(test)]
 mod tests;
-mod who;

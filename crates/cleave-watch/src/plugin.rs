@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What QEMU calls: when the plugin is loaded, for each block of instructions it translates, and for each that executes.
+//! What QEMU calls: when the plugin is loaded, for each block of instructions it translates, and for each that
+//! executes.
 #![allow(unsafe_code, reason = "QEMU calls these, and hands over pointers")]
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
@@ -9,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cleave::tables::PhysAddr;
 use cleave_model::instruction::{self, Instruction, decode, operand_register};
 
+use crate::cpu_identity::Mark;
 use crate::device::has_syndrome;
 use crate::qemu::{self, Register, Registers};
 use crate::record::Record;
 use crate::recorder::{Recorder, Syndrome};
 use crate::report::{Options, report};
-use crate::who::Mark;
 
 /// MRS of MIDR_EL1, without its register.
 const READ_MIDR: u32 = 0xd538_0000;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! QEMU's plugin interface, version 4 (QEMU 10.0, include/plugins/qemu-plugin.h), as far as it is used, and what GLib is
-//! needed for it.
+//! QEMU's plugin interface, version 4 (QEMU 10.0, include/plugins/qemu-plugin.h), as far as it is used, and what GLib
+//! is needed for it.
 //!
-//! Declared by hand: distributions ship no header, and QEMU exports the functions to whatever it loads.
+//! Declared by hand: distributions ship no header, and QEMU exports the functions to each plugin it loads.
 #![allow(unsafe_code, reason = "every function here is QEMU's or GLib's")]
 
 use core::ffi::{c_char, c_int, c_uint, c_void};

@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     pub(crate) cpu: u8,
     /// The instruction: an index of [`Record::sites`].
     pub(crate) site: u32,
-    /// What.
+    /// Its action.
     pub(crate) event: Event,
 }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Takes down what happens, as little of it as will do.
 //!
-//! All stores to memory are taken down, and every barrier, invalidation and register write. Of the other accesses only the
-//! first of a CPU to a page is, counted from the last moment at which the answer may have become a worse one: a DSB or
-//! TLBI of any CPU, between which an edit of live tables stands, or a register write, ISB, exception or release of its own. With
-//! its MMU off a CPU's every load is, since they may read what others have written for it. A CPU that waits for a word to
-//! change is taken down once and not each time around.
+//! All stores to memory are taken down, and every barrier, invalidation and register write. Of the other accesses only
+//! the first of a CPU to a page is, counted from the last moment at which the answer may have become a worse one: a DSB
+//! or TLBI of any CPU, between which an edit of live tables stands, or a register write, ISB, exception or release of
+//! its own. With its MMU off a CPU's every load is, since they may read what others have written for it. A CPU that
+//! waits for a word to change is taken down once and not each time around.
 //!
 //! QEMU translates a block once for all addresses at which its page is mapped: in system mode the code of a block is
 //! relative to the PC (CF_PCREL), and a block is found by its physical page. The address that a plugin is told at
-//! translation is that of the first use. So the PC is asked for whenever a block begins, and what is executed in it is taken
-//! down at addresses relative to that.
+//! translation is that of the first use. So the PC is asked for whenever a block begins, and what is executed in it is
+//! taken down at addresses relative to that.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,9 +18,9 @@ use cleave::tables::{PhysAddr, VirtAddr};
 use cleave_model::Access;
 use cleave_model::instruction::{Instruction, Register, decode};
 
+use crate::cpu_identity::{Answer, Cpu, CpuIdentities, Mark};
 use crate::device::has_syndrome;
 use crate::record::{Entry, Event, Exception, Record, Site};
-use crate::who::{Answer, Cpu, Mark, Who};
 
 /// Accesses that are remembered of a CPU, by page; more of them at a time only cost time.
 const REMEMBERED: usize = 512;
@@ -62,11 +62,11 @@ struct Running {
     distance: u64,
 }
 
-/// The one who takes it down.
+/// The writer of a record.
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) record: Record,
-    who: Who,
+    identities: CpuIdentities,
     current: Cpu,
     notes: Vec<Notes>,
     running: Running,
@@ -88,7 +88,8 @@ impl Recorder {
 
     /// Returns the site of an instruction at the address at which it is executed now.
     ///
-    /// A block that did not begin is one that QEMU translates to do a single access again; it runs where it was translated.
+    /// A block that did not begin is one that QEMU translates to do a single access again; it runs where it was
+    /// translated.
     fn executed(&mut self, site: u32) -> u32 {
         let Running { block, distance } = self.running;
         let translated = self.record.sites[site as usize];
@@ -132,11 +133,11 @@ impl Recorder {
             self.record.trouble = Some("QEMU's PC is not that of the block that begins");
         }
         self.running = Running { block: site, distance: pc.wrapping_sub(address) };
-        match self.who.executes(mark, pc, x0) {
+        match self.identities.executes(mark, pc, x0) {
             Answer::Known(cpu) => self.current = cpu,
             Answer::New(cpu, call) => {
                 self.current = cpu;
-                self.record.cpus = self.who.count();
+                self.record.cpus = self.identities.count();
                 let seen = Box::new([0; REMEMBERED]);
                 self.notes.push(Notes { seen, mmu: false, learnt: false, waiting: None });
                 self.note(site, Event::Started(call));
@@ -250,12 +251,13 @@ impl Recorder {
     /// A firmware call is about to be made, with these x0 to x3.
     pub(crate) fn calls(&mut self, site: u32, [function, _, entry, context]: [u64; 4]) {
         if !self.notes.is_empty() && CPU_ON.contains(&function) {
-            let number = self.who.called(entry, context);
+            let number = self.identities.called(entry, context);
             self.note(site, Event::CpuOn(number));
         }
     }
 
-    /// The first instruction of a block is about to be executed. Where it is that of a vector, an exception has led there.
+    /// The first instruction of a block is about to be executed. Where it is that of a vector, an exception has led
+    /// there.
     pub(crate) fn excepts(&mut self, site: u32, registers: impl FnOnce() -> Syndrome) {
         let executed = self.executed(site);
         let address = self.record.sites[executed as usize].address;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tables as they are in the machine's memory: a look that is nobody's access.
+//! The tables as they are in the machine's memory, read without an access of any CPU.
 
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};

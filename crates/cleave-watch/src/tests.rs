@@ -9,13 +9,13 @@ use std::ops::RangeInclusive;
 use cleave::tables::{Attributes, Descriptor, Level, Permissions, PhysAddr, VirtAddr};
 use cleave_model::Rule;
 
+use crate::cpu_identity::Mark;
 use crate::judge::judge;
 use crate::judgement::Judgement;
 use crate::record::Record;
 use crate::recorder::{Recorder, Syndrome};
 use crate::report::{Options, report};
 use crate::survey::Survey;
-use crate::who::Mark;
 
 const DC_IVAC: u32 = 0xd508_7620;
 const DC_ZVA: u32 = 0xd50b_7420;
@@ -47,8 +47,8 @@ const HOLDING: PhysAddr = PhysAddr(0x4000_5000);
 /// The address that the level 3 table maps.
 const DATA: PhysAddr = PhysAddr(0x4800_0000);
 const BASE: u64 = 0xffff_0000_0000_0000;
-/// The tables, mapped by the second half of the level 3 table. Root entry 256 has the same as entry 0: it is the kernel's,
-/// which stays.
+/// The tables, mapped by the second half of the level 3 table. Root entry 256 has the same as entry 0: it is the
+/// kernel's, which stays.
 const WINDOW: u64 = 0xffff_8000_0010_0000;
 const VECTORS: u64 = 0xffff_0000_0000_8000;
 
@@ -145,7 +145,7 @@ impl Program {
     }
 
     fn judged(&self) -> Judgement {
-        // Nobody else is there to share anything with.
+        // There is no other CPU to share anything with.
         self.judged_sharing(VirtAddr(0)..=VirtAddr(0))
     }
 

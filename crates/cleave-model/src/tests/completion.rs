@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The verdict of a whole run: what is left at its end counts, and nothing hides behind what was found first.
 //!
-//! A verdict that looks only at what was stored and used fails the first three tests: in each of these runs no single step
-//! breaks a rule, and a TLB may hold something old when it is over. One that shows only the first violation fails the last.
+//! A verdict that looks only at what was stored and used fails the first three tests: in each of these runs no single
+//! step breaks a rule, and a TLB may hold something old when it is over. One that shows only the first violation fails
+//! the last.
 
 use super::small::*;
 use crate::*;
@@ -111,7 +112,7 @@ fn verdict_names_an_old_root_where_the_new_one_differs() {
     assert_eq!(left_for([1, 1], false, |[first, _, none]| [first, none, first]), Ok(()));
     // To one that has less.
     assert_eq!(left_for([1, 1], false, |[first, same, none]| [first, same, none]), Err(Rule::MakeWithoutTlbi));
-    // By another ASID what is not global is somebody else's.
+    // Under another ASID an entry that is not global belongs to another process.
     assert_eq!(left_for([1, 2], true, |[first, _, none]| [none, first, none]), Ok(()));
     assert_eq!(left_for([1, 1], true, |[first, _, none]| [none, first, none]), Err(Rule::MakeWithoutTlbi));
     assert_eq!(left_for([1, 2], false, |[first, _, none]| [none, first, none]), Err(Rule::MakeWithoutTlbi));

@@ -113,8 +113,8 @@ fn replace_leaf_keeps_every_rule_for_any_new_leaf() {
     }
 }
 
-/// Permissions change without a break, and the other CPU uses the page all the while: without the invalidation it may go
-/// on as before.
+/// Permissions change without a break, and the other CPU uses the page all the while: without the invalidation it may
+/// go on as before.
 #[test]
 fn permissions_may_change_while_a_cpu_uses_the_page() {
     let machine = machine(BbmLevel::Zero);

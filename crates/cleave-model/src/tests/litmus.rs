@@ -202,7 +202,8 @@ fn fresh(acquire: Flag, behind: &[Step], access: Access, config: Config) -> Opti
 #[test]
 fn another_cpu_sees_a_new_entry_after_an_isb_or_with_ets2() {
     for acquire in [Flag::Ordered, Flag::Plain] {
-        // A branch and an ISB, or a DSB and an ISB: herd7's two ways to a context synchronisation that comes after a load.
+        // A branch and an ISB, or a DSB and an ISB: herd7's two ways to a context synchronisation that comes after a
+        // load.
         for behind in [&[BRANCH, ISB][..], &[DSB_ISH, ISB]] {
             assert_eq!(fresh(acquire, behind, Access::Load, plain()), None);
             assert_eq!(fresh(acquire, behind, Access::Fetch, plain().with_ets2()), None);

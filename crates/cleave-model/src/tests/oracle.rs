@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An oracle for the machine: is *it* right?
 //!
-//! The machine reasons: it keeps what is left of the past as residues, and clocks for who knows of what. The oracle does
-//! not reason. It has memory as the list of all its stores, and for each CPU a TLB with things in it, a walker that sees
-//! some of the stores, and invalidations under way; and it follows everything that can happen between two events, to the
-//! last state. That is only possible in a very small world ([`world`]) and for short programs ([`program`]). There, the two
-//! must say the same: see [`compare`].
+//! The machine reasons: it keeps the past as stale entries, and clocks for what each CPU knows of. The oracle does not
+//! reason. It has memory as the list of all its stores, and for each CPU a TLB with things in it, a walker that sees
+//! some of the stores, and invalidations under way; and it follows everything that can happen between two events, to
+//! the last state. That is only possible in a very small world ([`world`]) and for short programs ([`program`]). There,
+//! the two must say the same: see [`compare`].
 //!
 //! They share the types of `paging` and the names of what a CPU does, and no rule.
 

@@ -116,7 +116,7 @@ fn the_tlbi_operand_holds_address_bits_55_to_12_alone() {
     let operand = |operand| Tlbi::from_operand(operand, LastLevel::Only, k4);
     passes(&with_barriers(Dsb::Ishst, operand(good), Dsb::Ish));
     // The upper bits of a TTBR1 address, spilled into the ASID and the level hint: one for the 64 KiB granule.
-    assert_eq!(operand(address.0 >> 12).what, What::Nothing);
+    assert_eq!(operand(address.0 >> 12).covers, Coverage::Nothing);
     breaks(&with_barriers(Dsb::Ishst, operand(address.0 >> 12), Dsb::Ish), Rule::TlbiCoverage);
 }
 
@@ -220,7 +220,7 @@ fn a_table_is_freed_only_when_no_cpu_can_walk_it() {
     let (good, table) = retire(invalidate);
     good.cpu(0).store(table, Descriptor(0x1234));
     passes(&good);
-    // And not once it is somebody else's.
+    // And not once it is allocated again.
     good.frames(0).free(table);
     good.cpu(0).store(PhysAddr(table.0 + 8), Descriptor(0x1234));
     breaks(&good, Rule::FrameReuse);
@@ -254,6 +254,6 @@ fn a_page_is_freed_only_when_no_tlb_maps_it() {
         |_, cpu| cpu.store(slot(L2, PAGES), Descriptor::EMPTY),
     ];
     hasty.into_iter().for_each(|unmap| breaks(&run(unmap), Rule::FrameReuse));
-    // What still maps it, or maps it again in another size, is nobody's mistake here.
+    // A mapping of it that remains, or comes back in another size, is no mistake here.
     passes(&run(|machine, cpu| cpu.store(slot(L3, 3), read_only(machine.peek(slot(L3, 3))))));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! M7, M8, M9, M10, M13: who sees what, and when.
+//! M7, M8, M9, M10, M13: which stores are seen when, and by which CPU.
 
 use super::small::*;
 use crate::*;
@@ -214,7 +214,7 @@ fn a_guard_page_is_no_broken_entry() {
     invalidate(machine.cpu(0));
     assert_eq!(machine.cpu(1).access(page(3), Access::Store), Outcome::Fault);
     passes(&machine);
-    // While all stand still nobody has anything to do there.
+    // While all CPUs are parked no access there is right.
     park_all(&machine);
     machine.cpu(1).access(page(3), Access::Store);
     breaks(&machine, Rule::BrokenEntryAccess);

@@ -61,33 +61,33 @@ fn a_level_hint_for_another_granule_covers_nothing() {
 
 #[test]
 fn a_tlbi_range_operand_is_decoded_as_the_arm_arm_says() {
-    let what = |operand: RangeOperand, geometry: Geometry| match Tlbi::from_range_operand(
+    let decoded = |operand: RangeOperand, geometry: Geometry| match Tlbi::from_range_operand(
         operand.value(geometry.page_shift()),
         LastLevel::Only,
         geometry,
     )
-    .what
+    .covers
     {
-        What::Range { start, bytes, hint, .. } => Some((start, bytes / geometry.page_size(), hint)),
+        Coverage::Range { start, bytes, hint, .. } => Some((start, bytes / geometry.page_size(), hint)),
         _ => None,
     };
     // (NUM + 1) << (5 * SCALE + 1) pages: from 2 to 2 Mi.
-    assert_eq!(what(pages(0, 0), K4), Some((page(0), 2, None)));
-    assert_eq!(what(pages(4, 1), K4), Some((page(0), 5 * 64, None)));
-    assert_eq!(what(pages(31, 3), K4), Some((page(0), 32 << 16, None)));
+    assert_eq!(decoded(pages(0, 0), K4), Some((page(0), 2, None)));
+    assert_eq!(decoded(pages(4, 1), K4), Some((page(0), 5 * 64, None)));
+    assert_eq!(decoded(pages(31, 3), K4), Some((page(0), 32 << 16, None)));
     let hinted = |granule, hint, start| RangeOperand { granule, hint, start, ..pages(0, 0) };
     for (geometry, granule) in [(K4, 1), (K16, 2), (K64, 3)] {
-        assert_eq!(what(hinted(granule, 3, page(0)), geometry), Some((page(0), 2, Some(Level::L3))));
+        assert_eq!(decoded(hinted(granule, 3, page(0)), geometry), Some((page(0), 2, Some(Level::L3))));
         // Another granule names nothing, and none is reserved.
-        assert_eq!(what(hinted((granule + 1) % 4, 0, page(0)), geometry), None);
+        assert_eq!(decoded(hinted((granule + 1) % 4, 0, page(0)), geometry), None);
     }
     // Where level 1 has no leaves that hint is none.
-    assert_eq!(what(hinted(2, 1, page(0)), K16), Some((page(0), 2, None)));
-    // A start that is not aligned to its hint: nobody knows what is invalidated.
-    assert_eq!(what(hinted(1, 2, address(BLOCK)), K4), Some((address(BLOCK), 2, Some(Level::L2))));
-    assert_eq!(what(hinted(1, 2, page(1)), K4), None);
+    assert_eq!(decoded(hinted(2, 1, page(0)), K16), Some((page(0), 2, None)));
+    // A start that is not aligned to its hint: it is unknown what is invalidated.
+    assert_eq!(decoded(hinted(1, 2, address(BLOCK)), K4), Some((address(BLOCK), 2, Some(Level::L2))));
+    assert_eq!(decoded(hinted(1, 2, page(1)), K4), None);
     // The lower half stays there, and the upper bits are those of the last one in the field.
-    assert_eq!(what(hinted(1, 0, VirtAddr(0x7000)), K4), Some((VirtAddr(0x7000), 2, None)));
+    assert_eq!(decoded(hinted(1, 0, VirtAddr(0x7000)), K4), Some((VirtAddr(0x7000), 2, None)));
 }
 
 #[test]

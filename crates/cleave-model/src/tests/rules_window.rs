@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! M14, M15: CPUs that come and go, what is broken under them, and frames in the window.
+//! M14, M15: CPUs that come and go, what is broken under them, and frames in the stop window.
 
 use super::small::*;
 use crate::*;
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Attributes, Descriptor, FrameSource, Geometry, Level, PhysAddr, PhysRange, slot};
 
-/// A machine whose map is shared, and whose CPUs `parked` stand still.
+/// A machine whose map is shared, and whose CPUs of `parked` are parked.
 fn shared(parked: &[usize]) -> Machine {
     let machine = machine(BbmLevel::Zero);
     machine.share(address(0)..=address(31));
@@ -57,7 +57,7 @@ fn no_cpu_leaves_before_the_map_is_whole() {
 
 #[test]
 fn a_break_waits_for_a_cpu_that_is_starting() {
-    // Two CPUs stand still and a third is somewhere in its entry code, with the map or with a root of its own.
+    // Two CPUs are parked and a third is somewhere in its entry code, with the map or with a root of its own.
     for (with_map, good) in [(false, true), (true, false)] {
         let machine = machine_of(Config::new(Geometry::K4_V48, &[BbmLevel::Zero; 3]));
         machine.share(address(0)..=address(31));
@@ -98,7 +98,7 @@ fn only_a_reserved_frame_becomes_a_table() {
         let machine = shared(&[]);
         let cpu = machine.cpu(0);
         let table = if set_aside { machine.frames(0).allocate().unwrap() } else { FRAMES };
-        // As if a stray pointer had written it before: filled, and nobody's.
+        // As if a stray pointer had written it before: filled, and not allocated.
         for index in 0..512 {
             machine.poke(slot(table, index), Descriptor::EMPTY);
         }
@@ -108,8 +108,12 @@ fn only_a_reserved_frame_becomes_a_table() {
     }
 }
 
-/// Makes a leaf invalid, with all that belongs to it, and valid as `again`; the map is shared and nobody stands still.
-fn dimmed(at: PhysAddr, parked: &[usize], again: impl FnOnce(&Machine, Descriptor) -> Descriptor) -> Machine {
+/// Makes a leaf invalid, with all that belongs to it, and valid as `again`; the map is shared and no CPU is parked.
+fn transiently_invalid(
+    at: PhysAddr,
+    parked: &[usize],
+    again: impl FnOnce(&Machine, Descriptor) -> Descriptor,
+) -> Machine {
     let machine = shared(parked);
     let (cpu, old) = (machine.cpu(0), machine.peek(at));
     cpu.store(at, old.made_invalid());
@@ -133,20 +137,22 @@ fn pages_of(machine: &Machine, leaf: Descriptor, first: fn(Descriptor) -> Descri
 fn an_invalid_leaf_made_again_as_another_was_a_break() {
     let (block, page) = (slot(L2, BLOCK), slot(L3, 3));
     // What was taken away for a while, to come back in pages or elsewhere.
-    breaks(&dimmed(block, &[], |machine, old| pages_of(machine, old, |page| page)), Rule::Rendezvous);
-    breaks(&dimmed(page, &[], |_, old| Descriptor(old.0 + 0x1000)), Rule::Rendezvous);
-    breaks(&dimmed(page, &[0], |_, old| Descriptor(old.0 + 0x1000)), Rule::Rendezvous);
-    // It is named with the CPU that did not stand still.
-    let violation = dimmed(page, &[0], |_, old| Descriptor(old.0 + 0x1000)).so_far().unwrap_err().first;
+    breaks(&transiently_invalid(block, &[], |machine, old| pages_of(machine, old, |page| page)), Rule::Rendezvous);
+    breaks(&transiently_invalid(page, &[], |_, old| Descriptor(old.0 + 0x1000)), Rule::Rendezvous);
+    breaks(&transiently_invalid(page, &[0], |_, old| Descriptor(old.0 + 0x1000)), Rule::Rendezvous);
+    // It is named with the CPU that was not parked.
+    let violation = transiently_invalid(page, &[0], |_, old| Descriptor(old.0 + 0x1000)).so_far().unwrap_err().first;
     assert_eq!((violation.cpu, violation.old, violation.new), (1, page_leaf(3), page_leaf(4)));
     // A guard that ends, with other permissions too, and one of which only a part ends.
-    passes(&dimmed(page, &[], |_, old| old));
-    passes(&dimmed(page, &[], |_, old| read_only(old)));
-    passes(&dimmed(block, &[], |machine, old| pages_of(machine, old.made_invalid(), |page| Descriptor(page.0 | 1))));
-    // While all stand still it may be broken in any way.
-    passes(&dimmed(block, &[0, 1], |machine, old| pages_of(machine, old, |page| page)));
+    passes(&transiently_invalid(page, &[], |_, old| old));
+    passes(&transiently_invalid(page, &[], |_, old| read_only(old)));
+    passes(&transiently_invalid(block, &[], |machine, old| {
+        pages_of(machine, old.made_invalid(), |page| Descriptor(page.0 | 1))
+    }));
+    // While all are parked it may be broken in any way.
+    passes(&transiently_invalid(block, &[0, 1], |machine, old| pages_of(machine, old, |page| page)));
     // A detour over the empty descriptor is none.
-    let detour = dimmed(page, &[], |machine, old| {
+    let detour = transiently_invalid(page, &[], |machine, old| {
         machine.cpu(0).store(page, Descriptor::EMPTY);
         Descriptor(old.0 + 0x1000)
     });
@@ -162,7 +168,7 @@ fn an_invalid_table_entry_is_a_break_and_no_guard() {
     }
 }
 
-/// Links a filled frame in the window: `before` allocates some frame or other, `reserved` one that is set aside.
+/// Links a filled frame in the stop window: `before` allocates any frame, `reserved` one that is reserved.
 fn linked_in_window(choose: fn(before: PhysAddr, reserved: PhysAddr) -> PhysAddr) -> Machine {
     let machine = shared(&[]);
     let before = machine.frames(0).allocate().unwrap();
@@ -179,7 +185,7 @@ fn linked_in_window(choose: fn(before: PhysAddr, reserved: PhysAddr) -> PhysAddr
 fn a_table_linked_in_the_stop_window_was_reserved() {
     passes(&linked_in_window(|_, reserved| reserved));
     breaks(&linked_in_window(|before, _| before), Rule::Reservation);
-    // What was a table when the window began goes on being one, ...
+    // A table of before the stop window goes on being one, ...
     passes(&linked_in_window(|_, _| L3));
     // ... and a frame that was given back is not set aside any more.
     let machine = shared(&[]);
@@ -195,7 +201,7 @@ fn a_table_linked_in_the_stop_window_was_reserved() {
 #[test]
 fn a_reservation_is_for_one_stop_window() {
     let machine = linked_in_window(|_, reserved| reserved);
-    // Nobody has told of the second one.
+    // The second one was not reserved.
     (0..2).for_each(|cpu| machine.cpu(cpu).leave());
     let frame = machine.frames(0).allocate().unwrap();
     (0..512).for_each(|index| machine.poke(slot(frame, index), Descriptor::EMPTY));

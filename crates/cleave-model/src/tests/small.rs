@@ -119,7 +119,7 @@ pub(super) const ISB: Step = |cpu| cpu.isb();
 pub(super) const DSB_ISH: Step = |cpu| cpu.dsb(Dsb::Ish);
 pub(super) const DSB_ISHST: Step = |cpu| cpu.dsb(Dsb::Ishst);
 
-/// Every CPU stands still.
+/// Parks every CPU.
 pub(super) fn park_all(machine: &Machine) {
     (0..machine.cpus()).for_each(|cpu| machine.cpu(cpu).park());
 }

@@ -40,7 +40,7 @@ pub(super) enum Agreement {
 
 /// Rules that forbid more than what goes wrong by itself, so that the oracle has no harm to show for each case.
 const STRICT: [Rule; 9] = [
-    // A live entry changes its size or its target: undefined by itself, whoever holds what.
+    // A live entry changes its size or its target: undefined by itself, whatever is cached.
     Rule::LiveSizeChange,
     Rule::LiveTargetChange,
     // A table's contents are not ordered before its link: also where they are what was there before.
@@ -110,7 +110,7 @@ pub(super) fn compare(
 }
 
 fn is_of_context(harm: &Harm) -> bool {
-    matches!(harm, Harm::StaleFault | Harm::Register | Harm::Lingering)
+    matches!(harm, Harm::StaleFault | Harm::Register | Harm::PendingSync)
 }
 
 /// Returns true when something that can go wrong justifies that the rule is called broken.
@@ -135,13 +135,13 @@ fn is_justified(rule: Rule, harms: &[Harm], oracle: &Oracle) -> bool {
 /// Returns true when a rule that is otherwise exact forbids more here, as docs/abstract-machine.md says.
 fn is_declared(violation: &Violation, event: Event, oracle: &Oracle) -> bool {
     match violation.rule {
-        // What is held may come to the same: it is read-only either way, the very same leaf from another table, or the same
-        // table with a restriction that one above it has as well.
+        // What is held may come to the same: it is read-only either way, the very same leaf from another table, or the
+        // same table with a restriction that one above it has as well.
         Rule::MakeWithoutTlbi | Rule::StoreBeforeTlbi | Rule::TlbiCoverage | Rule::DsbAfterTlbi => {
             let differ = (violation.old.0 ^ violation.new.0) & !RESTRICTIONS != 0;
             oracle.is_something_held() || oracle.says(violation.old) || !differ
         }
-        Rule::ContextSynchronisation => oracle.is_linked_again() || oracle.lingers_by_declaration(event),
+        Rule::ContextSynchronisation => oracle.is_linked_again() || oracle.is_pending_by_declaration(event),
         _ => false,
     }
 }
@@ -189,8 +189,8 @@ fn access_alike(event: Event, harms: &[Harm], broken: &[Violation], oracle: &Ora
     let others = rules.contains(&Rule::AmbiguousTranslation) == harms.contains(&Harm::Stale)
         && (!rules.contains(&Rule::MultiHit) || harms.contains(&Harm::MultiHit));
     // Under two roots at once nothing more is to be said.
-    let lingers = oracle.lingers_by_declaration(event) && !harms.contains(&Harm::Lingering);
-    let is_free = oracle.is_linked_again() || lingers;
+    let pending = oracle.is_pending_by_declaration(event) && !harms.contains(&Harm::PendingSync);
+    let is_free = oracle.is_linked_again() || pending;
     let alike = (context || is_free) && (others || harms.contains(&Harm::Register));
     if alike { Ok(()) } else { Err(Disagreement::Access { machine: rules, oracle: harms.to_vec() }) }
 }

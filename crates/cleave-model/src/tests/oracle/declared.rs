@@ -6,7 +6,7 @@
 use super::judge::Oracle;
 use super::observer::{At, View};
 use super::program::{Covering, Doing, Event};
-use super::recent::Lingering;
+use super::recent::Pending;
 use super::world::{PAGES, SLOTS, STORED, Slot, Table};
 use crate::{LastLevel, Scope};
 use cleave::tables::{Descriptor, Level};
@@ -15,7 +15,7 @@ impl Oracle {
     /// True when the event is one of those where the machine, by declaration, takes more to be cached than can be:
     ///
     /// - a slot is stored to by two CPUs, or by one, if it is a link or the one may know of the other, while a store of the
-    ///   other is not complete anywhere: the machine wants each store completed by its own CPU, whoever has stored since,
+    ///   other is not complete anywhere: the machine wants each store completed by its own CPU, whichever CPU has stored since,
     ///   and a CPU learns nothing by storing where another has stored;
     /// - a table that only a walk cache leads to changes while an invalidation is under way: which of the two comes first
     ///   is left open;
@@ -69,17 +69,17 @@ impl Oracle {
             .sum()
     }
 
-    /// True when a table was linked more than once. The machine takes an entry for fresh through every link, also through
-    /// one that says that the entry was there before.
+    /// True when a table was linked more than once. The machine takes an entry for fresh through every link, also
+    /// through one that says that the entry was there before.
     pub(super) fn is_linked_again(&self) -> bool {
         Table::ALL.into_iter().any(|table| self.links(table) > 1)
     }
 
-    /// True when an access may use what an invalidation by its own CPU has taken away, and one by another CPU as well since.
-    /// With that the first is over too; the machine asks for the context synchronisation all the same.
-    pub(super) fn lingers_by_declaration(&self, event: Event) -> bool {
+    /// True when an access may use what an invalidation by its own CPU has taken away, and one by another CPU as well
+    /// since. With that the first is over too; the machine asks for the context synchronisation all the same.
+    pub(super) fn is_pending_by_declaration(&self, event: Event) -> bool {
         match event.doing {
-            Doing::Access(page, access) => self.may_linger(event.cpu, page, access, Lingering::ByDeclaration),
+            Doing::Access(page, access) => self.may_be_pending(event.cpu, page, access, Pending::ByDeclaration),
             _ => false,
         }
     }

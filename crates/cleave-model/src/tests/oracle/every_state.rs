@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Is the oracle itself right to cache whatever can be cached, at once? Tried where every state can be looked at.
+//! The oracle's eager caching against lazy caching, on programs so short that every state can be looked at.
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random programs: a few recipes of page-table code, done well, and then spoilt.
 //!
-//! Events drawn at random break a rule in the first three steps and show nothing of the rest. What is almost right shows
-//! more: each recipe is a correct change as kernels do it, and an edit leaves a step out, swaps two, or puts another in.
+//! Events drawn at random break a rule in the first three steps and show nothing of the rest. What is almost right
+//! shows more: each recipe is a correct change as kernels do it, and an edit leaves a step out, swaps two, or puts
+//! another in.
 
 use proptest::prelude::*;
 

@@ -7,7 +7,7 @@ use super::memory::{Memory, Seen};
 use super::observer::{At, Cached, Caching, Observer, View, Waiting, is_among, is_completed};
 use super::order::{Events, Order, completes_invalidations, completes_stores};
 use super::program::{Doing, Ets2, Event, Program};
-use super::recent::Lingering;
+use super::recent::Pending;
 use super::world::{PAGES, SLOTS, Table, beginning, descriptor, slots_of};
 use crate::{Access, Scope};
 use cleave::aarch64::BbmLevel;
@@ -23,7 +23,7 @@ pub(super) enum Harm {
     /// A fault where memory maps something, taken from a walk of before.
     StaleFault,
     /// An access that may still use what an invalidation by its own CPU has taken away.
-    Lingering,
+    PendingSync,
     /// An access under a root that may be the old one or the new one.
     Register,
     /// A store to a table that is nowhere linked, and that some walker can still reach.
@@ -150,8 +150,8 @@ impl Oracle {
     pub(super) fn access(&self, cpu: usize, page: u64, access: Access) -> Vec<Harm> {
         let mut harms = Vec::new();
         let now = self.now(cpu, page);
-        if self.may_linger(cpu, page, access, Lingering::Surely) {
-            harms.push(Harm::Lingering);
+        if self.may_be_pending(cpu, page, access, Pending::Surely) {
+            harms.push(Harm::PendingSync);
         }
         if self.stale(cpu, page).iter().any(|&old| differ(old, now, access)) {
             harms.push(Harm::Stale);
@@ -177,8 +177,8 @@ impl Oracle {
         self.roots_in_use(cpu).any(|root| Some(root) != last)
     }
 
-    /// True when an access that comes next, somewhere, can come out wrong, or finds two sizes at once, or a table that is
-    /// no longer there.
+    /// True when an access that comes next, somewhere, can come out wrong, or finds two sizes at once, or a table that
+    /// is no longer there.
     pub(super) fn can_some_access_go_wrong(&self) -> bool {
         (0..self.levels.len()).any(|cpu| {
             PAGES.iter().any(|&page| {
@@ -236,12 +236,12 @@ impl Oracle {
         stale
     }
 
-    /// True when an access comes out otherwise, or finds another size, by what an invalidation by its own CPU has taken away.
-    /// With FEAT_ETS2 the DSB is enough for all that cannot be executed, and nothing here can.
-    pub(super) fn may_linger(&self, cpu: usize, page: u64, access: Access, which: Lingering) -> bool {
+    /// True when an access comes out otherwise, or finds another size, by what an invalidation by its own CPU has taken
+    /// away. With FEAT_ETS2 the DSB is enough for all that cannot be executed, and nothing here can.
+    pub(super) fn may_be_pending(&self, cpu: usize, page: u64, access: Access, which: Pending) -> bool {
         let now = self.now(cpu, page);
-        let lingering = self.observers[cpu].lingering(which);
-        let of_page = lingering.into_iter().filter(|cached| cached.covers(page));
+        let pending = self.observers[cpu].pending(which);
+        let of_page = pending.into_iter().filter(|cached| cached.covers(page));
         let mut found = of_page.map(|cached| match At::below(cached) {
             None => Found::at(page, cached),
             // It may be walked again, and find what is there by now.

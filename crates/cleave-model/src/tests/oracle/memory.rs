@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory as a list of stores: every value a slot ever had, and who stored it.
+//! Memory as a list of stores: every value a slot ever had, and the CPU that stored it.
 
 use super::world::{SLOTS, STORED, Slot, Table};
 use cleave::tables::Descriptor;

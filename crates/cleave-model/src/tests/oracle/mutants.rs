@@ -2,7 +2,7 @@
 //! Machines that are wrong, and that the oracle must tell apart from the right one.
 //!
 //! None is built: each is the machine, told something else than what happens. A machine that completes a TLBI at a DSB
-//! ISHST is the machine that is told DSB ISH for each of those. Half of them believe too little bad of the hardware, and
+//! ISHST is the machine that is told DSB ISH for each of those. Half of them are too lax about the hardware, and
 //! are silent where they should not be; the other half too much.
 
 use proptest::strategy::{Strategy, ValueTree};
@@ -15,13 +15,13 @@ use crate::{Dsb, Flag, LastLevel, Scope};
 use cleave::aarch64::BbmLevel;
 
 /// The version of an event that the machine is told.
-type Tale = fn(Doing) -> Vec<Doing>;
+type Retelling = fn(Doing) -> Vec<Doing>;
 
 /// Programs that a mutant has to get one of wrong.
 const PROGRAMS: usize = 3000;
 
 /// The first disagreement among random programs, the machine told `tale` and built as `built` says.
-fn caught(built: fn(Program) -> Program, tale: Tale) -> Option<Disagreement> {
+fn caught(built: fn(Program) -> Program, tale: Retelling) -> Option<Disagreement> {
     let mut runner = TestRunner::deterministic();
     let strategy = programs();
     let mut programs = (0..PROGRAMS).map(|_| strategy.new_tree(&mut runner).expect("a program").current());
@@ -51,7 +51,7 @@ fn the_oracle_agrees_with_the_unchanged_model() {
 
 #[test]
 fn the_oracle_catches_models_that_are_too_lax() {
-    let mutants: [(&str, Tale); 13] = [
+    let mutants: [(&str, Retelling); 13] = [
         ("a TLBI is complete without a DSB", |doing| match doing {
             Doing::Invalidate(..) => vec![doing, Doing::Dsb(Dsb::Ish)],
             _ => vec![doing],
@@ -64,7 +64,7 @@ fn the_oracle_catches_models_that_are_too_lax() {
             Doing::Dsb(Dsb::Ishld) => vec![Doing::Dsb(Dsb::Ishst)],
             _ => vec![doing],
         }),
-        ("DSB NSH reaches everybody", |doing| match doing {
+        ("DSB NSH reaches every CPU", |doing| match doing {
             Doing::Dsb(Dsb::Nsh) => vec![Doing::Dsb(Dsb::Ish)],
             _ => vec![doing],
         }),
@@ -123,7 +123,7 @@ fn the_oracle_catches_models_that_are_too_lax() {
 
 #[test]
 fn the_oracle_catches_models_that_are_too_strict() {
-    let mutants: [(&str, Tale); 7] = [
+    let mutants: [(&str, Retelling); 7] = [
         ("no DSB completes a TLBI", |doing| match doing {
             Doing::Dsb(Dsb::Ish) => vec![Doing::Dsb(Dsb::Ishst)],
             _ => vec![doing],

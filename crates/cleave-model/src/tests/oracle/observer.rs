@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One CPU's walker and TLB: every state they can be in.
 //!
-//! A [`View`] is a state: how much of memory the walker sees, which invalidations have yet to arrive, what the TLB holds.
-//! Between two events anything may happen: a store becomes visible, an invalidation arrives, a new root comes to be used,
-//! the walker walks and the TLB keeps what it found. [`Observer::settle`] follows all of it, until no new state turns up.
-//! A barrier makes nothing happen: it rules out the states in which what it waits for has not happened.
+//! A [`View`] is a state: how much of memory the walker sees, which invalidations have yet to arrive, what the TLB
+//! holds. Between two events anything may happen: a store becomes visible, an invalidation arrives, a new root comes to
+//! be used, the walker walks and the TLB keeps what it found. [`Observer::settle`] follows all of it, until no new
+//! state turns up. A barrier makes nothing happen: it rules out the states in which what it waits for has not happened.
 //!
 //! Nothing is ever evicted, and what can be cached is cached at once: see [`Caching`].
 
@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::memory::{Memory, Seen};
 use super::order::{Events, Order, Reach};
 use super::program::Covering;
-use super::recent::{Lingering, Recent};
+use super::recent::{Pending, Recent};
 use super::world::{GEOMETRY, STORED, Table, pages_at, slots_of};
 use crate::LastLevel;
 use cleave::tables::{Descriptor, Kind, Level};
@@ -181,8 +181,8 @@ impl Observer {
     }
 
     /// The entries that the TLB may not hold any more, and an explicit access of the CPU may still use.
-    pub(super) fn lingering(&self, which: Lingering) -> BTreeSet<Cached> {
-        self.recent.lingering(which, &self.held())
+    pub(super) fn pending(&self, which: Pending) -> BTreeSet<Cached> {
+        self.recent.pending(which, &self.held())
     }
 
     /// A context synchronisation event.
@@ -196,7 +196,7 @@ impl Observer {
         self.views.retain(|view| view.root == last);
     }
 
-    /// Follows whatever may happen, until there is nothing new.
+    /// Follows everything that may happen, until there is nothing new.
     pub(super) fn settle(&mut self, memory: &Memory, order: &Order) {
         let mut known: HashSet<View> = HashSet::new();
         let mut ahead: Vec<View> = std::mem::take(&mut self.views);

@@ -45,8 +45,8 @@ pub(super) const fn completes_loads(dsb: Dsb) -> bool {
     }
 }
 
-/// Whose invalidations are complete behind a DSB: none, those of the local forms, all. It has to be one that waits for
-/// loads and stores.
+/// The invalidations that are complete behind a DSB: none, those of the local forms, all. It has to be one that waits
+/// for loads and stores.
 pub(super) const fn completes_invalidations(dsb: Dsb) -> Reach {
     match dsb {
         Dsb::Ish | Dsb::Osh | Dsb::Sy => Reach::Everything,
@@ -99,7 +99,7 @@ impl Order {
             }
         }
         if let Doing::Store(slot, _) = event.doing {
-            // Who sees this store sees nothing older there (coherence).
+            // A walker that sees this store sees nothing older there (coherence).
             let is_here = |earlier: &Event| matches!(earlier.doing, Doing::Store(at, _) if at == slot);
             let last = self.events.iter().rposition(is_here);
             if let Some(number) = last.filter(|&number| self.events[number].cpu != event.cpu) {

@@ -4,7 +4,7 @@
 use super::world::{
     Beginning, GEOMETRY, SLOTS, STORED, Slot, Table, Value, address, address_of, beginning, descriptor,
 };
-use crate::{Access, Config, Dsb, Flag, LastLevel, Machine, Outcome, Scope, Tlbi, What};
+use crate::{Access, Config, Coverage, Dsb, Flag, LastLevel, Machine, Outcome, Scope, Tlbi};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, Level, slot};
 
@@ -92,13 +92,13 @@ impl Event {
             Doing::Dsb(dsb) => cpu.dsb(dsb),
             Doing::Isb => cpu.isb(),
             Doing::Invalidate(scope, covering) => {
-                let what = match covering {
-                    Covering::All => What::All,
+                let covers = match covering {
+                    Covering::All => Coverage::All,
                     Covering::Page(page, last, hint) => {
-                        What::Address { address: address(page), asid: None, last, hint }
+                        Coverage::Address { address: address(page), asid: None, last, hint }
                     }
                 };
-                cpu.tlbi(Tlbi { scope, what });
+                cpu.tlbi(Tlbi { scope, covers });
             }
             Doing::Access(page, access) => return Some(cpu.access(address(page), access)),
             Doing::StoreFlag(flag) => cpu.store_flag(FLAG, flag),

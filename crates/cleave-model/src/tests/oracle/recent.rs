@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a CPU may still use although its TLB no longer holds it.
 //!
-//! With its DSB an invalidation is over for the explicit accesses of every CPU but the one that issued it. There it is over
-//! with the context synchronisation behind the DSB.
+//! With its DSB an invalidation is over for the explicit accesses of every CPU but the one that issued it. There it is
+//! over with the context synchronisation behind the DSB.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::observer::{Cached, Waiting};
 
 /// The entries that an explicit access may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lingering {
+pub(super) enum Pending {
     Surely,
     /// Also what another CPU's invalidation has taken away since.
     ByDeclaration,
@@ -68,10 +68,10 @@ impl Recent {
         self.sure = held;
     }
 
-    pub(super) fn lingering(&self, which: Lingering, held: &BTreeSet<Cached>) -> BTreeSet<Cached> {
+    pub(super) fn pending(&self, which: Pending, held: &BTreeSet<Cached>) -> BTreeSet<Cached> {
         let all = match which {
-            Lingering::Surely => &self.sure,
-            Lingering::ByDeclaration => &self.declared,
+            Pending::Surely => &self.sure,
+            Pending::ByDeclaration => &self.declared,
         };
         all.difference(held).copied().collect()
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The world the oracle knows: five tables, ten slots, six pages.
 //!
-//! Small enough to look at everything that can happen in it, and large enough for everything that went wrong in page-table
-//! code so far: two levels below the root, a table to split into, a second root, a table that hangs in two places.
+//! Small enough to look at everything that can happen in it, and large enough for everything that went wrong in
+//! page-table code so far: two levels below the root, a table to split into, a second root, a table that hangs in two
+//! places.
 
 use cleave::tables::{Attributes, Descriptor, Geometry, Granule, Level, Permissions, PhysAddr, VaBits, VirtAddr};
 
@@ -47,8 +48,8 @@ impl Table {
 /// A slot that programs store to, by its place in [`SLOTS`].
 pub(super) type Slot = usize;
 
-/// Every slot with something in it: its table and its index there. Index 2 of a table of pages stands for all the others,
-/// and nothing is ever stored there.
+/// Every slot with something in it: its table and its index there. Index 2 of a table of pages stands for all the
+/// others, and nothing is ever stored there.
 pub(super) const SLOTS: [(Table, usize); 10] = [
     (Table::Root, 0),
     (Table::OtherRoot, 0),

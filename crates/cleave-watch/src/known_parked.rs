@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who is known to stand still: the rendezvous as it can be seen from outside.
+//! Which CPUs are known to be parked: the rendezvous as it can be seen from outside.
 //!
-//! A rendezvous is a promise of CPUs not to use what is about to be broken. Its words in memory are the kernel's business;
-//! what the promise comes to is order. When a CPU breaks an entry of what all use, every use by another CPU must have
-//! happened before: that CPU released something after its last use, and whoever breaks acquired it. This is kept by a
-//! vector clock, one count a CPU, which goes up with each of its releases.
+//! A rendezvous is a promise of CPUs not to use what is about to be broken. Its words in memory are the kernel's
+//! business; what the promise comes to is order. When a CPU breaks an entry of what all use, every use by another CPU
+//! must have happened before: that CPU released something after its last use, and the CPU that breaks acquired it. This
+//! is kept by a vector clock, one count a CPU, which goes up with each of its releases.
 
 use std::collections::HashMap;
 
@@ -16,15 +16,15 @@ type Clock = [u64; MAX_CPUS];
 
 /// The actions of each CPU, and what it knows of the others.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct KnownParked {
     clocks: Vec<Clock>,
     flags: HashMap<u64, Clock>,
     /// The last use of the shared addresses by each CPU, in its own count.
     used: Clock,
 }
 
-impl Standing {
-    /// Nobody has done anything.
+impl KnownParked {
+    /// Returns the state in which no CPU has done anything.
     pub(crate) fn new(cpus: usize) -> Self {
         let mut clocks = vec![[0; MAX_CPUS]; cpus];
         clocks.iter_mut().enumerate().for_each(|(cpu, clock)| clock[cpu] = 1);
@@ -36,7 +36,8 @@ impl Standing {
         self.used[cpu] = self.clocks[cpu][cpu];
     }
 
-    /// A CPU stores a flag. One that replaces what the flag held ends what that conveyed, one that modifies it does not.
+    /// A CPU stores a flag. One that replaces what the flag held ends what that conveyed, one that modifies it does
+    /// not.
     pub(crate) fn stores(&mut self, cpu: usize, flag: PhysAddr, kind: Flag, modifies: Modifies) {
         let before = self.flags.remove(&flag.0).filter(|_| modifies == Modifies::Yes).unwrap_or_default();
         let mut conveyed = before;
@@ -55,7 +56,7 @@ impl Standing {
     }
 
     /// Returns true when `cpu` knows that the last use of `other` is over.
-    pub(crate) fn knows_still(&self, cpu: usize, other: usize) -> bool {
+    pub(crate) fn knows_parked(&self, cpu: usize, other: usize) -> bool {
         cpu == other || self.clocks[cpu][other] >= self.used[other]
     }
 }
@@ -74,42 +75,42 @@ mod tests {
 
     #[test]
     fn a_cpu_that_acquires_a_release_knows_the_other_is_parked() {
-        let mut standing = Standing::new(2);
-        standing.uses(1);
-        assert!(!standing.knows_still(0, 1));
-        standing.stores(1, FLAG, Flag::Ordered, Modifies::No);
-        assert!(!standing.knows_still(0, 1));
-        standing.acquires(0, FLAG);
-        assert!(standing.knows_still(0, 1));
-        standing.uses(1);
-        assert!(!standing.knows_still(0, 1));
+        let mut known_parked = KnownParked::new(2);
+        known_parked.uses(1);
+        assert!(!known_parked.knows_parked(0, 1));
+        known_parked.stores(1, FLAG, Flag::Ordered, Modifies::No);
+        assert!(!known_parked.knows_parked(0, 1));
+        known_parked.acquires(0, FLAG);
+        assert!(known_parked.knows_parked(0, 1));
+        known_parked.uses(1);
+        assert!(!known_parked.knows_parked(0, 1));
     }
 
     #[test]
     fn a_plain_store_ends_a_release_sequence() {
-        let mut standing = Standing::new(2);
-        standing.uses(1);
-        standing.stores(1, FLAG, Flag::Plain, Modifies::No);
-        standing.acquires(0, FLAG);
-        assert!(!standing.knows_still(0, 1));
-        standing.stores(1, FLAG, Flag::Ordered, Modifies::No);
-        standing.stores(1, FLAG, Flag::Plain, Modifies::No);
-        standing.acquires(0, FLAG);
-        assert!(!standing.knows_still(0, 1));
+        let mut known_parked = KnownParked::new(2);
+        known_parked.uses(1);
+        known_parked.stores(1, FLAG, Flag::Plain, Modifies::No);
+        known_parked.acquires(0, FLAG);
+        assert!(!known_parked.knows_parked(0, 1));
+        known_parked.stores(1, FLAG, Flag::Ordered, Modifies::No);
+        known_parked.stores(1, FLAG, Flag::Plain, Modifies::No);
+        known_parked.acquires(0, FLAG);
+        assert!(!known_parked.knows_parked(0, 1));
     }
 
     #[test]
     fn an_atomic_modification_continues_a_release_sequence() {
-        let mut standing = Standing::new(3);
-        standing.uses(1);
-        standing.stores(1, FLAG, Flag::Ordered, Modifies::Yes);
-        standing.stores(2, FLAG, Flag::Ordered, Modifies::Yes);
-        standing.acquires(0, FLAG);
-        assert!(standing.knows_still(0, 1) && standing.knows_still(0, 2));
+        let mut known_parked = KnownParked::new(3);
+        known_parked.uses(1);
+        known_parked.stores(1, FLAG, Flag::Ordered, Modifies::Yes);
+        known_parked.stores(2, FLAG, Flag::Ordered, Modifies::Yes);
+        known_parked.acquires(0, FLAG);
+        assert!(known_parked.knows_parked(0, 1) && known_parked.knows_parked(0, 2));
     }
 
     #[test]
     fn a_cpu_without_any_use_counts_as_parked() {
-        assert!(Standing::new(2).knows_still(0, 1));
+        assert!(KnownParked::new(2).knows_parked(0, 1));
     }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which CPU is executing.
+//! The identity of the executing CPU.
 //!
-//! QEMU tells a plugin the number of the CPU that *translated* a block, and with all CPUs in one thread the others execute
-//! that block too. So the CPU is known by a register. With EL2 there is VMPIDR_EL2, which QEMU resets to the CPU's own
-//! affinity and which a kernel copies from there. Without it there is TPIDR_EL1, where a kernel keeps what is each CPU's
-//! own: zero from reset until the kernel sets it, so that of the CPUs whose register is still zero the last one that was
-//! started is meant. If two were on their way at once they could not be told apart; then the record is of no use, and says
-//! so.
+//! QEMU tells a plugin the number of the CPU that *translated* a block, and with all CPUs in one thread the others
+//! execute that block too. So the CPU is known by a register. With EL2 there is VMPIDR_EL2, which QEMU resets to the
+//! CPU's own affinity and which a kernel copies from there. Without it there is TPIDR_EL1, where a kernel keeps what is
+//! each CPU's own: zero from reset until the kernel sets it, so that of the CPUs whose register is still zero the last
+//! one that was started is meant. If two were on their way at once they could not be told apart; then the record is of
+//! no use, and says so.
 
 /// A CPU's number, by the order of their first instructions.
 pub(crate) type Cpu = u8;
@@ -30,14 +30,14 @@ struct Call {
 
 /// The registers of the CPUs as they are known.
 #[derive(Debug, Default)]
-pub(crate) struct Who {
+pub(crate) struct CpuIdentities {
     /// The mark of each CPU that has one.
     marks: Vec<Option<u64>>,
     /// Calls whose CPU has not come.
     calls: Vec<Call>,
     calls_made: u32,
     /// The CPU whose TPIDR_EL1 is still zero.
-    nameless: Option<Cpu>,
+    unidentified: Option<Cpu>,
 }
 
 /// The answer to the question of the executing CPU.
@@ -51,7 +51,7 @@ pub(crate) enum Answer {
     Unclear,
 }
 
-impl Who {
+impl CpuIdentities {
     /// A CPU_ON was called: some CPU will begin at `entry` with `context` in its x0.
     pub(crate) fn called(&mut self, entry: u64, context: u64) -> u32 {
         let number = self.calls_made;
@@ -74,25 +74,25 @@ impl Who {
             },
             Mark::Thread(0) => {
                 let expected = self.calls.iter().any(|call| call.entry == address);
-                match self.nameless {
+                match self.unidentified {
                     Some(_) if expected => Answer::Unclear,
                     Some(cpu) => Answer::Known(cpu),
                     None if expected || self.marks.is_empty() => {
                         let answer = self.begin(None, address, x0);
                         if let Answer::New(cpu, _) = answer {
-                            self.nameless = Some(cpu);
+                            self.unidentified = Some(cpu);
                         }
                         answer
                     }
                     None => Answer::Unclear,
                 }
             }
-            Mark::Thread(value) => match (self.find(value), self.nameless) {
+            Mark::Thread(value) => match (self.find(value), self.unidentified) {
                 (Some(cpu), _) => Answer::Known(cpu),
                 // It has just written its own.
                 (None, Some(cpu)) => {
                     self.marks[usize::from(cpu)] = Some(value);
-                    self.nameless = None;
+                    self.unidentified = None;
                     Answer::Known(cpu)
                 }
                 (None, None) => Answer::Unclear,
@@ -126,38 +126,38 @@ mod tests {
 
     #[test]
     fn with_el2_a_cpu_is_known_from_its_first_instruction() {
-        let mut who = Who::default();
-        assert_eq!(who.executes(Mark::Affinity(0x8000_0000), 0x1000, zero), Answer::New(0, None));
-        let call = who.called(0x2000, 7);
-        assert_eq!(who.executes(Mark::Affinity(0x8000_0001), 0x2000, || 7), Answer::New(1, Some(call)));
-        assert_eq!(who.executes(Mark::Affinity(0x8000_0000), 0x1000, zero), Answer::Known(0));
-        assert_eq!(who.count(), 2);
+        let mut identities = CpuIdentities::default();
+        assert_eq!(identities.executes(Mark::Affinity(0x8000_0000), 0x1000, zero), Answer::New(0, None));
+        let call = identities.called(0x2000, 7);
+        assert_eq!(identities.executes(Mark::Affinity(0x8000_0001), 0x2000, || 7), Answer::New(1, Some(call)));
+        assert_eq!(identities.executes(Mark::Affinity(0x8000_0000), 0x1000, zero), Answer::Known(0));
+        assert_eq!(identities.count(), 2);
     }
 
     #[test]
     fn without_el2_a_cpu_is_known_once_tpidr_el1_is_set() {
-        let mut who = Who::default();
-        assert_eq!(who.executes(Mark::Thread(0), 0x1000, zero), Answer::New(0, None));
-        assert_eq!(who.executes(Mark::Thread(0), 0x1010, zero), Answer::Known(0));
-        assert_eq!(who.executes(Mark::Thread(0xa), 0x1020, zero), Answer::Known(0));
-        let (first, second) = (who.called(0x2000, 1), who.called(0x2000, 2));
-        assert_eq!(who.executes(Mark::Thread(0), 0x2000, || 2), Answer::New(1, Some(second)));
-        assert_eq!(who.executes(Mark::Thread(0xa), 0x1030, zero), Answer::Known(0));
-        assert_eq!(who.executes(Mark::Thread(0), 0x2010, zero), Answer::Known(1));
-        assert_eq!(who.executes(Mark::Thread(0xb), 0x2020, zero), Answer::Known(1));
-        assert_eq!(who.executes(Mark::Thread(0), 0x2000, || 1), Answer::New(2, Some(first)));
+        let mut identities = CpuIdentities::default();
+        assert_eq!(identities.executes(Mark::Thread(0), 0x1000, zero), Answer::New(0, None));
+        assert_eq!(identities.executes(Mark::Thread(0), 0x1010, zero), Answer::Known(0));
+        assert_eq!(identities.executes(Mark::Thread(0xa), 0x1020, zero), Answer::Known(0));
+        let (first, second) = (identities.called(0x2000, 1), identities.called(0x2000, 2));
+        assert_eq!(identities.executes(Mark::Thread(0), 0x2000, || 2), Answer::New(1, Some(second)));
+        assert_eq!(identities.executes(Mark::Thread(0xa), 0x1030, zero), Answer::Known(0));
+        assert_eq!(identities.executes(Mark::Thread(0), 0x2010, zero), Answer::Known(1));
+        assert_eq!(identities.executes(Mark::Thread(0xb), 0x2020, zero), Answer::Known(1));
+        assert_eq!(identities.executes(Mark::Thread(0), 0x2000, || 1), Answer::New(2, Some(first)));
     }
 
     #[test]
     fn two_unidentified_cpus_are_not_taken_for_one() {
-        let mut who = Who::default();
-        who.executes(Mark::Thread(0), 0x1000, zero);
-        who.called(0x2000, 1);
-        assert_eq!(who.executes(Mark::Thread(0), 0x2000, || 1), Answer::Unclear);
-        let mut who = Who::default();
-        who.executes(Mark::Thread(0), 0x1000, zero);
-        who.executes(Mark::Thread(0xa), 0x1010, zero);
-        assert_eq!(who.executes(Mark::Thread(0xb), 0x1020, zero), Answer::Unclear);
-        assert_eq!(who.executes(Mark::Thread(0), 0x1030, zero), Answer::Unclear);
+        let mut identities = CpuIdentities::default();
+        identities.executes(Mark::Thread(0), 0x1000, zero);
+        identities.called(0x2000, 1);
+        assert_eq!(identities.executes(Mark::Thread(0), 0x2000, || 1), Answer::Unclear);
+        let mut identities = CpuIdentities::default();
+        identities.executes(Mark::Thread(0), 0x1000, zero);
+        identities.executes(Mark::Thread(0xa), 0x1010, zero);
+        assert_eq!(identities.executes(Mark::Thread(0xb), 0x1020, zero), Answer::Unclear);
+        assert_eq!(identities.executes(Mark::Thread(0), 0x1030, zero), Answer::Unclear);
     }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an invalidation has taken away, until a CPU has synchronised its context: the other half of M10.
+//! Pending-synchronisation entries: translations whose TLBI; DSB has completed but that a CPU may still use until its
+//! next context synchronisation event. The other half of M10.
 //!
-//! With the DSB behind it a TLBI is complete for the explicit accesses of every CPU *but the one that issued it*. There it
-//! is complete with the context synchronisation event behind the DSB (Arm ARM D8.17.8, rules R_YNJCP and R_BLDZX). With
-//! FEAT_ETS2 the DSB is enough on that CPU too, where neither the old translation nor the new one may be executed.
+//! With the DSB behind it a TLBI is complete for the explicit accesses of every CPU *but the one that issued it*. There
+//! it is complete with the context synchronisation event behind the DSB (Arm ARM D8.17.8, rules R_YNJCP and R_BLDZX).
+//! With FEAT_ETS2 the DSB is enough on that CPU too, where neither the old translation nor the new one may be executed.
 //!
 //! Instruction fetches are another matter on every CPU: what was fetched through the old translation before the
 //! invalidation may be executed behind it, so that each CPU needs a context synchronisation event that is known to come
@@ -13,68 +14,75 @@
 //! is one), nor does giving a frame back: both are about other CPUs. It is the use that needs it.
 
 use super::access::Translation;
-use super::stale::Residue;
+use super::stale::StaleEntry;
 use super::table_place::Place;
 use super::{Access, Rule, State};
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{Descriptor, PhysAddr, VirtAddr};
 
-/// A residue that is in no TLB any more. Its holders are the CPUs that may still execute what they had through it.
+/// A stale entry that is in no TLB any more. Its holders are the CPUs that may still execute what they had through it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lingering {
-    residue: Residue,
+pub(super) struct PendingSync {
+    stale: StaleEntry,
     /// The CPU whose DSB completed the invalidation, and the place of that DSB among its stores.
     completed: (usize, u64),
 }
 
 impl State {
-    /// The DSB of `cpu` has completed an invalidation of this.
-    pub(super) fn linger(&mut self, residue: Residue, cpu: usize) {
-        if residue.holders != 0 {
-            self.lingering.push(Lingering { residue, completed: (cpu, self.cpus[cpu].order.stores) });
+    /// Keeps a stale entry whose invalidation the DSB of `cpu` has completed.
+    pub(super) fn await_sync(&mut self, stale: StaleEntry, cpu: usize) {
+        if stale.holders != 0 {
+            self.pending_sync.push(PendingSync { stale, completed: (cpu, self.cpus[cpu].order.stores) });
         }
     }
 
-    /// A context synchronisation event of `cpu`: what is known to be complete before it is over.
+    /// Forgets, at a context synchronisation event of `cpu`, the entries whose invalidation is known to be complete
+    /// before it.
     pub(super) fn forget_synchronised(&mut self, cpu: usize) {
-        let mut lingering = std::mem::take(&mut self.lingering);
-        lingering.retain_mut(|Lingering { residue, completed: (other, number) }| {
+        let mut pending = std::mem::take(&mut self.pending_sync);
+        pending.retain_mut(|PendingSync { stale, completed: (other, number) }| {
             if *other == cpu || self.has_synchronised(cpu, *other, *number) {
-                residue.holders &= !(1 << cpu);
+                stale.holders &= !(1 << cpu);
             }
-            residue.holders != 0
+            stale.holders != 0
         });
-        self.lingering = lingering;
+        self.pending_sync = pending;
     }
 
     /// Returns the places of a table below pending-synchronisation entries, each with its entry.
-    pub(super) fn lingering_places(&self, table: PhysAddr) -> Vec<(Place, Lingering)> {
+    pub(super) fn pending_places(&self, table: PhysAddr) -> Vec<(Place, PendingSync)> {
         let mut found = Vec::new();
-        for lingering in &self.lingering {
-            if let Some((top, place)) = self.below(&lingering.residue) {
+        for pending in &self.pending_sync {
+            if let Some((top, place)) = self.below(&pending.stale) {
                 let mut places = Vec::new();
                 self.find_below(top, place, table, &mut places);
-                found.extend(places.into_iter().map(|place| (place, *lingering)));
+                found.extend(places.into_iter().map(|place| (place, *pending)));
             }
         }
         found
     }
 
     /// Adds a value that a store replaces below a pending-synchronisation entry: it may have been used by way of that.
-    pub(super) fn linger_below(&mut self, (place, above): (Place, Lingering), at: PhysAddr, old: Descriptor) {
+    pub(super) fn await_sync_below(&mut self, (place, above): (Place, PendingSync), at: PhysAddr, old: Descriptor) {
         if old.is_valid() {
             let address = self.address_in(place, self.index_of(at));
-            let asid = above.residue.asid;
-            let residue = Residue { asid, ..Residue::new(at, old, place, address) };
-            self.lingering.push(Lingering { residue, ..above });
+            let asid = above.stale.asid;
+            let stale = StaleEntry { asid, ..StaleEntry::new(at, old, place, address) };
+            self.pending_sync.push(PendingSync { stale, ..above });
         }
     }
 
     /// M10: may this access of `cpu` still use what was taken away, and does that differ from what memory says?
-    pub(super) fn check_lingering(&mut self, cpu: usize, address: VirtAddr, access: Access, now: Option<Translation>) {
-        let mine = self.lingering.iter().filter(|lingering| lingering.residue.holders >> cpu & 1 == 1);
-        let candidates = mine.filter(|lingering| access == Access::Fetch || lingering.completed.0 == cpu);
-        let results = candidates.filter_map(|lingering| self.result_of(&lingering.residue, cpu, address));
+    pub(super) fn check_pending_sync(
+        &mut self,
+        cpu: usize,
+        address: VirtAddr,
+        access: Access,
+        now: Option<Translation>,
+    ) {
+        let mine = self.pending_sync.iter().filter(|pending| pending.stale.holders >> cpu & 1 == 1);
+        let candidates = mine.filter(|pending| access == Access::Fetch || pending.completed.0 == cpu);
+        let results = candidates.filter_map(|pending| self.result_of(&pending.stale, cpu, address));
         let found = results.into_iter().find(|old| {
             let executes = |one: &Option<Translation>| one.is_some_and(|one| one.allows(Access::Fetch));
             let in_order = self.ets2 && access != Access::Fetch && !executes(old) && !executes(&now);
@@ -101,19 +109,11 @@ impl State {
 
     /// M10, for a call that promises that a change is complete on the CPU that made it.
     pub(super) fn check_all_synchronised(&mut self, cpu: usize) {
-        let late = |lingering: &&Lingering| lingering.completed.0 == cpu && lingering.residue.holders >> cpu & 1 == 1;
-        if let Some(&Lingering { residue, .. }) = self.lingering.iter().find(late) {
-            let now = self.memory.get(residue.slot);
+        let late = |pending: &&PendingSync| pending.completed.0 == cpu && pending.stale.holders >> cpu & 1 == 1;
+        if let Some(&PendingSync { stale, .. }) = self.pending_sync.iter().find(late) {
+            let now = self.memory.get(stale.slot);
             let detail = "a change is called complete, but the CPU that made it has not synchronised its context";
-            self.violated(
-                Rule::ContextSynchronisation,
-                cpu,
-                Some(residue.address),
-                residue.slot,
-                residue.old,
-                now,
-                detail,
-            );
+            self.violated(Rule::ContextSynchronisation, cpu, Some(stale.address), stale.slot, stale.old, now, detail);
         }
     }
 }

@@ -17,7 +17,7 @@ fn tables(machine: &Machine) -> View<'_> {
 }
 
 #[test]
-fn pages_are_mapped_live_in_every_geometry_and_the_other_cpu_may_use_them_after_its_isb() -> Result<(), String> {
+fn pages_mapped_live_are_usable_after_an_isb_in_each_geometry() -> Result<(), String> {
     for granule in [Granule::K4, Granule::K16, Granule::K64] {
         for va_bits in [VaBits::V39, VaBits::V48] {
             let geometry = Geometry { granule, va_bits };

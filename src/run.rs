@@ -5,14 +5,14 @@ use alloc::format;
 
 use cleave::aarch64::midr::Midr;
 use cleave::aarch64::timer;
-use cleave::linear_map::{Action, Decision, Trust, Wish, decide};
+use cleave::linear_map::{Action, BbmPolicy, Decision, MapPolicy, decide};
 use cleave::tables::{FrameSource, LeafCounts, TlbiRepeat};
 
-use crate::check::{audit, inject, probe, stress};
+use crate::check::{audit, inject, probe, stress, watch};
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
 use crate::mm::memory::Painted;
-use crate::mm::repaint::{self, Ending};
+use crate::mm::repaint::Ending;
 use crate::mm::{heap, memory};
 use crate::monitor;
 use crate::options::{BbmTrust, Bootargs, LinearMode, Load, Task};
@@ -82,14 +82,14 @@ impl<'a> Run<'a> {
         if decision.action != Action::Split {
             return;
         }
-        let (ending, account) = repaint::repaint(&self.painted.census);
+        let (ending, account) = watch::repaint(&self.painted.census);
         builder::tell_repaint(&ending, &account);
         self.expected = account.after;
         self.good &= ending == Ending::Done || self.args.linear != LinearMode::Require;
-        self.good &= frames_add_up(self.free_before, account.tally.kept());
+        self.good &= frames_add_up(self.free_before, account.frame_counts.kept());
         // An aborted repaint means that a CPU did not respond: another rendezvous would time out as well.
-        self.gathered = account.tally.attempts > 0 || ending == Ending::Aborted;
-        if account.tally.attempts > 0 {
+        self.gathered = account.frame_counts.attempts > 0 || ending == Ending::Aborted;
+        if account.frame_counts.attempts > 0 {
             builder::tell_timeline();
         }
         self.probed = self.has_selftest() && ending == Ending::Done;
@@ -100,7 +100,7 @@ impl<'a> Run<'a> {
     pub(crate) fn check_stopping(&mut self) {
         if (self.has_stress_test() || self.has_selftest()) && !self.gathered {
             let scratch = if self.has_selftest() { map_scratch() } else { None };
-            let met = drill(scratch.as_ref());
+            let met = rendezvous(scratch.as_ref());
             self.probed = met && scratch.is_some();
             self.good &= met;
         }
@@ -169,8 +169,8 @@ fn arguments_are_good(args: &Bootargs<'static>) -> bool {
 /// Holds a rendezvous with nothing to do, where the repaint held none: so that what the load counted before, during
 /// and after it means the same in every run. The report has no timeline of it: no repaint has stopped the CPUs.
 /// With the self-test it breaks and probes `scratch`.
-fn drill(scratch: Option<&probe::Scratch>) -> bool {
-    let refused = repaint::drill(scratch).err();
+fn rendezvous(scratch: Option<&probe::Scratch>) -> bool {
+    let refused = watch::empty_rendezvous(scratch).err();
     if let Some(refused) = &refused {
         builder::error(format!("rendezvous without a repaint: {refused}"));
     }
@@ -182,20 +182,20 @@ fn map_scratch() -> Option<probe::Scratch> {
     probe::Scratch::map().map_err(|error| builder::error(format!("self-test: {error}"))).ok()
 }
 
-fn trust(args: &Bootargs<'_>) -> Trust {
+fn trust(args: &Bootargs<'_>) -> BbmPolicy {
     match args.bbm_trust {
-        BbmTrust::Auto => Trust::Auto,
-        BbmTrust::Trust => Trust::Always,
-        BbmTrust::Strict => Trust::Strict,
-        BbmTrust::Off => Trust::Off,
+        BbmTrust::Auto => BbmPolicy::Auto,
+        BbmTrust::BbmPolicy => BbmPolicy::Always,
+        BbmTrust::Strict => BbmPolicy::Strict,
+        BbmTrust::Off => BbmPolicy::Off,
     }
 }
 
-fn wish(args: &Bootargs<'_>) -> Wish {
+fn wish(args: &Bootargs<'_>) -> MapPolicy {
     match args.linear {
-        LinearMode::Auto | LinearMode::Require => Wish::Auto,
-        LinearMode::Block => Wish::KeepBlocks,
-        LinearMode::Page => Wish::Pages,
+        LinearMode::Auto | LinearMode::Require => MapPolicy::Auto,
+        LinearMode::Block => MapPolicy::KeepBlocks,
+        LinearMode::Page => MapPolicy::Pages,
     }
 }
 

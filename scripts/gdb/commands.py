@@ -112,12 +112,12 @@ Example: cleave rendezvous"""
 
     def look(self, state, arguments):
         needs_none(self, arguments)
-        generation, phase, absent, unmasked = state.rendezvous()
+        generation, phase, missing = state.rendezvous()
         print(f"rendezvous {generation}: {phase}")
         if phase == "Release":
-            print(f"  CPUs that have not left: {unmasked}")
+            print(f"  CPUs that have not left: {missing}")
         elif phase != "Idle":
-            print(f"  CPUs that have not arrived: {absent}, not masked: {unmasked}")
+            print(f"  CPUs that have not arrived: {missing}")
         for cpu in kernel.cpus(state):
             if cpu.block and cpu.state() == "online":
                 there = "in" if cpu.is_parked() else "out"

@@ -8,7 +8,7 @@ import places
 import tables
 
 MASK = machine.MASK
-PHASES = ("Idle", "Gather", "Masked", "Run", "Release")
+PHASES = ("Idle", "Gather", "Run", "Release")
 STATES = ("absent", "checked in", "admitted", "online", "unusable")
 COUNT = (1 << 14) - 1
 
@@ -125,12 +125,12 @@ class Kernel:
         return places.place(address, symbols().address, (places.IMAGE_BASE + self.load_offset()) & MASK)
 
     def rendezvous(self):
-        """Generation, phase, how many have not arrived, and have not masked their interrupts (in Release: have not left)."""
+        """Generation, phase, and how many CPUs have not arrived (in Release: have not left)."""
         at, kind = static("cleave::irq::ipi::RENDEZVOUS")
         word = self.number(at, kind, "state")
         phase = word >> 28 & 0xF
         name = PHASES[phase] if phase < len(PHASES) else f"{phase}?"
-        return word >> 32, name, word >> 14 & COUNT, word & COUNT
+        return word >> 32, name, word & COUNT
 
     def frames(self):
         """(start, frames, free) of each region of the frame allocator."""

@@ -2,14 +2,16 @@
 //! Installs what checks the kernel into the kernel: at points of every rendezvous, of bring-up, and as the CPUs' jobs.
 #![cfg(target_os = "none")]
 
-use crate::check::{inject, probe, stress};
+use cleave::linear_map::Share;
+
+use crate::check::{inject, probe, stress, watch};
 use crate::cpu::smp::{self, Job};
 use crate::irq::ipi;
 use crate::mm::repaint;
 
 /// Offered to every CPU that is at no rendezvous, in this order.
 const JOBS: [Job; 3] = [
-    Job { wants: |_| repaint::wants_help(), run: repaint::help },
+    Job { wants: repaint::wants_help, run: |cpu| watch::fill(cpu, Share::Fair) },
     Job { wants: inject::is_to_overflow, run: |_| inject::overflow_stack() },
     Job { wants: |_| stress::is_on(), run: |cpu| stress::step(cpu) },
 ];

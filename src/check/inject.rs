@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering
 use crate::options::{self, Banned, Bootargs, Fault};
 use cleave::aarch64::syndrome::Syndrome;
 use cleave::aarch64::{hint, timer};
-use cleave::rendezvous::Host;
+use cleave::rendezvous::{Host, Leader, OnlineCpus};
 use cleave::tables::{Cpu, PhysAddr, VirtAddr};
 
 use crate::cpu::lock::{self, IrqLock};
@@ -334,34 +334,10 @@ pub(crate) fn leak_frame() {
     }
 }
 
-/// A frame source that fails at its n-th frame.
-pub(crate) struct Failing<'a, F> {
-    /// The source behind it.
-    pub(crate) frames: &'a mut F,
-    /// The number of frames it still gives.
-    pub(crate) left: u64,
-}
-
-impl<F: cleave::tables::FrameSource> cleave::tables::FrameSource for Failing<'_, F> {
-    fn available(&self) -> u64 {
-        self.frames.available()
-    }
-
-    fn allocate(&mut self) -> Option<PhysAddr> {
-        self.left = self.left.checked_sub(1)?;
-        self.frames.allocate()
-    }
-
-    fn owns(&self, frame: PhysAddr) -> bool {
-        self.frames.owns(frame)
-    }
-
-    fn free(&mut self, frame: PhysAddr) {
-        self.frames.free(frame);
-    }
-}
-
 /// A second caller of the rendezvous, from inside the first: it must be refused.
 pub(crate) fn second_caller() -> Option<cleave::rendezvous::Refused> {
-    RENDEZVOUS.run(&ipi::ThisCpu, &this_cpu().state.slot, 1, 0, |_| ()).err()
+    let slot = &this_cpu().state.slot;
+    // SAFETY: refused as busy, since every CPU stands still; nothing is done on the strength of the count.
+    let online = unsafe { OnlineCpus::of([slot]) };
+    Leader { rendezvous: &RENDEZVOUS, host: &ipi::ThisCpu, slot, online: &online }.stop(0, |_| ()).err()
 }

@@ -6,3 +6,4 @@ pub(crate) mod hooks;
 pub(crate) mod inject;
 pub(crate) mod probe;
 pub(crate) mod stress;
+pub(crate) mod watch;

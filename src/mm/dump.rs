@@ -5,7 +5,7 @@
 use core::fmt::{self, Write};
 
 use cleave::aarch64::mmu;
-use cleave::tables::{Census, PhysAddr, VirtAddr, dump, path};
+use cleave::tables::{MapStats, PhysAddr, VirtAddr, dump, path};
 
 use crate::mm::address_class::Place;
 use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
@@ -109,8 +109,8 @@ pub(crate) fn write_path(memory: &Careful, half: Half, address: VirtAddr, out: &
 }
 
 /// Counts the linear map afresh.
-pub(crate) fn linear_census() -> Census {
+pub(crate) fn linear_stats() -> MapStats {
     let layout = memory::layout();
     let entries = 0..(LINEAR_BYTES >> 39) as usize;
-    Census::of_tree(&View::LINEAR, GEOMETRY, memory::root(), layout.root_base(), entries, layout.alias())
+    MapStats::of_tree(&View::LINEAR, GEOMETRY, memory::root(), layout.root_base(), entries, layout.alias())
 }

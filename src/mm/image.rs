@@ -116,7 +116,7 @@ pub(crate) enum Table {
     /// The TTBR0 root after boot: no entry, ever.
     EmptyRoot,
     /// Holds the root entries of a repaint until they go live.
-    ShadowRoot,
+    ReplacementRoot,
     /// The TTBR0 root of the physical window.
     WindowRoot,
     /// The kernel half's level 1 table.
@@ -131,7 +131,7 @@ impl Table {
             Self::Root => cleave_root(),
             Self::HoldingRoot => cleave_holding_root(),
             Self::EmptyRoot => cleave_empty_root(),
-            Self::ShadowRoot => cleave_shadow_root(),
+            Self::ReplacementRoot => cleave_shadow_root(),
             Self::WindowRoot => cleave_window_root(),
             Self::KernelL1 => cleave_kernel_l1(),
         }

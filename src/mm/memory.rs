@@ -12,9 +12,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::devicetree::{MEMORY_RANGES, MemoryMap, MemoryRanges, RangeSet};
 use cleave::aarch64::timer;
-use cleave::linear_map::{FirstPaint, LargestLeaf, Layout};
+use cleave::linear_map::{FirstPaint, LargestLeaf, Layout, LinearMap, Roots};
 use cleave::tables::{
-    Attributes, BitmapFrames, Census, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MemoryType, PhysAddr,
+    Attributes, BitmapFrames, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MapStats, MemoryType, PhysAddr,
     PhysRange, TlbiRepeat, VirtAddr, map_pages, slot,
 };
 use spin::Once;
@@ -36,20 +36,28 @@ const HEAP_BYTES: u64 = 2 << 20;
 const PAINT_WINDOW: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
 
 static REGIONS: Once<MemoryRanges> = Once::new();
-static LAYOUT: Once<Layout<'static>> = Once::new();
+static MAP: Once<LinearMap<'static>> = Once::new();
 static FRAMES: IrqLock<Option<BitmapFrames<'static>>> = IrqLock::new("frames", None);
 
-/// The plan of the linear map.
+/// Returns the linear map.
+///
+/// # Panics
+/// Before it is painted.
+pub(crate) fn map() -> &'static LinearMap<'static> {
+    MAP.get().expect("the linear map is not painted yet")
+}
+
+/// Returns the plan of the linear map.
 ///
 /// # Panics
 /// Before it is painted.
 pub(crate) fn layout() -> &'static Layout<'static> {
-    LAYOUT.get().expect("the linear map is not painted yet")
+    map().layout()
 }
 
-/// The same, for whoever may come before that.
+/// Returns the plan of the linear map, or `None` before it is painted.
 pub(crate) fn try_layout() -> Option<&'static Layout<'static>> {
-    LAYOUT.get()
+    MAP.get().map(LinearMap::layout)
 }
 
 /// Returns the address of `physical` in the linear map.
@@ -86,7 +94,7 @@ impl core::ops::DerefMut for Frames {
 /// The painted map and what it took.
 pub(crate) struct Painted {
     /// The counts made on the way.
-    pub(crate) census: Census,
+    pub(crate) census: MapStats,
     /// Its duration, in ticks.
     pub(crate) ticks: u64,
 }
@@ -102,7 +110,13 @@ pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf) -> Painted {
     let layout =
         Layout::new(GEOMETRY, VirtAddr(LINEAR_BASE), LINEAR_BYTES, regions.as_slice(), alias, Attributes::NORMAL)
             .unwrap_or_else(|error| panic!("linear map: {error}"));
-    let layout = LAYOUT.call_once(|| layout);
+    let roots = Roots {
+        live: Table::Root.phys(),
+        replacement: Table::ReplacementRoot.phys(),
+        spare: Table::WindowRoot.phys(),
+        empty: Table::EmptyRoot.phys(),
+    };
+    let layout = MAP.call_once(|| LinearMap::new(layout, roots)).layout();
     let (painted, used) = first_paint(layout, largest, &free);
     make_frames(&free, used);
     make_heap().unwrap_or_else(|error| panic!("heap: {error}"));
@@ -165,7 +179,7 @@ fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -
     let mut first = FirstPaint::begin(GEOMETRY, &roots, &ThisCpu, table, entry, piece, view);
     let start = timer::count();
     // Below a root that no walker uses, since the kernel runs on the real one.
-    let (apart, live) = (Table::ShadowRoot.phys(), Table::Root.phys());
+    let (apart, live) = (Table::ReplacementRoot.phys(), Table::Root.phys());
     let painted = first.paint(layout, largest, &roots, &ThisCpu, apart, live);
     let census = painted.unwrap_or_else(|error| panic!("{error}"));
     let ticks = timer::count().wrapping_sub(start);

@@ -58,7 +58,7 @@ pub(super) fn pt(_: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn leaves(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
-    let found = dump::linear_census();
+    let found = dump::linear_stats();
     let counts = &found.leaves;
     for (name, count) in [
         ("1G", counts.at(Level::L1)),

@@ -15,6 +15,7 @@ use super::session::{Screen, Session};
 use crate::check::audit as auditor;
 use crate::check::inject;
 use crate::check::stress as worker;
+use crate::check::watch;
 use crate::cpu::percpu::this_cpu;
 use crate::cpu::power;
 use crate::io::console;
@@ -24,16 +25,16 @@ use crate::mm::dump;
 use crate::mm::image::Section;
 use crate::mm::layout::Part;
 use crate::mm::memory;
-use crate::mm::repaint::{self, Ending};
+use crate::mm::repaint::Ending;
 use crate::report::ending::Verdict;
 
 pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
-    let census = dump::linear_census();
+    let census = dump::linear_stats();
     if census.tables_to_split(memory::GEOMETRY) == 0 {
         return Err("the linear map is in pages already".into());
     }
-    let (ending, account) = repaint::repaint(&census);
+    let (ending, account) = watch::repaint(&census);
     for text in &account.errors {
         writeln!(Screen, "  {text}")?;
     }
@@ -50,7 +51,7 @@ pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     writeln!(
         Screen,
         "  {} tables reserved, {} used, {} given back",
-        account.tally.reserved, account.tally.used, account.tally.returned
+        account.frame_counts.reserved, account.frame_counts.used, account.frame_counts.returned
     )?;
     if let Some(measured) = account.measured {
         let window = measured.ended.wrapping_sub(measured.began);
@@ -112,7 +113,7 @@ pub(super) fn audit(session: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn rendezvous(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
-    let measured = repaint::drill(None).map_err(|refused| format!("{refused}"))?;
+    let measured = watch::empty_rendezvous(None).map_err(|refused| format!("{refused}"))?;
     let (gather, release) = (measured.began.wrapping_sub(measured.kicked), measured.gone.wrapping_sub(measured.ended));
     writeln!(Screen, "  {gather} ticks to gather, {release} to let go")?;
     Ok(())

@@ -29,7 +29,7 @@ pub(crate) enum BbmTrust {
     #[default]
     Auto,
     /// `trust`: level 2 always.
-    Trust,
+    BbmPolicy,
     /// `strict`: level 3 or a listed core only.
     Strict,
     /// `off`: as if no CPU had it.

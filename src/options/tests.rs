@@ -25,7 +25,7 @@ fn without_words_everything_is_at_its_default() {
 #[test]
 fn every_value_of_the_table_is_known() {
     for (word, value) in
-        [("auto", BbmTrust::Auto), ("trust", BbmTrust::Trust), ("strict", BbmTrust::Strict), ("off", BbmTrust::Off)]
+        [("auto", BbmTrust::Auto), ("trust", BbmTrust::BbmPolicy), ("strict", BbmTrust::Strict), ("off", BbmTrust::Off)]
     {
         assert_eq!(Bootargs::parse(&format!("bbml2={word}")).bbm_trust, value);
     }

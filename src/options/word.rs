@@ -77,7 +77,7 @@ fn meaning(word: &str) -> Word<'_> {
     match name {
         "bbml2" => match value_or_nothing {
             "auto" => Word::BbmTrust(BbmTrust::Auto),
-            "trust" => Word::BbmTrust(BbmTrust::Trust),
+            "trust" => Word::BbmTrust(BbmTrust::BbmPolicy),
             "strict" => Word::BbmTrust(BbmTrust::Strict),
             "off" => Word::BbmTrust(BbmTrust::Off),
             _ => Word::Bad("bbml2=auto|trust|strict|off"),

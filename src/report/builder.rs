@@ -209,12 +209,12 @@ pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
             Ending::OutOfMemory(_) => report::Outcome::OutOfMemory,
             Ending::ForeignTable(_) | Ending::Aborted | Ending::Busy => report::Outcome::Aborted,
         });
-        report.decision.attempts = Some(account.tally.attempts);
+        report.decision.attempts = Some(account.frame_counts.attempts);
         report.tables = Some(report::Tables {
-            census: account.tally.needed,
-            reserved: account.tally.reserved,
-            used: account.tally.used,
-            returned: account.tally.returned,
+            census: account.frame_counts.needed,
+            reserved: account.frame_counts.reserved,
+            used: account.frame_counts.used,
+            returned: account.frame_counts.returned,
         });
         report.ticks.reserve = account.reserve;
         report.ticks.fill = account.fill;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filling the tables of a shadow: each is filled by one CPU, and all of it is seen by the leader before it links them.
+//! Filling the tables of a replacement: each is filled by one CPU, and all of it is seen by the leader before it links them.
 
 use crate::atomics::Loom;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::model::{Bound, Model};
-use cleave::linear_map::{Fill, LargestLeaf, Layout, Pool, ShadowMap, Share, Skeleton, paint};
+use cleave::linear_map::{Fill, LargestLeaf, Layout, Pool, ReplacementMap, Share, UpperTables, paint};
 use cleave::tables::{Attributes, Cpu, Descriptor, FrameSource, Geometry, PhysAddr, PhysRange, TableMemory, VirtAddr};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -18,7 +18,7 @@ const REGIONS: [PhysRange; 2] = [
     PhysRange::new(PhysAddr(0x100_0000), PhysAddr(0x120_0000)),
 ];
 const LIVE: PhysAddr = PhysAddr(0x1_0000_0000);
-const SHADOW: PhysAddr = PhysAddr(0x1_0000_1000);
+const REPLACEMENT: PhysAddr = PhysAddr(0x1_0000_1000);
 const FRAMES: PhysAddr = PhysAddr(0x1_0001_0000);
 
 /// The tables above the pages, which are the same throughout, and a cell for each table of pages.
@@ -102,7 +102,7 @@ struct World {
 }
 
 impl World {
-    /// A painted map and the skeleton of its shadow.
+    /// A painted map and the upper of its replacement.
     fn new() -> Self {
         let (base, none) = (VirtAddr(0xffff_0000_0000_0000), PhysRange::default());
         let layout = Layout::new(Geometry::K4_V48, base, 1 << 40, &REGIONS, none, Attributes::NORMAL).unwrap();
@@ -113,7 +113,7 @@ impl World {
         let needed = census.tables_to_split(Geometry::K4_V48) + census.tables;
         let mut pool = Pool::reserve(&view, &mut frames, needed).unwrap();
         let first = frames.0 - needed + 1;
-        Skeleton::build(&layout, &view, &view, LIVE, SHADOW, &mut pool);
+        UpperTables::build(&layout, &view, &view, LIVE, REPLACEMENT, &mut pool);
         // The last two that were taken are those of the pages, wherever they are: those that nothing was copied to.
         let filled = |table: u64| tables.words.lock().unwrap().range(table..table + 0x1000).nth(1).is_some();
         let all = (first..=frames.0).map(|frame| FRAMES.0 + frame * 0x1000);
@@ -125,7 +125,8 @@ impl World {
 
     fn work(&self, share: Share, mine: &mut u64) -> u64 {
         let view = View(&self.tables);
-        let map = ShadowMap { layout: &self.layout, memory: view, roots: view, live: LIVE, shadow: SHADOW };
+        let map =
+            ReplacementMap { layout: &self.layout, memory: view, roots: view, live: LIVE, replacement: REPLACEMENT };
         self.fill.work(&map, &Quiet, share, mine)
     }
 

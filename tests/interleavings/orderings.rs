@@ -48,7 +48,7 @@ const REDUNDANT: [(&str, &str, Part, &str); 13] = [
     ("step", "let mut state = State::unpack(self.state.load(Ordering::Acquire));", Part::Acquire, COVERED_BY_SWAP),
     ("attend", "let state = State::unpack(self.state.load(Ordering::Acquire));", Part::Acquire, COVERED_BY_SWAP),
     ("arrived_in", "self.generation.load(Ordering::Acquire) == generation", Part::Acquire, FOR_PEOPLE),
-    ("arrived", "self.generation.store(generation, Ordering::Release);", Part::Release, FOR_PEOPLE),
+    ("arrived_in_generation", "self.generation.store(generation, Ordering::Release);", Part::Release, FOR_PEOPLE),
 ];
 const CLAIM: &str = "self.next.fetch_update(Ordering::Acquire, Ordering::Acquire, step).ok()";
 const SWAP: &str = ".compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)";

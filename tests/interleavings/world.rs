@@ -6,7 +6,7 @@
 
 use crate::atomics::Loom;
 use crate::cpu::{Board, Clock, Cpu};
-use cleave::rendezvous::{Parked, Refused, Rendezvous, Slot};
+use cleave::rendezvous::{Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -61,7 +61,12 @@ impl World {
             assert_eq!(everyone.cpus(), cpus);
             self.write();
         };
-        self.rendezvous.run(cpu, &self.slots[cpu.number()], cpus, deadline, function).map(|_| ())
+        // SAFETY: the models choose how many CPUs are counted; loom's cell notices one that does not stand still.
+        #[allow(unsafe_code, reason = "the models choose how many CPUs are counted")]
+        let online = unsafe { OnlineCpus::of(self.slots.iter().cycle().take(cpus as usize)) };
+        let leader =
+            Leader { rendezvous: &self.rendezvous, host: cpu, slot: &self.slots[cpu.number()], online: &online };
+        leader.stop(deadline, function).map(|_| ())
     }
 
     pub(crate) fn attend(&self, cpu: &Cpu) -> bool {

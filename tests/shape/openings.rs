@@ -8,7 +8,7 @@ use crate::sources;
 /// The number of doc comments of a folder that may still open with a question word. The aim is at most one in a hundred; a number goes
 /// down with what is rewritten, and never up.
 const LIMITS: [(&str, usize); 5] =
-    [("src", 0), ("crates/cleave", 61), ("crates/cleave-model", 0), ("crates/cleave-watch", 0), ("tests", 0)];
+    [("src", 0), ("crates/cleave", 0), ("crates/cleave-model", 0), ("crates/cleave-watch", 0), ("tests", 0)];
 
 /// Words that open a question.
 const QUESTIONS: [&str; 10] = ["how", "what", "whatever", "when", "where", "whether", "which", "who", "whoever", "why"];

@@ -16,6 +16,9 @@ macro_rules! defects {
             $($name,)+
         }
 
+/// The entry that two defects bend in every table: it maps no page of the kernel's image, which has fewer pages.
+const SLOT: u64 = 300;
+
         impl Defect {
             /// Every one.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)+];
@@ -129,8 +132,8 @@ impl Defect {
                 let number = at.0 / 8 % 512;
                 let value = match self {
                     Self::NoBreak if value == 0 && survey.is_root(at) => return None,
-                    Self::NoFill if number == 77 && !survey.is_root(at) => return None,
-                    Self::AccessFlag if descriptor.is_valid() && descriptor.is_accessed() && number == 77 => {
+                    Self::NoFill if number == SLOT && !survey.is_root(at) => return None,
+                    Self::AccessFlag if descriptor.is_valid() && descriptor.is_accessed() && number == SLOT => {
                         value & !(1 << 10)
                     }
                     Self::Contiguous if descriptor.is_contiguous() && number % 16 == 5 => value & !(1 << 52),

@@ -7,10 +7,10 @@
 
 use cleave::aarch64::{BbmLevel, EntryLevel};
 use cleave::linear_map::{
-    Action, Commit, Ending, Fill, Form, Kernel, LargestLeaf, Layout, LiveMap, MapLock, Roots, ShadowMap, Share,
-    Skeleton, Trust, Wish, decide, paint, repaint,
+    Action, BbmPolicy, Ending, Form, Kernel, LargestLeaf, Layout, LinearMap, MapPolicy, Roots, UpperTables, decide,
+    paint,
 };
-use cleave::rendezvous::{Host, Refused, Rendezvous, Slot};
+use cleave::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use cleave::tables::{
     Attributes, Cpu, Descriptor, Geometry, Level, PhysAddr, PhysRange, RangeFrames, TableMemory, TlbiRepeat, VirtAddr,
     translate,
@@ -61,27 +61,25 @@ impl Host for Cpus {
     fn isb(&self) {}
 }
 
-static FILL: Fill = Fill::new();
 static RENDEZVOUS: Rendezvous = Rendezvous::new();
-static LOCK: MapLock = MapLock::new();
 static SLOT: Slot = Slot::new();
 
 /// Roots in memory that no frame source has.
 const ROOTS: Roots =
-    Roots { live: PhysAddr(0x1000), shadow: PhysAddr(0x2000), spare: PhysAddr(0x3000), empty: PhysAddr(0x4000) };
+    Roots { live: PhysAddr(0x1000), replacement: PhysAddr(0x2000), spare: PhysAddr(0x3000), empty: PhysAddr(0x4000) };
 
-/// What a repaint asks of the kernel around it.
-struct Example<'a> {
+/// The kernel around a repaint.
+struct Example {
     memory: Memory,
     frames: RangeFrames<Memory>,
-    layout: Layout<'a>,
 }
 
-impl Kernel for Example<'_> {
+impl Kernel for Example {
     type Memory = Memory;
     type Roots = Memory;
     type Window = Memory;
     type Cpu = Cpus;
+    type Stopped = Cpus;
     type Frames = RangeFrames<Memory>;
 
     fn memory(&self) -> Memory {
@@ -99,31 +97,18 @@ impl Kernel for Example<'_> {
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut RangeFrames<Memory>) -> T) -> T {
         work(&mut self.frames)
     }
-    fn cpus(&self) -> u32 {
-        1
-    }
     fn repeat(&self) -> TlbiRepeat {
         TlbiRepeat::Once
     }
-    fn before_fill(&mut self, built: &Skeleton) {
+    fn before_fill(&mut self, built: &UpperTables) {
         println!("fill: {} tables reserved and built, the page tables to be filled", built.tables);
     }
-    fn call_for_help(&mut self) {}
-    fn work(&mut self, share: Share) {
-        let map = ShadowMap {
-            layout: &self.layout,
-            memory: self.memory(),
-            roots: self.roots(),
-            live: ROOTS.live,
-            shadow: ROOTS.shadow,
-        };
-        FILL.work(&map, &Cpus, share, &mut 0);
+    fn before_stop(&mut self, _attempt: u32) -> u64 {
+        1000
     }
-    fn wait_until(&mut self, done: impl Fn() -> bool) {
-        assert!(done(), "there is no other CPU to wait for");
-    }
-    fn gather<C: Commit>(&mut self, commit: &mut C) -> Result<(), Refused> {
-        RENDEZVOUS.run(&Cpus, &SLOT, 1, 1000, |all| commit.run(&Cpus, all)).map(|_| println!("commit: root exchanged"))
+    fn stopped(&mut self, parked: &Parked<'_>) -> Cpus {
+        println!("commit: {} CPU stands still", parked.cpus());
+        Cpus
     }
     fn refused(&mut self, _attempt: u32, refused: &Refused) {
         panic!("{refused}");
@@ -144,7 +129,7 @@ fn main() {
     println!("paint: one block of 1 GiB below {} table", census.tables);
     assert_eq!((census.leaves.at(Level::L1), census.tables), (1, 1));
 
-    let decision = decide([(BbmLevel::Zero, EntryLevel::El2)].into_iter(), Trust::Auto, Wish::Auto);
+    let decision = decide([(BbmLevel::Zero, EntryLevel::El2)].into_iter(), BbmPolicy::Auto, MapPolicy::Auto);
     println!("decide: {:?}, since {}", decision.action, decision.reason);
     assert_eq!(decision.action, Action::Split);
 
@@ -155,9 +140,14 @@ fn main() {
         (output, leaf.level)
     };
     let before = look("before");
-    let mut kernel = Example { memory: memory.clone(), frames, layout };
-    let map = LiveMap { layout: &layout, census: &census, roots: ROOTS, lock: &LOCK, fill: &FILL };
-    let (ending, tally) = repaint(&mut kernel, &map, Form::Ahead);
+    let mut kernel = Example { memory: memory.clone(), frames };
+    let map = LinearMap::new(layout, ROOTS);
+    // SAFETY: there is one CPU, and this is its slot.
+    #[allow(unsafe_code, reason = "the online CPUs are counted")]
+    let online = unsafe { OnlineCpus::of([&SLOT]) };
+    let leader = Leader { rendezvous: &RENDEZVOUS, host: &Cpus, slot: &SLOT, online: &online };
+    let done = map.repaint(&mut kernel, &leader, &census, Form::Ahead);
+    let (ending, tally) = (done.ending, done.frame_counts);
     let after = look("after");
     println!("repaint: {ending:?}, {} tables used, {} given back", tally.used, tally.returned);
 

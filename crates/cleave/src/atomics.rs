@@ -122,7 +122,7 @@ pub enum Access {
     Modify(Ordering),
 }
 
-/// What watches the accesses of [`Observed`] atomics.
+/// The observer of every access of [`Observed`] atomics.
 pub trait Observer: 'static {
     /// Does `operation` on the atomic at the address `cell`, and whatever belongs before and after it. The operation returns
     /// nothing when it stored nothing though it is a [`Access::Modify`].

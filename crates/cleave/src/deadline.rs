@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A deadline that one wrong reading of the counter does not make pass.
 
-/// How long something is waited for: a start and a patience, in ticks of one counter.
+/// A wait with an end: a start and a patience, in ticks of one counter.
 ///
 /// On some cores a single reading of the counter can be far from the truth, and the next one is right again (Cortex-A73
 /// erratum 858921, Freescale A-008585, HiSilicon 161010101, Allwinner A64). A deadline believed at once would call off a

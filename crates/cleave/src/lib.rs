@@ -2,7 +2,7 @@
 //! Change the block size of a kernel's linear map of RAM, on AArch64 CPUs that forbid changing the size of a live mapping.
 //!
 //! The map is painted in the largest blocks. When all CPUs are up, [`linear_map::decide`] says whether they can split a live
-//! block. Where they cannot, [`linear_map::repaint`] splits the whole map while every CPU stands still. The library has no
+//! block. Where they cannot, [`linear_map::LinearMap::repaint`] splits the whole map while every CPU stands still. The library has no
 //! allocator, no interrupt controller and no console: a kernel brings those.
 //!
 //! # Modules
@@ -24,7 +24,7 @@
 //! |---|---|---|
 //! | [`tables::TableMemory`] | load and store a descriptor by physical address | everything that reads or writes tables |
 //! | [`tables::Cpu`] | barriers, TLB invalidations, TTBR0, of the CPU that calls | painting, the commit |
-//! | [`linear_map::Kernel`] | views, frames, CPUs, how they are gathered | [`linear_map::repaint`] |
+//! | [`linear_map::Kernel`] | views, frames, CPUs, how they are gathered | [`linear_map::LinearMap::repaint`] |
 //! | [`tables::FrameSource`] | give a frame, take it back | painting, [`linear_map::Pool`] |
 //! | [`rendezvous::Host`] | kick the others, count, wait, mask | [`rendezvous::Rendezvous`] |
 //!

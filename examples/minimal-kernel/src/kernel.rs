@@ -3,10 +3,10 @@
 #![allow(unsafe_code, reason = "promises to the library about this kernel's mappings, and calls of boot.S")]
 
 use cleave::aarch64::{self, CpuFacts, EntryLevel, OffsetView, PollingCpus, ThisCpu, cpu, hint, midr::Midr, timer};
-use cleave::rendezvous::{Host, Refused, Rendezvous, Slot};
+use cleave::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use cleave::{deadline::Deadline, linear_map::*, tables::*};
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 // IPS comes from the CPU. SCTLR: RES1 bits 29, 28, 23, 22, 20, 11, 8, 7; WXN 19, I 12, SA0 4, SA 3, C 2, M 0.
 core::arch::global_asm!(include_str!("boot.S"), MAIR = const aarch64::MAIR_EL1,
@@ -29,7 +29,7 @@ const FREE: PhysRange = PhysRange::new(PhysAddr(0x4400_0000), PhysAddr(0x5000_00
 const fn table(number: u64) -> PhysAddr {
     PhysAddr(0x4040_0000 + 0x1000 * number)
 }
-const ROOTS: Roots = Roots { live: table(0), shadow: table(1), spare: table(2), empty: table(3) };
+const ROOTS: Roots = Roots { live: table(0), replacement: table(1), spare: table(2), empty: table(3) };
 
 // SAFETY: the linear map has all RAM, and no reference to a table exists.
 const MEMORY: OffsetView = unsafe { OffsetView::new(LINEAR.0) };
@@ -37,8 +37,8 @@ const MEMORY: OffsetView = unsafe { OffsetView::new(LINEAR.0) };
 const IMAGE: OffsetView = unsafe { OffsetView::new(OFFSET) };
 // SAFETY: EL1, and behind boot.S nothing lies below TTBR0.
 const CPU: ThisCpu = unsafe { ThisCpu::new() };
-static FILL: Fill = Fill::new();
-static LOCK: MapLock = MapLock::new();
+/// The map, on the stack of the boot CPU, which never returns.
+static MAP: AtomicPtr<LinearMap<'static>> = AtomicPtr::new(core::ptr::null_mut());
 static RENDEZVOUS: Rendezvous = Rendezvous::new();
 static SLOTS: [Slot; 2] = [Slot::new(), Slot::new()];
 /// Of each CPU MIDR_EL1, FEAT_BBM in bits 35:32, and bit 63 when it is online.
@@ -63,10 +63,6 @@ extern "C" fn minimal_fault(syndrome: u64, link: u64, address: u64) -> ! {
 
 fn layout() -> Layout<'static> {
     Layout::new(Geometry::K4_V48, LINEAR, 1 << 47, &RAM, CODE, Attributes::NORMAL).expect("a layout")
-}
-fn fill(share: Share) {
-    let (layout, Roots { live, shadow, .. }) = (&layout(), ROOTS);
-    FILL.work(&ShadowMap { layout, memory: MEMORY, roots: IMAGE, live, shadow }, &CPU, share, &mut 0);
 }
 fn set_online(cpu: usize) {
     let facts = u64::from(cpu::features().bbm) << 32 | u64::from(cpu::midr().0);
@@ -97,32 +93,28 @@ impl Kernel for Minimal {
     type Roots = OffsetView;
     type Window = OffsetView;
     type Cpu = ThisCpu;
+    type Stopped = ThisCpu;
     type Frames = RangeFrames<OffsetView>;
     fn memory(&self) -> OffsetView { MEMORY }
     fn roots(&self) -> OffsetView { IMAGE }
     fn window(&self) -> OffsetView { unreachable!("the tables are filled ahead") }
     fn cpu(&self) -> ThisCpu { CPU }
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut Self::Frames) -> T) -> T { work(&mut self.0) }
-    fn cpus(&self) -> u32 { 2 }
     fn repeat(&self) -> TlbiRepeat { aarch64::tlbi_repeat([facts(0), facts(1)]) }
-    fn before_fill(&mut self, _built: &Skeleton) {}
     fn call_for_help(&mut self) { PollingCpus.kick_others() }
-    fn work(&mut self, share: Share) { fill(share) }
     fn wait_until(&mut self, done: impl Fn() -> bool) { wait(done); }
-    fn gather<C: Commit>(&mut self, commit: &mut C) -> Result<(), Refused> {
-        let second = timer::frequency();
-        RENDEZVOUS.run(&PollingCpus, &SLOTS[0], 2, second, |all| commit.run(&CPU, all)).map(|_| ())
-    }
+    fn before_stop(&mut self, _attempt: u32) -> u64 { timer::frequency() }
+    fn stopped(&mut self, _parked: &Parked<'_>) -> ThisCpu { CPU }
     fn refused(&mut self, attempt: u32, refused: &Refused) { let _ = writeln!(Console, "attempt {attempt}: {refused}"); }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn minimal_secondary() -> ! {
     set_online(1);
+    // SAFETY: the boot CPU stored it before it started this one, and keeps it for ever.
+    let map = unsafe { &*MAP.load(Ordering::Acquire) };
     loop {
-        if FILL.is_open() {
-            fill(Share::Fair);
-        }
+        map.fill(MEMORY, IMAGE, &CPU, Share::Fair, &mut 0);
         RENDEZVOUS.attend(&PollingCpus, &SLOTS[1]);
         PollingCpus.idle();
     }
@@ -135,22 +127,27 @@ extern "C" fn minimal_main() -> ! {
     // SAFETY: `begin` maps the piece there, by entry 2 of table 4, which is the kernel's of level 1; table 5 is spare.
     let view = unsafe { OffsetView::of_mapping(VirtAddr(OFFSET + 0x8000_0000), piece.start) };
     let mut first = FirstPaint::begin(layout.geometry(), &IMAGE, &CPU, table(5), slot(table(4), 2), piece, view);
-    let census = first.paint(&layout, LargestLeaf::Block, &IMAGE, &CPU, ROOTS.shadow, ROOTS.live).expect("tables");
+    let census = first.paint(&layout, LargestLeaf::Block, &IMAGE, &CPU, ROOTS.replacement, ROOTS.live).expect("tables");
     let mut frames = RangeFrames::new(MEMORY, FREE, layout.geometry());
     frames.claim(first.end(&IMAGE, &CPU, TlbiRepeat::Twice));
     let _ = writeln!(Console, "minimal: painted {:?}", census.leaves);
 
+    let mut map = LinearMap::new(layout, ROOTS);
+    MAP.store(&raw mut map, Ordering::Release);
     set_online(0);
     let both = minimal_start_second() == 0 && wait(|| ONLINE[1].load(Ordering::Acquire) != 0);
     assert!(both, "the second CPU does not come");
     let cpus = [facts(0), facts(1)].map(|cpu| (cpu.level(None), cpu.entry));
-    let decision = decide(cpus.into_iter(), Trust::Auto, Wish::Auto);
+    let decision = decide(cpus.into_iter(), BbmPolicy::Auto, MapPolicy::Auto);
     let _ = writeln!(Console, "decision: {:?}, {}", decision.action, decision.reason);
 
     let address = VirtAddr(LINEAR.0 + target.0);
     let before = look(address);
-    let map = LiveMap { layout: &layout, census: &census, roots: ROOTS, lock: &LOCK, fill: &FILL };
-    let (ending, tally) = repaint(&mut Minimal(frames), &map, Form::Ahead);
+    // SAFETY: both CPUs are online, each with its slot, and stay so.
+    let online = unsafe { OnlineCpus::of(&SLOTS) };
+    let leader = Leader { rendezvous: &RENDEZVOUS, host: &PollingCpus, slot: &SLOTS[0], online: &online };
+    let done = map.repaint(&mut Minimal(frames), &leader, &census, Form::Ahead);
+    let (ending, tally) = (done.ending, done.frame_counts);
     let after = look(address);
     let _ = writeln!(Console, "{ending:?}: {tally:?}\n{before:?} before, {after:?} after");
     let split = decision.action == Action::Split && ending == Ending::Done && tally.used == tally.needed;

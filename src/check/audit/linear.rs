@@ -7,7 +7,7 @@ use crate::devicetree::MemoryRanges;
 use cleave::aarch64::timer;
 use cleave::aarch64::translate;
 use cleave::linear_map::Layout;
-use cleave::tables::{Census, Kind, LeafCounts, Level, Part, PhysAddr, PhysRange, Visit, walk};
+use cleave::tables::{Kind, LeafCounts, Level, MapStats, Part, PhysAddr, PhysRange, Visit, walk};
 
 use super::expected::Ordinary;
 use super::{Findings, plant, sections};
@@ -129,7 +129,7 @@ fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut 
         }
     });
     let text = executable;
-    let mut leaves = Census::default();
+    let mut leaves = MapStats::default();
     each(all, &mut |found, output| {
         progress.say(output);
         let size = GEOMETRY.size(found.level);

@@ -20,6 +20,7 @@ use cleave::aarch64::midr::Midr;
 use cleave::aarch64::tlbi_repeat as repeat_for;
 use cleave::aarch64::{BbmLevel, CpuFacts, EntryLevel};
 use cleave::aarch64::{cpu, hint, interrupts, mmu, timer};
+use cleave::rendezvous::OnlineCpus;
 use cleave::tables::{PhysAddr, TlbiRepeat, VirtAddr};
 use spin::Once;
 
@@ -115,6 +116,13 @@ pub(crate) fn online() -> impl Iterator<Item = &'static PerCpu> {
 /// Returns the number of CPUs at work.
 pub(crate) fn online_count() -> u32 {
     online().count() as u32
+}
+
+/// Counts the CPUs at work, for a rendezvous.
+pub(crate) fn online_cpus() -> OnlineCpus {
+    // SAFETY: each CPU has a slot in its own block and attends with it. CPUs come to work in `start_others` alone, which the
+    // boot CPU leaves before any rendezvous is led; none leaves, but to stop for good when the run ends.
+    unsafe { OnlineCpus::of(online().map(|cpu| &cpu.state.slot)) }
 }
 
 /// Returns whether broadcast invalidations have to be done twice on the CPUs that are at work.
@@ -233,22 +241,29 @@ extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
     work(cpu)
 }
 
+/// Returns the work of CPUs that are at no rendezvous.
+fn jobs() -> &'static [Job] {
+    HOOKS.get().map_or(&[], |hooks| hooks.jobs)
+}
+
+/// Does some of each job that wants `cpu`, this one, and returns true when there was one.
+pub(crate) fn work_once(cpu: &'static PerCpu) -> bool {
+    let mut worked = false;
+    for job in jobs().iter().filter(|job| (job.wants)(cpu)) {
+        (job.run)(cpu);
+        worked = true;
+    }
+    worked
+}
+
 /// Works until the machine stops: each job that wants this CPU in turn, or sleep.
 fn work(cpu: &'static PerCpu) -> ! {
-    let jobs = HOOKS.get().map_or(&[][..], |hooks| hooks.jobs);
     loop {
-        let mut worked = false;
-        for job in jobs {
-            if (job.wants)(cpu) {
-                (job.run)(cpu);
-                worked = true;
-            }
-        }
-        if worked {
+        if work_once(cpu) {
             // Other CPUs of an emulator that runs them all in one thread get their turn.
             hint::yield_now();
         } else {
-            idle_unless(|| jobs.iter().any(|job| (job.wants)(cpu)));
+            idle_unless(|| jobs().iter().any(|job| (job.wants)(cpu)));
         }
     }
 }

@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filling the shadow's tables with every CPU at hand.
+//! Filling the replacement's tables with every CPU at hand.
 
 use core::sync::atomic::Ordering;
 
 use cleave::aarch64::{hint, timer};
 use cleave::deadline::Deadline;
-use cleave::linear_map::{Fill, ShadowMap, Share, Skeleton};
+use cleave::linear_map::{Share, UpperTables};
+use cleave::tables::Cpu;
 
-use super::{MANY, deadline, roots};
-use crate::check::inject;
-use crate::check::stress;
+use super::{MANY, deadline};
 use crate::cpu::percpu::{PerCpu, this_cpu};
 use crate::cpu::smp;
 use crate::mm::memory;
-use crate::mm::views::{ThisCpu, View};
-
-pub(super) static FILL: Fill = Fill::new();
+use crate::mm::views::View;
 
 /// There will be tables to fill: sets every CPU's account of them back.
-pub(super) fn begin(built: &Skeleton) {
+pub(super) fn begin(built: &UpperTables) {
     for cpu in smp::online() {
         cpu.state.chunks.store(0, Ordering::Relaxed);
         cpu.state.filled.store(0, Ordering::Relaxed);
@@ -34,35 +31,24 @@ pub(super) fn note_leader_filled(tables: u64) {
     this_cpu().state.filled.store(tables, Ordering::Relaxed);
 }
 
-/// Waits for the others, no longer than for a rendezvous; the load goes on meanwhile.
+/// Waits for the others, no longer than for a rendezvous; this CPU's other work goes on meanwhile.
 pub(super) fn wait_until(done: impl Fn() -> bool) {
     let mut deadline = Deadline::new(timer::count(), deadline());
     while !done() && !deadline.has_passed(timer::count()) {
-        stress::step(this_cpu());
+        smp::work_once(this_cpu());
         hint::wait_for_event();
     }
 }
 
-/// True while there are tables to fill that this CPU may still help with.
-pub(crate) fn wants_help() -> bool {
-    FILL.is_open() && FILL.share_left(this_cpu().state.chunks.load(Ordering::Relaxed))
+/// Returns true while there are tables to fill that `cpu`, this one, may still help with.
+pub(crate) fn wants_help(cpu: &PerCpu) -> bool {
+    memory::map().wants_help(cpu.state.chunks.load(Ordering::Relaxed))
 }
 
-/// Fills tables, if there is anything to fill.
-pub(crate) fn help(cpu: &PerCpu) {
-    if FILL.is_open() {
-        work(cpu, Share::Fair);
-    }
-}
-
-pub(super) fn work(cpu: &PerCpu, share: Share) {
-    let (live, shadow) = (roots().live, roots().shadow);
-    let map = ShadowMap { layout: memory::layout(), memory: View::LINEAR, roots: View::image(), live, shadow };
+/// Fills tables on `cpu`, this one, if there are any to fill; `on` executes its barriers.
+pub(crate) fn help(cpu: &PerCpu, on: &impl Cpu, share: Share) {
     let mut mine = cpu.state.chunks.load(Ordering::Relaxed);
-    let tables = match inject::stalls(cpu.id) {
-        None => FILL.work(&map, &ThisCpu, share, &mut mine),
-        Some(ticks) => FILL.work(&map, &inject::Stalling::new(ticks), share, &mut mine),
-    };
+    let tables = memory::map().fill(View::LINEAR, View::image(), on, share, &mut mine);
     cpu.state.chunks.store(mine, Ordering::Relaxed);
     cpu.state.filled.fetch_add(tables, Ordering::Relaxed);
     if tables != 0 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The repaint: the library's order of steps ([`cleave::linear_map::repaint`]) with this kernel's views, frames, CPUs and
+//! The repaint: the library's order of steps ([`cleave::linear_map::LinearMap::repaint`]) with this kernel's views, frames, CPUs and
 //! boot arguments, and an account of it for the report.
 //!
 //! `docs/protocol.md` has each barrier and each failure.
@@ -17,25 +17,18 @@ use alloc::vec::Vec;
 
 use crate::options::{self, FillMode};
 use cleave::aarch64::timer;
-use cleave::linear_map::{self, ATTEMPTS, Form, Layout, LiveMap, MapLock, Roots, Tally};
-use cleave::rendezvous::{Measured, Refused};
-use cleave::tables::{Census, LeafCounts};
+use cleave::linear_map::{ATTEMPTS, Form, FrameCounts, Layout, Repainted, Share};
+use cleave::rendezvous::{Leader, Measured, OnlineCpus, Refused};
+use cleave::tables::{Cpu, LeafCounts, MapStats};
 
-use crate::check::inject;
-use crate::check::probe::Scratch;
-use crate::check::stress;
 use crate::cpu::patience;
 use crate::cpu::percpu::this_cpu;
 use crate::cpu::smp;
 use crate::irq::ipi::{RENDEZVOUS, ThisCpu as Host};
-use crate::mm::image::Table;
 use crate::mm::memory;
 
 pub(crate) use cleave::linear_map::Ending;
 pub(crate) use fill::{help, wants_help};
-
-/// Held from the reservation until the old tables are back.
-static MAP_LOCK: MapLock = MapLock::new();
 
 /// More frames than are reserved and filled in a second.
 const MANY: u64 = 1 << 15;
@@ -44,7 +37,7 @@ const MANY: u64 = 1 << 15;
 #[derive(Default)]
 pub(crate) struct Account {
     /// The frames taken and returned.
-    pub(crate) tally: Tally,
+    pub(crate) frame_counts: FrameCounts,
     /// The errors on the way.
     pub(crate) errors: Vec<String>,
     /// Taking the frames.
@@ -59,45 +52,59 @@ pub(crate) struct Account {
     pub(crate) after: LeafCounts,
 }
 
+/// The surroundings of a change of a repaint: the stress test is told, and faults are injected. Passed from above.
+pub(crate) trait Watch {
+    /// The CPU that makes the change.
+    type Cpu: Cpu;
+
+    /// Returns the number of the frame at which the reservation is to fail.
+    fn failing_frame(&self) -> Option<u64>;
+    /// Called on the leader when other CPUs have been called to fill tables.
+    fn called_for_help(&self);
+    /// Fills tables on this CPU.
+    fn fill(&self, share: Share);
+    /// Called on the leader before each rendezvous.
+    fn before_stop(&self);
+    /// Called on the leader when every CPU stands still: first thing in the stop window.
+    fn stopped(&self) -> Self::Cpu;
+    /// Called on the leader after each rendezvous, held or refused.
+    fn after_stop(&self);
+}
+
 /// Splits the whole linear map, whose census is `census`.
-pub(crate) fn repaint(census: &Census) -> (Ending, Account) {
+pub(crate) fn repaint<W: Watch>(census: &MapStats, watch: &W) -> (Ending, Account) {
     let start = timer::count();
-    let layout = memory::layout();
-    let map = LiveMap { layout, census, roots: roots(), lock: &MAP_LOCK, fill: &fill::FILL };
+    let (map, layout) = (memory::map(), memory::layout());
     let form = match options::current().fill {
         FillMode::Ahead => Form::Ahead,
         FillMode::Window => Form::InWindow,
     };
-    let mut session = session::Session::new();
-    let (ending, tally) = linear_map::repaint(&mut session, &map, form);
-    inject::leak_frame();
-    let mut account = session.account;
-    if tally.surplus != 0 {
-        account.errors.push(format!("{} frames more reserved than used", tally.surplus));
+    let mut session = session::Session::new(watch);
+    let online = smp::online_cpus();
+    let leader = leader(&online);
+    let Repainted { ending, frame_counts, measured } = map.repaint(&mut session, &leader, census, form);
+    if measured.is_some() {
+        watch.after_stop();
     }
-    if tally.lost != 0 {
-        account.errors.push(format!("a CPU stopped while it filled tables: {} frames kept", tally.lost));
+    let mut account = session.account;
+    if frame_counts.surplus != 0 {
+        account.errors.push(format!("{} frames more reserved than used", frame_counts.surplus));
+    }
+    if frame_counts.lost != 0 {
+        account.errors.push(format!("a CPU stopped while it filled tables: {} frames kept", frame_counts.lost));
     }
     if form == Form::InWindow {
-        fill::note_leader_filled(tally.used);
+        fill::note_leader_filled(frame_counts.used);
     }
-    account.tally = tally;
+    account.measured = measured;
+    account.frame_counts = frame_counts;
     account.after = if ending == Ending::Done { split_counts(layout, census) } else { census.leaves };
     account.total = timer::count().wrapping_sub(start);
     (ending, account)
 }
 
-fn roots() -> Roots {
-    Roots {
-        live: Table::Root.phys(),
-        shadow: Table::ShadowRoot.phys(),
-        spare: Table::WindowRoot.phys(),
-        empty: Table::EmptyRoot.phys(),
-    }
-}
-
 /// The counts of a map whose every leaf but the alias's is a page.
-pub(crate) fn split_counts(layout: &Layout<'_>, census: &Census) -> LeafCounts {
+pub(crate) fn split_counts(layout: &Layout<'_>, census: &MapStats) -> LeafCounts {
     use cleave::tables::{Hint, Level};
     let mut counts = census.alias;
     let bytes: u64 = layout.regions().iter().map(|region| region.bytes()).sum();
@@ -119,33 +126,28 @@ mod marker {
     }
 }
 
-/// Begins the stop window.
-#[inline(always)]
-fn begin_window() {
-    marker::cleave_window();
-    // From "during" to "after": nobody works on the load here.
-    stress::parked();
-}
-
 /// Returns how long CPUs have to come, in ticks.
 fn deadline() -> u64 {
     patience::deadline(smp::online_count().into())
 }
 
-/// A rendezvous with nothing to do but to probe `scratch`, if there is one.
+/// Returns this CPU as the leader of the CPUs that are `online`.
+fn leader(online: &OnlineCpus) -> Leader<'_, Host> {
+    Leader { rendezvous: &RENDEZVOUS, host: &Host, slot: &this_cpu().state.slot, online }
+}
+
+/// Holds a rendezvous without a repaint, and calls `stopped` while every CPU stands still.
 ///
 /// # Errors
-/// As a rendezvous: when somebody did not come.
-pub(crate) fn drill(scratch: Option<&Scratch>) -> Result<Measured, Refused> {
-    let mut attempts = 1;
-    let window = || {
-        begin_window();
-        if let Some(scratch) = scratch {
-            scratch.probe();
-        }
-    };
+/// As a rendezvous: when a CPU did not come.
+pub(crate) fn empty_rendezvous(stopped: impl Fn()) -> Result<Measured, Refused> {
+    let (online, mut attempts) = (smp::online_cpus(), 1);
     loop {
-        match RENDEZVOUS.run(&Host, &this_cpu().state.slot, smp::online_count(), deadline(), |_| window()) {
+        let stop = leader(&online).stop(deadline(), |_| {
+            marker::cleave_window();
+            stopped();
+        });
+        match stop {
             Ok(((), measured)) => return Ok(measured),
             Err(Refused::Deadline { .. }) if attempts < ATTEMPTS => attempts += 1,
             Err(refused) => return Err(refused),

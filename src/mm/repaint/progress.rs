@@ -7,19 +7,19 @@ use cleave::tables::{FrameSource, PhysAddr};
 use super::MANY;
 
 /// A frame source that says how far a long reservation is, once a second.
-pub(super) struct Telling<'a, F> {
+pub(super) struct WithProgress<'a, F> {
     frames: &'a mut F,
     said: u64,
 }
 
-impl<'a, F: FrameSource> Telling<'a, F> {
+impl<'a, F: FrameSource> WithProgress<'a, F> {
     /// In front of `frames`.
     pub(super) fn new(frames: &'a mut F) -> Self {
         Self { frames, said: timer::count() }
     }
 }
 
-impl<F: FrameSource> FrameSource for Telling<'_, F> {
+impl<F: FrameSource> FrameSource for WithProgress<'_, F> {
     fn available(&self) -> u64 {
         self.frames.available()
     }
@@ -51,5 +51,32 @@ impl<F: FrameSource> FrameSource for Telling<'_, F> {
             }
         }
         done
+    }
+}
+
+/// A frame source that fails at its n-th frame.
+pub(super) struct Failing<'a, F> {
+    /// The source behind it.
+    pub(super) frames: &'a mut F,
+    /// The number of frames it still gives.
+    pub(super) left: u64,
+}
+
+impl<F: FrameSource> FrameSource for Failing<'_, F> {
+    fn available(&self) -> u64 {
+        self.frames.available()
+    }
+
+    fn allocate(&mut self) -> Option<PhysAddr> {
+        self.left = self.left.checked_sub(1)?;
+        self.frames.allocate()
+    }
+
+    fn owns(&self, frame: PhysAddr) -> bool {
+        self.frames.owns(frame)
+    }
+
+    fn free(&mut self, frame: PhysAddr) {
+        self.frames.free(frame);
     }
 }

@@ -3,31 +3,28 @@
 
 use alloc::format;
 
-use crate::options::{self, Fault, Task};
 use cleave::aarch64::timer;
-use cleave::linear_map::{Commit, Kernel, OutOfMemory, Pool, Share, Skeleton, Step};
-use cleave::rendezvous::{Measured, Parked, Refused};
-use cleave::tables::{BitmapFrames, Cpu, TlbiRepeat};
+use cleave::atomics::Atomics;
+use cleave::linear_map::{Kernel, LinearMap, OutOfMemory, Pool, Share, Step, UpperTables};
+use cleave::rendezvous::{Parked, Refused};
+use cleave::tables::{BitmapFrames, TlbiRepeat};
 
-use super::progress::Telling;
-use super::{Account, Host, MANY, RENDEZVOUS, begin_window, deadline, fill};
-use crate::check::inject;
-use crate::check::probe;
-use crate::check::probe::{Plan, ProbingCpu};
-use crate::cpu::percpu::this_cpu;
+use super::progress::{Failing, WithProgress};
+use super::{Account, MANY, Watch, deadline, fill, marker};
 use crate::cpu::smp;
 use crate::irq::ipi::wake_others;
 use crate::mm::memory;
 use crate::mm::views::{ThisCpu, View};
 
 /// A repaint under way, and what it has to tell.
-pub(super) struct Session {
+pub(super) struct Session<'w, W> {
+    watch: &'w W,
     pub(super) account: Account,
 }
 
-impl Session {
-    pub(super) fn new() -> Self {
-        Self { account: Account::default() }
+impl<'w, W> Session<'w, W> {
+    pub(super) fn new(watch: &'w W) -> Self {
+        Self { watch, account: Account::default() }
     }
 
     fn took(&mut self, step: Step, since: u64) {
@@ -39,11 +36,12 @@ impl Session {
     }
 }
 
-impl Kernel for Session {
+impl<W: Watch> Kernel for Session<'_, W> {
     type Memory = View;
     type Roots = View;
     type Window = View;
     type Cpu = ThisCpu;
+    type Stopped = W::Cpu;
     type Frames = BitmapFrames<'static>;
 
     fn memory(&self) -> View {
@@ -68,69 +66,51 @@ impl Kernel for Session {
             log::info!("reserving {needed} frames for tables");
         }
         let mut frames = memory::frames();
-        match options::current().fault_reserve() {
-            None if needed > MANY => Pool::reserve(&View::LINEAR, &mut Telling::new(&mut *frames), needed),
+        match self.watch.failing_frame() {
+            None if needed > MANY => Pool::reserve(&View::LINEAR, &mut WithProgress::new(&mut *frames), needed),
             None => Pool::reserve(&View::LINEAR, &mut *frames, needed),
             Some(nth) => {
-                let left = (nth as u64).saturating_sub(1);
-                Pool::reserve(&View::LINEAR, &mut inject::Failing { frames: &mut *frames, left }, needed)
+                let mut frames = Failing { frames: &mut *frames, left: nth.saturating_sub(1) };
+                Pool::reserve(&View::LINEAR, &mut frames, needed)
             }
         }
-    }
-
-    fn cpus(&self) -> u32 {
-        smp::online_count()
     }
 
     fn repeat(&self) -> TlbiRepeat {
         smp::tlbi_repeat()
     }
 
-    fn before_fill(&mut self, built: &Skeleton) {
+    fn before_fill(&mut self, built: &UpperTables) {
         fill::begin(built);
     }
 
     fn call_for_help(&mut self) {
         wake_others();
-        inject::let_stall();
+        self.watch.called_for_help();
     }
 
-    fn work(&mut self, share: Share) {
-        fill::work(this_cpu(), share);
+    fn work<A: Atomics>(&mut self, _map: &LinearMap<'_, A>, share: Share) {
+        self.watch.fill(share);
     }
 
     fn wait_until(&mut self, done: impl Fn() -> bool) {
         fill::wait_until(done);
     }
 
-    fn gather<C: Commit>(&mut self, commit: &mut C) -> Result<(), Refused> {
-        let args = options::current();
-        let (selftest, touch) = (args.asks_for(Task::Selftest), args.injects(Fault::WindowTouch));
-        let measured = if selftest || touch {
-            probe::arm();
-            rendezvous(|everyone| self.run(commit, &ProbingCpu::new(Plan::chosen()), everyone))
-        } else if inject::any_in_window() {
-            inject::before_window();
-            let mut second = None;
-            let measured = rendezvous(|everyone| {
-                inject::in_window();
-                second = args.injects(Fault::RendezvousSecond).then(inject::second_caller).flatten();
-                self.run(commit, &ThisCpu, everyone);
-            });
-            inject::after_window();
-            if let Some(refused) = second {
-                log::info!("a second caller inside the window was refused: {refused}");
-            }
-            measured
-        } else {
-            rendezvous(|everyone| self.run(commit, &ThisCpu, everyone))
-        };
-        self.account.measured = Some(measured?);
-        Ok(())
+    fn before_stop(&mut self, _attempt: u32) -> u64 {
+        self.watch.before_stop();
+        deadline()
     }
 
-    /// Names who did not come.
+    #[inline(always)]
+    fn stopped(&mut self, _parked: &Parked<'_>) -> W::Cpu {
+        marker::cleave_window();
+        self.watch.stopped()
+    }
+
+    /// Names the CPUs that did not come.
     fn refused(&mut self, attempt: u32, refused: &Refused) {
+        self.watch.after_stop();
         let mut text = format!("attempt {attempt}: {refused}");
         if let Refused::Deadline { generation, .. } = refused {
             text.push_str(", missing:");
@@ -148,26 +128,4 @@ impl Kernel for Session {
         self.took(step, start);
         done
     }
-}
-
-impl Session {
-    /// Commits, with a look at the clock where the window's length is not constant anyway.
-    #[inline(always)]
-    fn run<C: Commit>(&mut self, commit: &mut C, cpu: &impl Cpu, everyone: &Parked<'_>) {
-        match C::STEP {
-            None => commit.run(cpu, everyone),
-            Some(step) => self.timed(step, |_| commit.run(cpu, everyone)),
-        }
-    }
-}
-
-/// Gathers every online CPU for `work`, the window's marker in front of it.
-#[inline(always)]
-fn rendezvous(work: impl FnOnce(&Parked<'_>)) -> Result<Measured, Refused> {
-    let slot = &this_cpu().state.slot;
-    let done = RENDEZVOUS.run(&Host, slot, smp::online_count(), deadline(), |everyone| {
-        begin_window();
-        work(everyone);
-    });
-    done.map(|((), measured)| measured)
 }

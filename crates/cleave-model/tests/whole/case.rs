@@ -8,7 +8,7 @@ use cleave::tables::{Attributes, Geometry, Level, PhysAddr, PhysRange, VirtAddr}
 /// The address of the static tables: the kernel image's, so to say.
 pub(crate) const IMAGE: PhysRange = PhysRange::new(PhysAddr(0xe000_0000_0000), PhysAddr(0xe000_0008_0000));
 pub(crate) const LIVE: PhysAddr = PhysAddr(IMAGE.start.0);
-pub(crate) const SHADOW: PhysAddr = PhysAddr(IMAGE.start.0 + 0x1_0000);
+pub(crate) const REPLACEMENT: PhysAddr = PhysAddr(IMAGE.start.0 + 0x1_0000);
 pub(crate) const SPARE: PhysAddr = PhysAddr(IMAGE.start.0 + 0x2_0000);
 pub(crate) const NOTHING: PhysAddr = PhysAddr(IMAGE.start.0 + 0x3_0000);
 pub(crate) const HOLDING: PhysAddr = PhysAddr(IMAGE.start.0 + 0x4_0000);

@@ -2,7 +2,7 @@
 //! What a machine, or the code on it, can be made to do wrong, to see that somebody notices.
 
 use cleave::rendezvous::Host;
-use cleave::tables::{Cpu, Descriptor, PhysAddr, TableMemory};
+use cleave::tables::{Cpu, Descriptor, PhysAddr, PhysRange, TableMemory};
 use cleave_model::{OnCpu, Scheduled};
 
 /// The defect.
@@ -22,7 +22,7 @@ pub(crate) enum Defect {
     Miscount,
     /// The old tables are given back before the commit.
     EarlyFree,
-    /// The tables of the shadow are linked, and filled by nobody.
+    /// The tables of the replacement are linked, and filled by nobody.
     NoFill,
     /// The window's tables are reached through the map that is broken.
     ThroughLinear,
@@ -111,6 +111,25 @@ impl<V: TableMemory> TableMemory for Mute<V> {
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         if self.defect != Some(Defect::NoFill) {
             self.view.store_run(first, value, stride, count);
+        }
+    }
+}
+
+/// A view of the roots through which the live root's entries may not be made again.
+pub(crate) struct Unmaking<V> {
+    pub(crate) view: V,
+    pub(crate) live: PhysRange,
+    pub(crate) defect: Option<Defect>,
+}
+
+impl<V: TableMemory> TableMemory for Unmaking<V> {
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        self.view.load(slot)
+    }
+    fn store(&self, slot: PhysAddr, value: Descriptor) {
+        let makes = self.live.contains(slot) && value != Descriptor::EMPTY;
+        if self.defect != Some(Defect::NoMake) || !makes {
+            self.view.store(slot, value);
         }
     }
 }

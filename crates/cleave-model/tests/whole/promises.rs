@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::case::{Case, LIVE};
 use cleave::linear_map::Layout;
-use cleave::tables::{Census, Descriptor, Kind, PhysAddr, Visit, walk};
+use cleave::tables::{Descriptor, Kind, MapStats, PhysAddr, Visit, walk};
 use cleave_model::{Machine, Through};
 
 /// Ends a case; the text says why.
@@ -31,7 +31,7 @@ pub(crate) struct Run {
 
 /// A map at one moment.
 pub(crate) struct Snapshot {
-    pub(crate) census: Census,
+    pub(crate) census: MapStats,
     pub(crate) runs: Vec<Run>,
     pub(crate) descriptors: Vec<(PhysAddr, Descriptor)>,
     pub(crate) frames_out: BTreeSet<PhysAddr>,
@@ -62,10 +62,10 @@ impl Eye<'_> {
     }
 
     /// A count of what is there, by a walk.
-    pub(crate) fn census(&self) -> Census {
+    pub(crate) fn census(&self) -> MapStats {
         let (base, entries) = (self.layout.root_base(), self.layout.root_entries());
         let view = self.machine.view(0, Through::Physical);
-        Census::of_tree(&view, self.case.geometry, LIVE, base, entries, self.case.alias)
+        MapStats::of_tree(&view, self.case.geometry, LIVE, base, entries, self.case.alias)
     }
 
     fn runs(&self) -> Vec<Run> {

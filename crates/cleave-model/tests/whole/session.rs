@@ -4,11 +4,12 @@
 use std::sync::atomic::Ordering;
 
 use crate::case::*;
-use crate::defect::{Bent, Defect};
+use crate::defect::{Bent, Defect, Unmaking};
 use crate::world::World;
-use cleave::linear_map::{Commit, Kernel, OutOfMemory, Pool, Share, Skeleton, free_tables};
+use cleave::atomics::Atomics;
+use cleave::linear_map::{Kernel, LinearMap, OutOfMemory, Pool, Share, UpperTables, free_tables};
 use cleave::rendezvous::{Host, Parked, Refused};
-use cleave::tables::{Descriptor, FrameSource, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
+use cleave::tables::{FrameSource, PhysRange, TlbiRepeat};
 use cleave_model::{Frames, Scheduled, Through, View};
 
 /// The leader of one repaint.
@@ -21,16 +22,19 @@ pub(crate) struct Session<'w, 'a> {
 
 impl<'a> Kernel for Session<'_, 'a> {
     type Memory = View<'a>;
-    type Roots = View<'a>;
+    type Roots = Unmaking<View<'a>>;
     type Window = View<'a>;
     type Cpu = Bent<'a>;
+    type Stopped = Bent<'a>;
     type Frames = Frames<'a>;
 
     fn memory(&self) -> View<'a> {
         self.world.linear(0)
     }
-    fn roots(&self) -> View<'a> {
-        self.world.image(0)
+    fn roots(&self) -> Unmaking<View<'a>> {
+        let root_bytes = 8 * self.world.case.geometry.entries(self.world.case.geometry.root_level()) as u64;
+        let live = PhysRange::new(LIVE, LIVE.offset(root_bytes));
+        Unmaking { view: self.world.image(0), live, defect: self.world.defect() }
     }
     fn window(&self) -> View<'a> {
         let wrong = self.world.defect() == Some(Defect::ThroughLinear);
@@ -53,16 +57,11 @@ impl<'a> Kernel for Session<'_, 'a> {
         self.world.machine.set_aside(|| Pool::reserve(&memory, frames, needed))
     }
 
-    fn cpus(&self) -> u32 {
-        let online = self.world.online() as u32;
-        if self.world.defect() == Some(Defect::Miscount) { online - 1 } else { online }
-    }
-
     fn repeat(&self) -> TlbiRepeat {
         self.world.repeat()
     }
 
-    fn before_fill(&mut self, _built: &Skeleton) {
+    fn before_fill(&mut self, _built: &UpperTables) {
         self.world.mine.iter().for_each(|mine| mine.store(0, Ordering::Relaxed));
     }
 
@@ -70,7 +69,7 @@ impl<'a> Kernel for Session<'_, 'a> {
         self.cpu.step();
     }
 
-    fn work(&mut self, share: Share) {
+    fn work<A: Atomics>(&mut self, _map: &LinearMap<'_, A>, share: Share) {
         self.world.work(0, share);
     }
 
@@ -84,7 +83,7 @@ impl<'a> Kernel for Session<'_, 'a> {
         }
     }
 
-    fn gather<C: Commit>(&mut self, commit: &mut C) -> Result<(), Refused> {
+    fn before_stop(&mut self, _attempt: u32) -> u64 {
         let world = self.world;
         self.attempts += 1;
         let absent = match self.trouble {
@@ -98,36 +97,27 @@ impl<'a> Kernel for Session<'_, 'a> {
         if world.defect() == Some(Defect::EarlyFree) {
             self.free_early();
         }
-        let deadline = if absent { 2000 } else { u64::MAX };
-        let result = world.rendezvous.run(self.cpu, &world.slots[0], self.cpus(), deadline, |everyone| {
-            self.run(commit, everyone);
-        });
-        self.cpu.deafen(0);
-        world.touch(self.cpu);
-        result.map(|_| ())
+        if absent { 2000 } else { u64::MAX }
     }
 
-    fn refused(&mut self, _attempt: u32, _refused: &Refused) {}
-}
-
-impl Session<'_, '_> {
-    fn run<C: Commit>(&self, commit: &mut C, everyone: &Parked<'_>) {
+    fn stopped(&mut self, _parked: &Parked<'_>) -> Bent<'a> {
         // Standing still is more than being counted: no interrupt may make a CPU go on.
         let miscounted = self.world.defect() == Some(Defect::Miscount);
         let open = (0..self.world.online()).find(|&cpu| !self.cpu.has_masked_all(cpu)).filter(|_| !miscounted);
         assert_eq!(open, None, "the leader acts while this CPU has not masked its interrupts");
-        match self.world.defect() {
-            Some(Defect::Allocation) => drop(self.world.machine.frames(0).allocate()),
-            Some(Defect::NoMake) => {
-                let first = self.world.layout.root_entries().start;
-                self.roots().store(slot(LIVE, first), Descriptor::EMPTY);
-                return invalidate_everywhere(&self.cpu(), self.repeat());
-            }
-            _ => {}
+        if self.world.defect() == Some(Defect::Allocation) {
+            let _ = self.world.machine.frames(0).allocate();
         }
-        commit.run(&self.cpu(), everyone);
+        self.cpu()
     }
 
+    fn refused(&mut self, _attempt: u32, _refused: &Refused) {
+        self.cpu.deafen(0);
+        self.world.touch(self.cpu);
+    }
+}
+
+impl Session<'_, '_> {
     fn free_early(&self) {
         let (linear, roots) = (self.world.linear(0), self.world.image(0));
         let (geometry, entries) = (self.world.case.geometry, self.world.layout.root_entries());

@@ -4,10 +4,12 @@
 use std::sync::atomic::Ordering;
 
 use crate::case::*;
+use crate::defect::Defect;
 use crate::promises::{Failed, Snapshot, check};
 use crate::session::Session;
 use crate::world::World;
-use cleave::linear_map::{ATTEMPTS, Ending, Form, LiveMap, Roots, Tally, repaint};
+use cleave::linear_map::{ATTEMPTS, Ending, Form, FrameCounts, Repainted};
+use cleave::rendezvous::{Leader, OnlineCpus};
 use cleave::tables::{
     Attributes, FrameSource, Level, PhysAddr, PhysRange, VirtAddr, map_blocks, replace_leaf, translate, unlink,
 };
@@ -59,11 +61,17 @@ impl World<'_> {
             _ => u64::MAX,
         };
         self.machine.limit_frames((limit != u64::MAX).then_some(limit));
-        let roots = Roots { live: LIVE, shadow: SHADOW, spare: SPARE, empty: NOTHING };
-        let map = LiveMap { layout: self.layout, census: &before.census, roots, lock: &self.lock, fill: &self.fill };
         let mut session = Session { world: self, cpu, trouble, attempts: 0 };
-        let (ending, tally) = repaint(&mut session, &map, form);
+        // One too few is a defect to be found: that CPU does not come.
+        let miscounted = usize::from(self.defect() == Some(Defect::Miscount));
+        // SAFETY: every CPU that is online has a slot of its own; a seeded miscount is what the case is about.
+        #[allow(unsafe_code, reason = "the machine's online CPUs are counted")]
+        let online = unsafe { OnlineCpus::of(&self.slots[..self.online() - miscounted]) };
+        let leader = Leader { rendezvous: &self.rendezvous, host: cpu, slot: &self.slots[0], online: &online };
+        let Repainted { ending, frame_counts, .. } = self.map.repaint(&mut session, &leader, &before.census, form);
         let attempts = session.attempts;
+        cpu.deafen(0);
+        self.touch(cpu);
         self.machine.limit_frames(None);
         // A broken rule tells more than what came of it.
         self.verdict()?;
@@ -74,16 +82,20 @@ impl World<'_> {
             // Whoever does not come is called for as often as the documentation says, and whoever does not fill, never.
             Ending::Aborted => match trouble {
                 Trouble::Absent => check!(attempts == 3 && ATTEMPTS == 3, "aborted after {attempts} rendezvous"),
-                Trouble::Impatient => check!(attempts == 0 && tally.lost > 0, "a rendezvous without its tables"),
+                Trouble::Impatient => check!(attempts == 0 && frame_counts.lost > 0, "a rendezvous without its tables"),
                 _ => return Err("aborted".into()),
             },
             // Somebody left behind was still filling tables of an earlier one.
             Ending::Busy => check!(self.lost.load(Ordering::Relaxed) > 0, "busy"),
         }
-        check!(tally.attempts == attempts, "{} rendezvous in the account, not {attempts}", tally.attempts);
-        check!(self.lock.try_lock().is_ok(), "the lock is still held");
+        check!(
+            frame_counts.attempts == attempts,
+            "{} rendezvous in the account, not {attempts}",
+            frame_counts.attempts
+        );
+        check!(self.map.try_lock().is_ok(), "the lock is still held");
         let after = self.eye().snapshot();
-        self.check_counts(form, ending, &tally, before, &after)?;
+        self.check_counts(form, ending, &frame_counts, before, &after)?;
         Ok(after)
     }
 
@@ -92,33 +104,39 @@ impl World<'_> {
         &self,
         form: Form,
         ending: Ending,
-        tally: &Tally,
+        frame_counts: &FrameCounts,
         before: &Snapshot,
         after: &Snapshot,
     ) -> Result<(), Failed> {
         let grown = before.census.tables_to_split(self.case.geometry);
         if ending == Ending::Done {
             let old = if form == Form::Ahead { before.census.tables } else { 0 };
-            check!((tally.used, tally.reserved) == (tally.needed, tally.needed), "the reservation was not exact");
-            check!((tally.surplus, tally.returned) == (0, old), "{tally:?}");
+            check!(
+                (frame_counts.used, frame_counts.reserved) == (frame_counts.needed, frame_counts.needed),
+                "the reservation was not exact"
+            );
+            check!((frame_counts.surplus, frame_counts.returned) == (0, old), "{frame_counts:?}");
             check!(after.census.tables_to_split(self.case.geometry) == 0, "something was not split");
             let tables = before.census.tables + grown;
             check!(after.census.tables == tables, "{} tables, not {tables}", after.census.tables);
         } else {
-            check!((tally.used, tally.returned) == (0, 0), "{tally:?}");
+            check!((frame_counts.used, frame_counts.returned) == (0, 0), "{frame_counts:?}");
             check!(after.census == before.census, "the counts changed");
             check!(after.descriptors == before.descriptors, "a live descriptor changed");
             let lost = after.frames_out.difference(&before.frames_out).count() as u64;
-            check!(lost == tally.lost, "{lost} frames are gone, not {}", tally.lost);
+            check!(lost == frame_counts.lost, "{lost} frames are gone, not {}", frame_counts.lost);
         }
         let (out_before, out_after) = (before.frames_out.len() as u64, after.frames_out.len() as u64);
-        check!(out_after == out_before + tally.kept(), "{out_after} frames are out, not {out_before} and {tally:?}");
-        let lost = self.lost.fetch_add(tally.lost, Ordering::Relaxed) + tally.lost;
+        check!(
+            out_after == out_before + frame_counts.kept(),
+            "{out_after} frames are out, not {out_before} and {frame_counts:?}"
+        );
+        let lost = self.lost.fetch_add(frame_counts.lost, Ordering::Relaxed) + frame_counts.lost;
         let in_use = self.eye().in_use();
         let idle = after.frames_out.difference(&in_use).count() as u64;
         check!(idle == lost, "{idle} frames are out and in no use, {lost} of them lost");
         check!(in_use.is_subset(&after.frames_out), "a frame in use is free");
-        for root in [SHADOW, SPARE, NOTHING] {
+        for root in [REPLACEMENT, SPARE, NOTHING] {
             let entries = 0..self.case.geometry.entries(self.case.geometry.root_level());
             let mut left = entries.map(|entry| self.machine.peek(PhysAddr(root.0 + 8 * entry as u64)));
             check!(left.all(|entry| entry.0 == 0), "something is left in the root at {root}");

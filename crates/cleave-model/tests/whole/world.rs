@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use crate::case::*;
 use crate::defect::{Bent, BentHost, Defect, Mute, Since};
 use crate::promises::{Eye, Failed, check};
-use cleave::linear_map::{Fill, FirstPaint, Layout, MapLock, ShadowMap, Share, link, paint};
+use cleave::linear_map::{FirstPaint, Layout, LinearMap, Roots, Share, link, paint};
 use cleave::rendezvous::{Phase, Rendezvous, Slot};
 use cleave::tables::{
-    Attributes, Census, Descriptor, FrameSource, Geometry, PhysAddr, PhysRange, TlbiRepeat, TwoViews, VirtAddr,
+    Attributes, Descriptor, FrameSource, Geometry, MapStats, PhysAddr, PhysRange, TlbiRepeat, TwoViews, VirtAddr,
     map_pages, slot,
 };
 use cleave_model::*;
@@ -22,8 +22,7 @@ pub(crate) struct World<'a> {
     pub(crate) layout: &'a Layout<'a>,
     pub(crate) rendezvous: Arc<Rendezvous<Watched>>,
     pub(crate) slots: Arc<Vec<Slot<Watched>>>,
-    pub(crate) lock: MapLock<Watched>,
-    pub(crate) fill: Fill<Watched>,
+    pub(crate) map: LinearMap<'a, Watched>,
     /// Chunks each CPU has claimed.
     pub(crate) mine: Vec<AtomicU64>,
     /// The number of CPUs that may come up, of those that may go on with the whole map, and of those that have.
@@ -65,8 +64,7 @@ pub(crate) fn run(case: &Case, defect: Option<(Defect, Since)>) -> Result<(), Fa
         layout: &layout,
         rendezvous: Arc::default(),
         slots: Arc::new((0..cpus).map(|_| Slot::default()).collect()),
-        lock: MapLock::default(),
-        fill: Fill::default(),
+        map: LinearMap::new(layout, Roots { live: LIVE, replacement: REPLACEMENT, spare: SPARE, empty: NOTHING }),
         mine: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
         started: AtomicUsize::new(1),
         admitted: AtomicUsize::new(1),
@@ -84,7 +82,7 @@ pub(crate) fn run(case: &Case, defect: Option<(Defect, Since)>) -> Result<(), Fa
 /// The image's tables as the boot code leaves them.
 fn static_tables(machine: &Machine, geometry: Geometry) {
     let entries = geometry.entries(geometry.root_level());
-    for root in [LIVE, SHADOW, SPARE, NOTHING, HOLDING] {
+    for root in [LIVE, REPLACEMENT, SPARE, NOTHING, HOLDING] {
         (0..entries).for_each(|entry| machine.poke(slot(root, entry), Descriptor::EMPTY));
     }
     if let Some(below) = geometry.root_level().next().filter(|_| geometry.root_level().number() == 0) {
@@ -136,9 +134,8 @@ impl<'a> World<'a> {
 
     pub(crate) fn work(&self, cpu: usize, share: Share) {
         let memory = Mute { view: self.linear(cpu), defect: self.defect() };
-        let map = ShadowMap { layout: self.layout, memory, roots: self.image(cpu), live: LIVE, shadow: SHADOW };
         let mut mine = self.mine[cpu].load(Ordering::Relaxed);
-        self.fill.work(&map, &self.bent(cpu), share, &mut mine);
+        self.map.fill(memory, self.image(cpu), &self.bent(cpu), share, &mut mine);
         self.mine[cpu].store(mine, Ordering::Relaxed);
     }
 
@@ -213,7 +210,7 @@ impl<'a> World<'a> {
             if cpu.lot(8) == 0 {
                 cpu.kick(cpu.lot(cpus) as usize);
             }
-            if self.fill.is_open() {
+            if self.map.wants_help(self.mine[me].load(Ordering::Relaxed)) {
                 self.work(me, Share::Fair);
             }
             cpu.step();
@@ -227,7 +224,7 @@ impl<'a> World<'a> {
         let (rendezvous, slots, leaky) = (self.rendezvous.clone(), self.slots.clone(), self.case.leaky);
         cpu.on_kick(move |cpu| {
             let (phase, _) = rendezvous.phase();
-            let mine = matches!(phase, Phase::Gather | Phase::Masked | Phase::Run);
+            let mine = matches!(phase, Phase::Gather | Phase::Run);
             assert!(leaky || !mine, "the leader is interrupted in its own rendezvous, in {phase:?}");
             assert!(!rendezvous.attend(cpu, &slots[0]), "the leader attends its own rendezvous");
         });
@@ -279,14 +276,14 @@ impl<'a> World<'a> {
     }
 
     /// The first paint, as a kernel that has no linear map yet does it.
-    fn paint(&self) -> Result<Census, Failed> {
+    fn paint(&self) -> Result<MapStats, Failed> {
         let (layout, largest, geometry) = (self.layout, self.case.largest, self.case.geometry);
         let (roots, on) = (self.image(0), self.bent(0));
         let Some((address, entry)) = self.case.window() else {
             // With a root of level 2 there is no room for a window of blocks: tables are reached some other way.
             let mut frames = self.machine.frames(0);
-            let census = paint(layout, largest, &roots, &on, &mut frames, SHADOW).map_err(|e| e.to_string())?;
-            link(layout, &roots, &on, SHADOW, LIVE);
+            let census = paint(layout, largest, &roots, &on, &mut frames, REPLACEMENT).map_err(|e| e.to_string())?;
+            link(layout, &roots, &on, REPLACEMENT, LIVE);
             return Ok(census);
         };
         let piece = self.case.first;
@@ -296,7 +293,7 @@ impl<'a> World<'a> {
         );
         let view = self.machine.view(0, Through::Distance(address.0.wrapping_sub(piece.start.0)));
         let mut first = FirstPaint::begin(geometry, &roots, &on, TEMPORARY, entry, piece, view);
-        let census = first.paint(layout, largest, &roots, &on, SHADOW, LIVE).map_err(|e| e.to_string())?;
+        let census = first.paint(layout, largest, &roots, &on, REPLACEMENT, LIVE).map_err(|e| e.to_string())?;
         let used = first.end(&roots, &on, TlbiRepeat::Twice);
         self.machine.check_settled(0);
         self.machine.claim_frames(used);

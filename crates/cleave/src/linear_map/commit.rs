@@ -2,38 +2,37 @@
 //! The commit: what happens while every CPU stands still.
 //!
 //! It cannot fail, allocate, log or block, and it gets no view through the linear map. Two ways: exchanging the root
-//! entries for a shadow's (a constant number of steps), or the classic one, which splits the broken map in place.
+//! entries for a replacement's (a constant number of steps), or the classic one, which splits the broken map in place.
 
 use super::layout::Layout;
 use super::pool::Pool;
+use super::successor::{Successor, successor};
 use crate::rendezvous::Parked;
-use crate::tables::{
-    Cpu, Descriptor, Geometry, Kind, Level, PhysAddr, TableMemory, TlbiRepeat, invalidate_everywhere, slot,
-};
+use crate::tables::{Cpu, Descriptor, Geometry, Level, PhysAddr, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
 
-/// The root entries of a linear map, in the live root and in the shadow's: what the commit exchanges. Worked out before
+/// The root entries of a linear map, in the live root and in the replacement's: what the commit exchanges. Worked out before
 /// the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RootSpan {
     live: PhysAddr,
-    shadow: PhysAddr,
+    replacement: PhysAddr,
     entries: usize,
 }
 
 impl RootSpan {
-    /// The entries of `layout` in the tables `live` and `shadow`.
+    /// The entries of `layout` in the tables `live` and `replacement`.
     #[must_use]
-    pub fn of(layout: &Layout<'_>, live: PhysAddr, shadow: PhysAddr) -> Self {
+    pub fn of(layout: &Layout<'_>, live: PhysAddr, replacement: PhysAddr) -> Self {
         let entries = layout.root_entries();
-        Self { live: slot(live, entries.start), shadow: slot(shadow, entries.start), entries: entries.len() }
+        Self { live: slot(live, entries.start), replacement: slot(replacement, entries.start), entries: entries.len() }
     }
 }
 
-/// Exchanges the root entries of the live map for those of the shadow, by break-before-make. The old entries are gone
+/// Exchanges the root entries of the live map for those of the replacement, by break-before-make. The old entries are gone
 /// then: who wants to give the old tables back has copied them before.
 ///
 /// `roots` reaches both roots and lies outside the linear map. Every CPU is parked, so nobody uses what is broken; the
-/// shadow is complete and visible to walkers (its fillers did DSB ISHST, and the caller acquired their word).
+/// replacement is complete and visible to walkers (its fillers did DSB ISHST, and the caller acquired their word).
 #[inline(always)]
 pub fn exchange<R: TableMemory, C: Cpu>(
     roots: &R,
@@ -47,7 +46,7 @@ pub fn exchange<R: TableMemory, C: Cpu>(
     }
     invalidate_everywhere(cpu, repeat);
     for entry in 0..span.entries {
-        roots.store(slot(span.live, entry), roots.load(slot(span.shadow, entry)));
+        roots.store(slot(span.live, entry), roots.load(slot(span.replacement, entry)));
     }
     make_visible(cpu);
 }
@@ -62,9 +61,9 @@ fn make_visible<C: Cpu>(cpu: &C) {
     cpu.isb();
 }
 
-/// How the classic split reaches tables while the linear map is broken: a map of RAM under TTBR0.
+/// The temporary mapping by which the classic split reaches tables while the linear map is broken: a map of RAM under TTBR0.
 #[derive(Clone, Copy, Debug)]
-pub struct PhysicalWindow<W> {
+pub struct TemporaryMapping<W> {
     /// A view through it.
     pub view: W,
     /// Its root table.
@@ -73,55 +72,62 @@ pub struct PhysicalWindow<W> {
     pub empty: PhysAddr,
 }
 
-/// Splits the live map in place, the classic way: breaks the root entries, splits leaf after leaf with frames of the
-/// pool, makes the root entries again. Returns how many tables it used.
-///
-/// The window's length grows with RAM. `save` is a table outside the linear map that keeps the root entries meanwhile.
-///
-/// # Panics
-/// When the pool is too small: a defect of the census.
-pub fn split_in_window<R: TableMemory, W: TableMemory, C: Cpu>(
-    layout: &Layout<'_>,
-    roots: &R,
-    cpu: &C,
-    live: PhysAddr,
-    save: PhysAddr,
-    window: &PhysicalWindow<W>,
-    pool: &mut Pool,
-    repeat: TlbiRepeat,
-    _everyone: &Parked<'_>,
-) -> u64 {
-    let geometry = layout.geometry();
-    // Its tables are visible to the walker: painting them ended with a DSB ISHST.
-    cpu.set_ttbr0(window.root);
-    // The window may be used from here on; before, TTBR0 named an empty table, of which no TLB holds anything.
-    cpu.isb();
-    for entry in layout.root_entries() {
-        roots.store(slot(save, entry), roots.load(slot(live, entry)));
-        roots.store(slot(live, entry), Descriptor::EMPTY);
+/// The classic split: the leader splits the live map in place while every CPU stands still. The stop window's length grows with
+/// RAM.
+#[derive(Debug)]
+pub struct InPlace<'a, R, W> {
+    /// The plan of the map.
+    pub layout: &'a Layout<'a>,
+    /// Reaches the two root tables, outside the linear map.
+    pub roots: &'a R,
+    /// The live root.
+    pub live: PhysAddr,
+    /// A table outside the linear map that keeps the root entries meanwhile.
+    pub save: PhysAddr,
+    /// The way to all other tables.
+    pub window: &'a TemporaryMapping<W>,
+}
+
+impl<R: TableMemory, W: TableMemory> InPlace<'_, R, W> {
+    /// Breaks the root entries, splits leaf after leaf with frames of the pool, and makes the root entries again. Returns how
+    /// many tables it used.
+    ///
+    /// # Panics
+    /// When the pool is too small: a defect of the census.
+    pub fn run<C: Cpu>(&self, cpu: &C, pool: &mut Pool, repeat: TlbiRepeat, _parked: &Parked<'_>) -> u64 {
+        let Self { layout, roots, live, save, window } = *self;
+        let geometry = layout.geometry();
+        // Its tables are visible to the walker: painting them ended with a DSB ISHST.
+        cpu.set_ttbr0(window.root);
+        // The window may be used from here on; before, TTBR0 named an empty table, of which no TLB holds anything.
+        cpu.isb();
+        for entry in layout.root_entries() {
+            roots.store(slot(save, entry), roots.load(slot(live, entry)));
+            roots.store(slot(live, entry), Descriptor::EMPTY);
+        }
+        invalidate_everywhere(cpu, repeat);
+        let mut splitter = Splitter { layout, view: &window.view, pool, tables: 0 };
+        for entry in layout.root_entries() {
+            let old = roots.load(slot(save, entry));
+            let new = splitter.entry(old, geometry.root_level());
+            roots.store(slot(save, entry), new);
+        }
+        let tables = splitter.tables;
+        // Every table written above is visible to walkers before the entries that make them reachable again.
+        cpu.dsb_ishst();
+        for entry in layout.root_entries() {
+            roots.store(slot(live, entry), roots.load(slot(save, entry)));
+        }
+        make_visible(cpu);
+        cpu.set_ttbr0(window.empty);
+        // No walk begins at the window's root after this, ...
+        cpu.isb();
+        // ... so what this CPU's TLB holds of it is all there will be, and goes; no other CPU ever had the window.
+        cpu.tlbi_vmalle1();
+        cpu.dsb_nsh();
+        cpu.isb();
+        tables
     }
-    invalidate_everywhere(cpu, repeat);
-    let mut splitter = Splitter { layout, view: &window.view, pool, tables: 0 };
-    for entry in layout.root_entries() {
-        let old = roots.load(slot(save, entry));
-        let new = splitter.entry(old, geometry.root_level());
-        roots.store(slot(save, entry), new);
-    }
-    let tables = splitter.tables;
-    // Every table written above is visible to walkers before the entries that make them reachable again.
-    cpu.dsb_ishst();
-    for entry in layout.root_entries() {
-        roots.store(slot(live, entry), roots.load(slot(save, entry)));
-    }
-    make_visible(cpu);
-    cpu.set_ttbr0(window.empty);
-    // No walk begins at the window's root after this, ...
-    cpu.isb();
-    // ... so what this CPU's TLB holds of it is all there will be, and goes; no other CPU ever had the window.
-    cpu.tlbi_vmalle1();
-    cpu.dsb_nsh();
-    cpu.isb();
-    tables
 }
 
 struct Splitter<'a, W> {
@@ -136,11 +142,12 @@ impl<W: TableMemory> Splitter<'_, W> {
         self.layout.geometry()
     }
 
-    /// What becomes of `old`, an entry of a table of `level`; tables below are changed in place, which is allowed
-    /// because nothing reaches them and no TLB remembers them.
+    /// Returns the entry that takes the place of `old`, an entry of a table of `level`. Tables below are changed in place, which
+    /// is allowed because nothing reaches them and no TLB remembers them.
     fn entry(&mut self, old: Descriptor, level: Level) -> Descriptor {
-        match (old.kind(self.geometry(), level), level.next()) {
-            (Kind::Table(below), Some(next)) => {
+        match successor(self.layout, old, level) {
+            Successor::Entry(entry) => entry,
+            Successor::Table(below, next) => {
                 for index in 0..self.geometry().entries(next) {
                     let at = slot(below, index);
                     let before = self.view.load(at);
@@ -151,10 +158,7 @@ impl<W: TableMemory> Splitter<'_, W> {
                 }
                 old
             }
-            (Kind::Leaf(output) | Kind::InvalidLeaf(output), _) if self.layout.alias().contains(output) => old,
-            (Kind::Leaf(_) | Kind::InvalidLeaf(_), None) => old.without_contiguous(),
-            (Kind::Leaf(_) | Kind::InvalidLeaf(_), Some(next)) => self.split(old, next),
-            (Kind::Empty | Kind::Reserved | Kind::Table(_), _) => old,
+            Successor::Split(next) => self.split(old, next),
         }
     }
 

@@ -8,9 +8,9 @@ use core::fmt;
 
 use crate::aarch64::{BbmLevel, EntryLevel};
 
-/// How far level 2 is trusted (bootarg `bbml2=`).
+/// The trust in level 2 (boot argument `bbml2=`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Trust {
+pub enum BbmPolicy {
     /// Level 2 counts when every CPU entered at EL2, since the handler for conflict aborts then has the last word.
     #[default]
     Auto,
@@ -22,10 +22,10 @@ pub enum Trust {
     Off,
 }
 
-/// What to do with the linear map (bootarg `linear=`).
+/// The policy for the linear map (boot argument `linear=`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Wish {
-    /// Whatever the CPUs call for.
+pub enum MapPolicy {
+    /// As the CPUs require.
     #[default]
     Auto,
     /// Leave the blocks.
@@ -34,7 +34,7 @@ pub enum Wish {
     Pages,
 }
 
-/// What was decided.
+/// The action decided on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     /// Split the whole map under the rendezvous.
@@ -87,9 +87,9 @@ impl fmt::Display for Reason {
 /// The decision and what it rests on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Decision {
-    /// The lowest level of any CPU; 0 with [`Trust::Off`].
+    /// The lowest level of any CPU; 0 with [`BbmPolicy::Off`].
     pub level: BbmLevel,
-    /// What to do.
+    /// The action.
     pub action: Action,
     /// Why.
     pub reason: Reason,
@@ -98,7 +98,7 @@ pub struct Decision {
 /// Decides for the CPUs that are online, each with its level and the exception level it entered at.
 ///
 /// No CPU at all counts as level 0.
-pub fn decide(cpus: impl Iterator<Item = (BbmLevel, EntryLevel)>, trust: Trust, wish: Wish) -> Decision {
+pub fn decide(cpus: impl Iterator<Item = (BbmLevel, EntryLevel)>, trust: BbmPolicy, wish: MapPolicy) -> Decision {
     let mut level = None;
     let mut all_at_el2 = true;
     for (cpu, entry) in cpus {
@@ -107,19 +107,19 @@ pub fn decide(cpus: impl Iterator<Item = (BbmLevel, EntryLevel)>, trust: Trust, 
     }
     let level = match (level.unwrap_or(BbmLevel::Zero), trust) {
         // As if no CPU had it.
-        (_, Trust::Off) => BbmLevel::Zero,
+        (_, BbmPolicy::Off) => BbmLevel::Zero,
         (level, _) => level,
     };
     let (action, reason) = match (wish, level, trust) {
-        (Wish::KeepBlocks, ..) => (Action::Keep, Reason::BlocksAskedFor),
-        (Wish::Pages, ..) => (Action::Page, Reason::PagesAskedFor),
-        (_, _, Trust::Off) => (Action::Split, Reason::SwitchedOff),
+        (MapPolicy::KeepBlocks, ..) => (Action::Keep, Reason::BlocksAskedFor),
+        (MapPolicy::Pages, ..) => (Action::Page, Reason::PagesAskedFor),
+        (_, _, BbmPolicy::Off) => (Action::Split, Reason::SwitchedOff),
         (_, BbmLevel::Zero | BbmLevel::One, _) => (Action::Split, Reason::LevelTooLow),
         (_, BbmLevel::Three, _) => (Action::Keep, Reason::NoConflictAborts),
-        (_, BbmLevel::Two, Trust::Always) => (Action::Keep, Reason::LevelTwoTrusted),
-        (_, BbmLevel::Two, Trust::Strict) => (Action::Split, Reason::StrictlyTooLow),
-        (_, BbmLevel::Two, Trust::Auto) if all_at_el2 => (Action::Keep, Reason::LevelTwoAtEl2),
-        (_, BbmLevel::Two, Trust::Auto) => (Action::Split, Reason::EnteredAtEl1),
+        (_, BbmLevel::Two, BbmPolicy::Always) => (Action::Keep, Reason::LevelTwoTrusted),
+        (_, BbmLevel::Two, BbmPolicy::Strict) => (Action::Split, Reason::StrictlyTooLow),
+        (_, BbmLevel::Two, BbmPolicy::Auto) if all_at_el2 => (Action::Keep, Reason::LevelTwoAtEl2),
+        (_, BbmLevel::Two, BbmPolicy::Auto) => (Action::Split, Reason::EnteredAtEl1),
     };
     Decision { level, action, reason }
 }
@@ -128,16 +128,16 @@ pub fn decide(cpus: impl Iterator<Item = (BbmLevel, EntryLevel)>, trust: Trust, 
 mod tests {
     use super::*;
 
-    fn decided(cpus: &[(u64, EntryLevel)], trust: Trust) -> (u8, Action, Reason) {
+    fn decided(cpus: &[(u64, EntryLevel)], trust: BbmPolicy) -> (u8, Action, Reason) {
         let cpus = cpus.iter().map(|&(level, entry)| (BbmLevel::from_number(level), entry));
-        let decision = decide(cpus, trust, Wish::Auto);
+        let decision = decide(cpus, trust, MapPolicy::Auto);
         (decision.level.number(), decision.action, decision.reason)
     }
 
     #[test]
     fn one_cpu_of_a_low_level_decides_for_all() {
         use EntryLevel::El2;
-        for trust in [Trust::Auto, Trust::Always, Trust::Strict] {
+        for trust in [BbmPolicy::Auto, BbmPolicy::Always, BbmPolicy::Strict] {
             let mixed = [(3, El2), (2, El2), (1, El2), (3, El2)];
             assert_eq!(decided(&mixed, trust), (1, Action::Split, Reason::LevelTooLow));
         }
@@ -146,36 +146,36 @@ mod tests {
     #[test]
     fn level_two_is_trusted_at_el2_only_unless_told_otherwise() {
         use EntryLevel::{El1, El2};
-        assert_eq!(decided(&[(2, El2), (3, El2)], Trust::Auto), (2, Action::Keep, Reason::LevelTwoAtEl2));
+        assert_eq!(decided(&[(2, El2), (3, El2)], BbmPolicy::Auto), (2, Action::Keep, Reason::LevelTwoAtEl2));
         // Whatever the order: a hypervisor below one CPU is below all.
         let split = (2, Action::Split, Reason::EnteredAtEl1);
         for mixed in [[El2, El1, El2], [El1, El2, El2], [El2, El2, El1], [El1, El1, El2], [El1, El1, El1]] {
-            assert_eq!(decided(&mixed.map(|entry| (2, entry)), Trust::Auto), split, "{mixed:?}");
+            assert_eq!(decided(&mixed.map(|entry| (2, entry)), BbmPolicy::Auto), split, "{mixed:?}");
         }
-        assert_eq!(decided(&[(3, El1), (2, El2)], Trust::Auto), split);
-        assert_eq!(decided(&[(2, El1)], Trust::Always), (2, Action::Keep, Reason::LevelTwoTrusted));
-        assert_eq!(decided(&[(2, El2)], Trust::Strict), (2, Action::Split, Reason::StrictlyTooLow));
-        assert_eq!(decided(&[(2, El2)], Trust::Off), (0, Action::Split, Reason::SwitchedOff));
+        assert_eq!(decided(&[(3, El1), (2, El2)], BbmPolicy::Auto), split);
+        assert_eq!(decided(&[(2, El1)], BbmPolicy::Always), (2, Action::Keep, Reason::LevelTwoTrusted));
+        assert_eq!(decided(&[(2, El2)], BbmPolicy::Strict), (2, Action::Split, Reason::StrictlyTooLow));
+        assert_eq!(decided(&[(2, El2)], BbmPolicy::Off), (0, Action::Split, Reason::SwitchedOff));
     }
 
     #[test]
     fn level_three_keeps_wherever_it_was_entered() {
         use EntryLevel::El1;
-        for trust in [Trust::Auto, Trust::Always, Trust::Strict] {
+        for trust in [BbmPolicy::Auto, BbmPolicy::Always, BbmPolicy::Strict] {
             assert_eq!(decided(&[(3, El1), (7, El1)], trust), (3, Action::Keep, Reason::NoConflictAborts));
         }
-        assert_eq!(decided(&[(3, El1)], Trust::Off), (0, Action::Split, Reason::SwitchedOff));
+        assert_eq!(decided(&[(3, El1)], BbmPolicy::Off), (0, Action::Split, Reason::SwitchedOff));
     }
 
     #[test]
     fn no_cpu_at_all_counts_as_level_zero() {
-        assert_eq!(decided(&[], Trust::Always), (0, Action::Split, Reason::LevelTooLow));
+        assert_eq!(decided(&[], BbmPolicy::Always), (0, Action::Split, Reason::LevelTooLow));
     }
 
     #[test]
     fn a_wish_goes_before_the_levels() {
         let cpus = || [(BbmLevel::Zero, EntryLevel::El1)].into_iter();
-        assert_eq!(decide(cpus(), Trust::Auto, Wish::KeepBlocks).action, Action::Keep);
-        assert_eq!(decide(cpus(), Trust::Auto, Wish::Pages).action, Action::Page);
+        assert_eq!(decide(cpus(), BbmPolicy::Auto, MapPolicy::KeepBlocks).action, Action::Keep);
+        assert_eq!(decide(cpus(), BbmPolicy::Auto, MapPolicy::Pages).action, Action::Page);
     }
 }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filling the shadow's page tables, by every CPU at hand.
+//! Filling the replacement's page tables, by every CPU at hand.
 
 use core::sync::atomic::Ordering;
 
 use super::layout::Layout;
+use super::successor::{Successor, successor};
 use crate::atomics::{Atomic, Atomics, Native};
 use crate::tables::{Cpu, Descriptor, Kind, Level, PhysAddr, TableMemory, slot};
 
-/// How many page tables one claim covers.
+/// The number of page tables that one claim covers.
 const TABLES_PER_CHUNK: u64 = 8;
 
-/// The filling of a shadow's page tables, shared by every CPU.
+/// The filling of a replacement's page tables, shared by every CPU.
 ///
 /// CPUs claim chunks one after the other. Each stops at its share, so that no one does most of the work because the
 /// others were slow to begin; the leader goes on alone when they do not come. Filling is idempotent until the commit.
@@ -35,12 +36,12 @@ const fn filling(word: u64) -> u64 {
     word & !0xffff_ffff
 }
 
-/// How many chunks a CPU takes at most.
+/// The most chunks that a CPU takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Share {
     /// Its part of an even division, and two fifths more.
     Fair,
-    /// Whatever is left.
+    /// All that is left.
     Everything,
 }
 
@@ -56,7 +57,7 @@ crate::atomics::constructors! {
 }
 
 impl<A: Atomics> Fill<A> {
-    /// Opens the filling of the shadow of `layout` to `cpus` CPUs. The skeleton was built by this CPU.
+    /// Opens the filling of the replacement of `layout` to `cpus` CPUs. The upper was built by this CPU.
     pub fn open<C: Cpu>(&self, layout: &Layout<'_>, cpu: &C, cpus: u64) {
         let chunks: u64 = chunk_spans(layout).map(|(_, chunks)| chunks).sum();
         self.chunks.store(chunks, Ordering::Relaxed);
@@ -65,7 +66,7 @@ impl<A: Atomics> Fill<A> {
         self.share.store((chunks * 7 / (cpus * 5)).max(chunks.div_ceil(cpus)), Ordering::Relaxed);
         let filling = filling(self.next.load(Ordering::Relaxed)).wrapping_add(1 << 32);
         self.done.store(filling, Ordering::Relaxed);
-        // The skeleton is plain data to the other fillers: the releases below hand it over, the first to a CPU that
+        // The upper is plain data to the other fillers: the releases below hand it over, the first to a CPU that
         // looked at `open` in an earlier filling. It is also table memory that a walker will see one day: this CPU's
         // DSB makes its stores visible to walkers.
         cpu.dsb_ishst();
@@ -109,7 +110,7 @@ impl<A: Atomics> Fill<A> {
     /// `mine` counts the caller's chunks in this filling so far.
     pub fn work<M: TableMemory, R: TableMemory, C: Cpu>(
         &self,
-        map: &ShadowMap<'_, M, R>,
+        map: &ReplacementMap<'_, M, R>,
         cpu: &C,
         share: Share,
         mine: &mut u64,
@@ -123,7 +124,7 @@ impl<A: Atomics> Fill<A> {
             tables += map.fill_chunk(count(claimed));
             *mine += 1;
             // This CPU's stores are visible to walkers before it says so; the leader's acquire of `done` then puts
-            // them before the store that links the shadow.
+            // them before the store that links the replacement.
             cpu.dsb_ishst();
             let step = |done: u64| (filling(done) == filling(claimed)).then_some(done + 1);
             let _ = self.done.fetch_update(Ordering::Release, Ordering::Relaxed, step);
@@ -152,9 +153,9 @@ fn chunk_spans(layout: &Layout<'_>) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
-/// A live map and its shadow, and how to reach them.
+/// A live map and its replacement, and how to reach them.
 #[derive(Debug)]
-pub struct ShadowMap<'a, M, R> {
+pub struct ReplacementMap<'a, M, R> {
     /// The plan of both.
     pub layout: &'a Layout<'a>,
     /// Reaches every table below the roots.
@@ -163,11 +164,11 @@ pub struct ShadowMap<'a, M, R> {
     pub roots: R,
     /// The live root.
     pub live: PhysAddr,
-    /// The root of the shadow.
-    pub shadow: PhysAddr,
+    /// The root of the replacement.
+    pub replacement: PhysAddr,
 }
 
-impl<M: TableMemory, R: TableMemory> ShadowMap<'_, M, R> {
+impl<M: TableMemory, R: TableMemory> ReplacementMap<'_, M, R> {
     /// Fills the page tables of one chunk and returns how many there were.
     fn fill_chunk(&self, chunk: u64) -> u64 {
         let geometry = self.layout.geometry();
@@ -185,9 +186,8 @@ impl<M: TableMemory, R: TableMemory> ShadowMap<'_, M, R> {
         let size = geometry.size(Level::L2);
         let start = first * TABLES_PER_CHUNK * size;
         // A chunk never straddles two tables of level 2: both are powers of two.
-        let Found::Table(shadow) = self.level2(self.shadow, start) else { return 0 };
+        let Found::Table(replacement) = self.level2(self.replacement, start) else { return 0 };
         let live = self.level2(self.live, start);
-        let (shadows, lives) = (self.reach(shadow), self.reach(live.table()));
         let (page, pages) = (geometry.page_size(), geometry.entries(Level::L3));
         let index = geometry.index(self.layout.address(PhysAddr(start)), Level::L2);
         let mut tables = 0;
@@ -199,16 +199,15 @@ impl<M: TableMemory, R: TableMemory> ShadowMap<'_, M, R> {
         }
         for index in indices {
             let old = match live {
-                Found::Table(table) => lives.load(slot(table, index)),
+                Found::Table(table) => self.load(table, index),
                 Found::Leaf(block) => Descriptor(block.split_child(Level::L2).0 + index as u64 * size),
                 Found::Nothing => return tables,
             };
-            let (Kind::Leaf(output) | Kind::InvalidLeaf(output)) = old.kind(geometry, Level::L2) else { continue };
-            if self.layout.alias().contains(output) {
+            if !matches!(successor(self.layout, old, Level::L2), Successor::Split(_)) {
                 continue;
             }
-            // Linked by the skeleton, for this very leaf.
-            let new = shadows.load(slot(shadow, index));
+            // Linked by the upper, for this very leaf.
+            let new = self.load(replacement, index);
             if let Kind::Table(table) = new.kind(geometry, Level::L2) {
                 self.memory.store_run(table, old.split_child(Level::L3), page, pages);
                 tables += 1;
@@ -217,19 +216,20 @@ impl<M: TableMemory, R: TableMemory> ShadowMap<'_, M, R> {
         tables
     }
 
-    /// The view of a table: a root has its own.
-    fn reach(&self, table: PhysAddr) -> Either<'_, R, M> {
-        if table == self.live || table == self.shadow { Either::Root(&self.roots) } else { Either::Below(&self.memory) }
+    /// Loads entry `index` of a table: a root is reached by a view of its own.
+    fn load(&self, table: PhysAddr, index: usize) -> Descriptor {
+        let at = slot(table, index);
+        if table == self.live || table == self.replacement { self.roots.load(at) } else { self.memory.load(at) }
     }
 
-    /// The table of level 2 on the way to `physical`, or the block of level 1 that maps it.
+    /// Finds the table of level 2 on the way to `physical`, or the block of level 1 that maps it.
     fn level2(&self, root: PhysAddr, physical: u64) -> Found {
         let geometry = self.layout.geometry();
         let address = self.layout.address(PhysAddr(physical));
         let mut table = root;
         let mut level = geometry.root_level();
         while level != Level::L2 {
-            let entry = self.reach(table).load(slot(table, geometry.index(address, level)));
+            let entry = self.load(table, geometry.index(address, level));
             match (entry.kind(geometry, level), level.next()) {
                 (Kind::Table(below), Some(next)) => {
                     table = below;
@@ -243,34 +243,10 @@ impl<M: TableMemory, R: TableMemory> ShadowMap<'_, M, R> {
     }
 }
 
+/// The place where the way to an address ends.
 #[derive(Clone, Copy)]
 enum Found {
     Table(PhysAddr),
     Leaf(Descriptor),
     Nothing,
-}
-
-impl Found {
-    /// The table, or an address that no table has.
-    fn table(self) -> PhysAddr {
-        match self {
-            Self::Table(table) => table,
-            Self::Leaf(_) | Self::Nothing => PhysAddr(u64::MAX),
-        }
-    }
-}
-
-/// One of two views, to load through.
-enum Either<'a, R, M> {
-    Root(&'a R),
-    Below(&'a M),
-}
-
-impl<R: TableMemory, M: TableMemory> Either<'_, R, M> {
-    fn load(&self, at: PhysAddr) -> Descriptor {
-        match self {
-            Self::Root(view) => view.load(at),
-            Self::Below(view) => view.load(at),
-        }
-    }
 }

@@ -7,7 +7,7 @@
 use super::layout::Layout;
 use super::paint::{LargestLeaf, PaintError, link, paint, tables_bound};
 use crate::tables::{
-    Attributes, Census, Cpu, FrameSource, Geometry, Level, PhysAddr, PhysRange, TableMemory, TlbiRepeat, TwoViews,
+    Attributes, Cpu, FrameSource, Geometry, Level, MapStats, PhysAddr, PhysRange, TableMemory, TlbiRepeat, TwoViews,
     map_blocks, unlink,
 };
 
@@ -21,7 +21,7 @@ pub struct FirstPaint<V> {
 }
 
 impl<V: TableMemory> FirstPaint<V> {
-    /// How much memory the tables of `layout` may take: whole blocks of level 2, adjacent and aligned to such a block.
+    /// Returns how much memory the tables of `layout` may take: whole blocks of level 2, adjacent and aligned to such a block.
     #[must_use]
     pub fn bytes(layout: &Layout<'_>, largest: LargestLeaf) -> u64 {
         let geometry = layout.geometry();
@@ -60,7 +60,7 @@ impl<V: TableMemory> FirstPaint<V> {
         cpu: &C,
         apart: PhysAddr,
         live: PhysAddr,
-    ) -> Result<Census, PaintError> {
+    ) -> Result<MapStats, PaintError> {
         let memory = TwoViews { range: self.tables.piece, near: &self.view, far: roots };
         let census = paint(layout, largest, &memory, cpu, &mut self.tables, apart)?;
         link(layout, roots, cpu, apart, live);

@@ -20,7 +20,7 @@ pub struct Layout<'a> {
     attributes: Attributes,
 }
 
-/// What the plan does with the alias.
+/// The plan's treatment of the alias.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AliasIs {
     /// Mapped, read-only: in a linear map.
@@ -29,7 +29,7 @@ enum AliasIs {
     LeftOut,
 }
 
-/// Why a plan cannot be carried out.
+/// An error in a plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LayoutError {
     /// The regions are not sorted, not apart from each other, or empty.
@@ -116,7 +116,7 @@ impl<'a> Layout<'a> {
     /// for one address space (nG), with the memory type it has here, so that the two mappings agree. The alias is left
     /// out, since what may be executed must not be writable by another way.
     #[must_use]
-    pub const fn physical_window(&self) -> Self {
+    pub const fn temporary_mapping(&self) -> Self {
         let attributes = Attributes { scope: Scope::AddressSpace, ..self.attributes };
         Self { base: VirtAddr(0), alias_is: AliasIs::LeftOut, attributes, ..*self }
     }
@@ -154,13 +154,13 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// Where `physical` is mapped, if it is.
+    /// Returns the address at which `physical` is mapped, if it is.
     #[must_use]
     pub fn address(&self, physical: PhysAddr) -> VirtAddr {
         self.base.offset(physical.0)
     }
 
-    /// Which part `physical` belongs to, or `None` where there is a hole.
+    /// Returns the part that `physical` belongs to, or `None` where there is a hole.
     #[must_use]
     pub fn part(&self, physical: PhysAddr) -> Option<Part> {
         if self.alias.contains(physical) {
@@ -308,7 +308,7 @@ mod tests {
         let noncacheable = Attributes { memory: crate::tables::MemoryType::NonCacheable, ..Attributes::NORMAL };
         let alias = range(0x3000, 0x5000);
         let layout = Layout::new(Geometry::K4_V48, BASE, 1 << 40, &regions, alias, noncacheable).unwrap();
-        let window = layout.physical_window();
+        let window = layout.temporary_mapping();
         assert_eq!((window.base(), window.root_base(), window.root_entries()), (VirtAddr(0), VirtAddr(0), 0..1));
         assert_eq!(window.address(PhysAddr(0x1234)), VirtAddr(0x1234));
         let segments: Vec<_> = window.segments().collect();

@@ -2,13 +2,13 @@
 //! Painting: the first writing of the linear map, in the largest leaves that alignment allows.
 //!
 //! A leaf never reaches beyond its region, since a CPU may speculate into anything that is mapped cacheable. What a
-//! full split would take is counted on the way ([`Census`]).
+//! full split would take is counted on the way ([`MapStats`]).
 
 use core::fmt;
 
 use super::layout::Layout;
 use crate::tables::{
-    Census, Cpu, Descriptor, FrameSource, Geometry, Hint, Kind, Level, Part, PhysAddr, TableMemory, slot,
+    Cpu, Descriptor, FrameSource, Geometry, Hint, Kind, Level, MapStats, Part, PhysAddr, TableMemory, slot,
 };
 
 /// The largest leaf a painter may use.
@@ -20,7 +20,7 @@ pub enum LargestLeaf {
     Page,
 }
 
-/// Why a map could not be painted. The tables used so far stay in the unfinished tree.
+/// An error in painting a map. The tables used so far stay in the unfinished tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PaintError {
     /// No frame for a table on the way to this physical address.
@@ -38,7 +38,7 @@ impl fmt::Display for PaintError {
     }
 }
 
-/// How many tables painting `layout` takes at most: each segment has two edges that may need a table at each level,
+/// Returns the most tables that painting `layout` takes: each segment has two edges that may need a table at each level,
 /// and every further table is full of tables or pages.
 #[must_use]
 pub fn tables_bound(layout: &Layout<'_>, largest: LargestLeaf) -> u64 {
@@ -74,8 +74,8 @@ pub fn paint<M: TableMemory, C: Cpu, F: FrameSource>(
     cpu: &C,
     frames: &mut F,
     root: PhysAddr,
-) -> Result<Census, PaintError> {
-    let mut painter = Painter { layout, largest, memory, cpu, frames, census: Census::default() };
+) -> Result<MapStats, PaintError> {
+    let mut painter = Painter { layout, largest, memory, cpu, frames, census: MapStats::default() };
     let geometry = layout.geometry();
     let base = layout.root_base();
     let top = Table { at: root, level: geometry.root_level(), covers: 0 };
@@ -109,7 +109,7 @@ struct Painter<'a, M, C, F> {
     memory: &'a M,
     cpu: &'a C,
     frames: &'a mut F,
-    census: Census,
+    census: MapStats,
 }
 
 /// A table and the first address it covers, counted from the first address of the root.

@@ -21,9 +21,9 @@ pub struct Pool {
 /// A reservation that could not be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory {
-    /// How many frames were asked for.
+    /// The number of frames asked for.
     pub needed: u64,
-    /// How many there were.
+    /// The number of frames there were.
     pub available: u64,
 }
 
@@ -63,7 +63,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// How many frames are left in it.
+    /// Returns how many frames are left in the pool.
     #[must_use]
     pub const fn frames(&self) -> u64 {
         self.frames

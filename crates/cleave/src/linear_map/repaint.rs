@@ -6,21 +6,23 @@
 //! CPUs are called and what they do while they wait) is behind the trait [`Kernel`]. The abstract machine is one, the
 //! kernel beside this library another.
 
-use super::commit::{PhysicalWindow, RootSpan, exchange, split_in_window};
+use core::hint::black_box;
+
+use super::commit::{InPlace, RootSpan, TemporaryMapping, exchange};
 use super::layout::Layout;
-use super::lock::MapLock;
+use super::lock::{Busy, MapLock, MapLockGuard};
 use super::paint::{LargestLeaf, paint, tables_bound};
 use super::pool::{OutOfMemory, Pool};
+use super::replacement::UpperTables;
 use super::retire::{foreign_table, free_tables};
-use super::shadow::Skeleton;
-use super::{Fill, Share};
+use super::{Fill, ReplacementMap, Share};
 use crate::atomics::{Atomics, Native};
-use crate::rendezvous::{Parked, Refused};
+use crate::rendezvous::{Host, Leader, Measured, Parked, Refused};
 use crate::tables::{
-    Census, Cpu, FrameSource, PhysAddr, PhysRange, TableMemory, TlbiRepeat, TwoViews, clear_entries, copy_entries,
+    Cpu, FrameSource, MapStats, PhysAddr, PhysRange, TableMemory, TlbiRepeat, TwoViews, clear_entries, copy_entries,
 };
 
-/// How often a rendezvous is tried before the map stays as it is.
+/// The number of rendezvous tried before the map stays as it is.
 pub const ATTEMPTS: u32 = 3;
 
 /// Root tables, all of them outside the linear map. But for the first they are empty before a repaint and after it.
@@ -29,28 +31,98 @@ pub struct Roots {
     /// The one that every CPU walks from.
     pub live: PhysAddr,
     /// For the entries of the map to come.
-    pub shadow: PhysAddr,
+    pub replacement: PhysAddr,
     /// For the entries of the old map, or for the physical window.
     pub spare: PhysAddr,
     /// One that is empty and stays so: what TTBR0 names when there is no window.
     pub empty: PhysAddr,
 }
 
-/// The linear map that is to be split.
-pub struct LiveMap<'a, A: Atomics = Native> {
-    /// Its plan.
-    pub layout: &'a Layout<'a>,
-    /// What is in it.
-    pub census: &'a Census,
-    /// Its roots.
-    pub roots: Roots,
+/// A linear map that is live: its plan, its roots, and what CPUs share while it is changed. A kernel has one, in a static.
+pub struct LinearMap<'a, A: Atomics = Native> {
+    layout: Layout<'a>,
+    roots: Roots,
     /// The right to change it.
-    pub lock: &'a MapLock<A>,
-    /// Where CPUs look for tables to fill.
-    pub fill: &'a Fill<A>,
+    lock: MapLock<A>,
+    /// The tables that CPUs fill together.
+    pub(super) fill: Fill<A>,
 }
 
-/// When tables are filled.
+impl<'a, A: Atomics> LinearMap<'a, A> {
+    /// Returns the linear map of `layout` below `roots`.
+    #[must_use]
+    pub fn new(layout: Layout<'a>, roots: Roots) -> Self {
+        Self { layout, roots, lock: MapLock::default(), fill: Fill::default() }
+    }
+
+    /// Returns the plan.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout<'a> {
+        &self.layout
+    }
+
+    /// Returns the root tables.
+    #[must_use]
+    pub const fn roots(&self) -> Roots {
+        self.roots
+    }
+
+    /// Takes the right to change the map; for changes that [`LinearMap::repaint`] does not make.
+    ///
+    /// # Errors
+    /// [`Busy`] while another change is under way.
+    pub fn try_lock(&self) -> Result<MapLockGuard<'_, A>, Busy> {
+        self.lock.try_lock()
+    }
+
+    /// Returns true while there are tables to fill that a CPU which has filled `mine` chunks may help with.
+    #[must_use]
+    pub fn wants_help(&self, mine: u64) -> bool {
+        self.fill.is_open() && self.fill.share_left(mine)
+    }
+
+    /// Fills tables of a repaint that is under way on another CPU or on this one, and returns how many. `mine` counts this
+    /// CPU's chunks in the repaint so far; a kernel sets it to zero in [`Kernel::before_fill`].
+    pub fn fill<M: TableMemory, R: TableMemory, C: Cpu>(
+        &self,
+        memory: M,
+        roots: R,
+        cpu: &C,
+        share: Share,
+        mine: &mut u64,
+    ) -> u64 {
+        if !self.fill.is_open() {
+            return 0;
+        }
+        let Roots { live, replacement, .. } = self.roots;
+        self.fill.work(&ReplacementMap { layout: &self.layout, memory, roots, live, replacement }, cpu, share, mine)
+    }
+
+    /// Splits the whole map, whose counts are `census`, while every CPU that `leader` stops stands still. The map's lock is held
+    /// from the reservation until the old tables are back. Unless the outcome is [`Ending::Done`], map and allocator are as
+    /// before, but for the frames that a CPU left behind may still write to ([`FrameCounts::lost`]).
+    pub fn repaint<K: Kernel, H: Host>(
+        &self,
+        kernel: &mut K,
+        leader: &Leader<'_, H, A>,
+        census: &MapStats,
+        form: Form,
+    ) -> Repainted {
+        let mut repaint = Repaint { map: self, kernel, leader, census, done: Repainted::default() };
+        repaint.done.ending = match self.lock.try_lock() {
+            Ok(_held) => match form {
+                // A CPU left behind in the middle of filling tables reads the live ones, which this would give back.
+                Form::Ahead if !self.fill.is_idle() => Ending::Busy,
+                Form::Ahead => repaint.ahead(),
+                Form::InWindow => repaint.in_window(),
+            },
+            Err(Busy) => Ending::Busy,
+        };
+        repaint.done
+    }
+}
+
+/// The time at which tables are filled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
     /// Before the window, which then has a constant length.
@@ -64,11 +136,11 @@ pub enum Form {
 pub enum Step {
     /// Setting the frames aside.
     Reserve,
-    /// Building the shadow and filling it.
+    /// Building the replacement and filling it.
     Fill,
 }
 
-/// What a repaint asks of the kernel around it.
+/// The kernel around a repaint.
 pub trait Kernel {
     /// Reaches every table below the roots while the map is whole: through the map itself.
     type Memory: TableMemory;
@@ -78,6 +150,8 @@ pub trait Kernel {
     type Window: TableMemory;
     /// The CPU this runs on.
     type Cpu: Cpu;
+    /// The CPU this runs on, while every CPU stands still: the same, unless a test watches it.
+    type Stopped: Cpu;
     /// The frame allocator.
     type Frames: FrameSource;
 
@@ -101,27 +175,27 @@ pub trait Kernel {
         self.with_frames(|frames| Pool::reserve(&memory, frames, needed))
     }
 
-    /// How many CPUs are online; they stay the same until the repaint is over.
-    fn cpus(&self) -> u32;
-    /// Whether broadcast invalidations are needed twice.
+    /// Returns whether broadcast invalidations are needed twice.
     fn repeat(&self) -> TlbiRepeat;
 
-    /// The leader has built `built` and is about to open the filling of the rest; nobody fills anything yet.
-    fn before_fill(&mut self, built: &Skeleton);
-    /// There are tables to fill ([`Fill::is_open`]): wakes whoever may help.
-    fn call_for_help(&mut self);
-    /// Fills tables on this CPU ([`Fill::work`]).
-    fn work(&mut self, share: Share);
-    /// Waits until `done` says so, but not for ever: for CPUs that have promised to fill a few tables.
-    fn wait_until(&mut self, done: impl Fn() -> bool);
+    /// Called on the leader after the upper tables are built and before any CPU fills leaf tables.
+    fn before_fill(&mut self, _built: &UpperTables) {}
+    /// Wakes the CPUs that may help to fill tables ([`LinearMap::wants_help`]).
+    fn call_for_help(&mut self) {}
+    /// Fills tables on this CPU, by [`LinearMap::fill`].
+    fn work<A: Atomics>(&mut self, map: &LinearMap<'_, A>, share: Share) {
+        map.fill(self.memory(), self.roots(), &self.cpu(), share, &mut 0);
+    }
+    /// Waits until `done` returns true, but not for ever: for CPUs that have claimed a few tables. A kernel with one CPU has
+    /// nothing to wait for.
+    fn wait_until(&mut self, _done: impl Fn() -> bool) {}
 
-    /// Gathers every online CPU, runs `commit` while all are parked, lets them go: one rendezvous.
-    ///
-    /// # Errors
-    /// When somebody did not come; `commit` has not run.
-    fn gather<C: Commit>(&mut self, commit: &mut C) -> Result<(), Refused>;
-    /// `gather` was refused, for the `attempt`-th time.
-    fn refused(&mut self, attempt: u32, refused: &Refused);
+    /// Prepares the rendezvous of this number, from 1 on, and returns the time that CPUs have to come to it, in ticks.
+    fn before_stop(&mut self, attempt: u32) -> u64;
+    /// Called on the leader when every CPU stands still, before anything is changed. Returns the CPU that makes the change.
+    fn stopped(&mut self, parked: &Parked<'_>) -> Self::Stopped;
+    /// Called when a CPU did not come to the rendezvous of this number, and nothing has happened.
+    fn refused(&mut self, _attempt: u32, _refused: &Refused) {}
 
     /// Does a step of the work that may be of interest to a clock.
     fn timed<T>(&mut self, _step: Step, work: impl FnOnce(&mut Self) -> T) -> T {
@@ -129,16 +203,7 @@ pub trait Kernel {
     }
 }
 
-/// What the leader does while every CPU is parked.
-pub trait Commit {
-    /// Which step is taken in it; none in the form whose window has a constant length.
-    const STEP: Option<Step>;
-
-    /// Does it, on `cpu`: [`Kernel::cpu`], or a CPU that watches it.
-    fn run<C: Cpu>(&mut self, cpu: &C, everyone: &Parked<'_>);
-}
-
-/// How a repaint ended.
+/// The outcome of a repaint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
     /// Every leaf but the kernel alias is a page.
@@ -153,9 +218,9 @@ pub enum Ending {
     Busy,
 }
 
-/// Where the frames went.
+/// The frames taken and returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally {
+pub struct FrameCounts {
     /// Frames the census asks for.
     pub needed: u64,
     /// Frames reserved.
@@ -172,138 +237,185 @@ pub struct Tally {
     pub attempts: u32,
 }
 
-impl Tally {
-    /// How many frames fewer the allocator has than before.
+impl FrameCounts {
+    /// Returns how many frames fewer the allocator has than before.
     #[must_use]
     pub const fn kept(&self) -> u64 {
         self.used + self.lost - self.returned
     }
 }
 
-/// Splits the whole of `map`, and holds its lock from the reservation until the old tables are back. Unless it is done,
-/// map and allocator are as before, but for the frames that a CPU left behind may still write to ([`Tally::lost`]).
-pub fn repaint<K: Kernel, A: Atomics>(kernel: &mut K, map: &LiveMap<'_, A>, form: Form) -> (Ending, Tally) {
-    let mut tally = Tally::default();
-    let ending = match map.lock.try_lock() {
-        Ok(_held) => match form {
-            // Whoever was left behind in the middle of filling tables reads the live ones, which this would give back.
-            Form::Ahead if !map.fill.is_idle() => Ending::Busy,
-            Form::Ahead => ahead(kernel, map, &mut tally),
-            Form::InWindow => in_window(kernel, map, &mut tally),
-        },
-        Err(_busy) => Ending::Busy,
-    };
-    (ending, tally)
+/// The result of a repaint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Repainted {
+    /// The outcome.
+    pub ending: Ending,
+    /// The frames taken and returned.
+    pub frame_counts: FrameCounts,
+    /// The rendezvous in which the map was changed.
+    pub measured: Option<Measured>,
 }
 
-/// A complete shadow before the window, and in the window an exchange of root entries.
-fn ahead<K: Kernel, A: Atomics>(kernel: &mut K, map: &LiveMap<'_, A>, tally: &mut Tally) -> Ending {
-    let LiveMap { layout, roots, .. } = *map;
-    let (geometry, entries) = (layout.geometry(), layout.root_entries());
-    let needed = map.census.tables_to_split(geometry) + map.census.tables;
-    let (memory, root_view) = (kernel.memory(), kernel.roots());
-    let foreign =
-        kernel.with_frames(|frames| foreign_table(geometry, &memory, &root_view, roots.live, entries.clone(), frames));
-    if let Some(table) = foreign {
-        return Ending::ForeignTable(table);
-    }
-    let mut pool = match reserve(kernel, needed, tally) {
-        Ok(pool) => pool,
-        Err(missing) => return Ending::OutOfMemory(missing),
-    };
-    let (built, complete) = kernel.timed(Step::Fill, |kernel| {
-        let built = Skeleton::build(layout, &memory, &root_view, roots.live, roots.shadow, &mut pool);
-        let complete = fill(kernel, map, &built);
-        (built, complete)
-    });
-    tally.surplus = pool.frames();
-    kernel.with_frames(|frames| pool.release(&memory, frames));
-    if !complete {
-        // Who claimed tables and did not finish them may still write to them, so they cannot be given back.
-        tally.lost = built.tables;
-        clear_entries(&root_view, roots.shadow, entries);
-        return Ending::Aborted;
-    }
-    // The live root's entries, for giving the old tables back.
-    copy_entries(&root_view, roots.live, roots.spare, entries.clone());
-    let span = RootSpan::of(layout, roots.live, roots.shadow);
-    let mut commit = Exchange { roots: &root_view, span, repeat: kernel.repeat() };
-    let committed = gather(kernel, &mut commit, tally);
-    // Outside the window again: the tables no walker reaches any more. After an abort those are the shadow's.
-    let gone = if committed { roots.spare } else { roots.shadow };
-    let freed = kernel.with_frames(|frames| free_tables(geometry, &memory, &root_view, gone, entries.clone(), frames));
-    clear_entries(&root_view, roots.spare, entries.clone());
-    clear_entries(&root_view, roots.shadow, entries);
-    if !committed {
-        return Ending::Aborted;
-    }
-    tally.used = built.tables;
-    tally.returned = freed;
-    Ending::Done
-}
-
-/// The leader splits the broken map while everyone is parked, through a physical window that is painted for it.
-fn in_window<K: Kernel, A: Atomics>(kernel: &mut K, map: &LiveMap<'_, A>, tally: &mut Tally) -> Ending {
-    let LiveMap { layout, roots, .. } = *map;
-    let geometry = layout.geometry();
-    let mut pool = match reserve(kernel, map.census.tables_to_split(geometry), tally) {
-        Ok(pool) => pool,
-        Err(missing) => return Ending::OutOfMemory(missing),
-    };
-    let (memory, root_view) = (kernel.memory(), kernel.roots());
-    let plan = layout.physical_window();
-    let painted = paint_window(kernel, &plan, roots.spare);
-    let mut committed = false;
-    if painted.is_ok() {
-        let window = PhysicalWindow { view: kernel.window(), root: roots.spare, empty: roots.empty };
-        let repeat = kernel.repeat();
-        let mut commit =
-            SplitInPlace { layout, map_roots: roots, roots: &root_view, window, pool: &mut pool, repeat, used: 0 };
-        committed = gather(kernel, &mut commit, tally);
-        tally.used = commit.used;
-    }
-    if committed {
-        tally.surplus = pool.frames();
-    }
-    kernel.with_frames(|frames| {
-        pool.release(&memory, frames);
-        // Nobody's TTBR0 names the window any more, and nothing of it is cached: or it was never used.
-        free_tables(geometry, &memory, &root_view, roots.spare, plan.root_entries(), frames);
-    });
-    clear_entries(&root_view, roots.spare, plan.root_entries());
-    clear_entries(&root_view, roots.shadow, layout.root_entries());
-    match painted {
-        Err(missing) => Ending::OutOfMemory(missing),
-        Ok(()) if committed => Ending::Done,
-        Ok(()) => Ending::Aborted,
+impl Default for Repainted {
+    fn default() -> Self {
+        Self { ending: Ending::Busy, frame_counts: FrameCounts::default(), measured: None }
     }
 }
 
-fn reserve<K: Kernel>(kernel: &mut K, needed: u64, tally: &mut Tally) -> Result<Pool, OutOfMemory> {
-    tally.needed = needed;
-    let pool = kernel.timed(Step::Reserve, |kernel| kernel.reserve(needed));
-    tally.reserved = pool.as_ref().map_or(0, Pool::frames);
-    pool
+/// A repaint under way.
+struct Repaint<'r, 'a, K, H, A: Atomics> {
+    map: &'r LinearMap<'a, A>,
+    kernel: &'r mut K,
+    leader: &'r Leader<'r, H, A>,
+    census: &'r MapStats,
+    done: Repainted,
 }
 
-/// Fills the shadow's page tables with every CPU at hand. False when a CPU has claimed tables and does not finish them.
-fn fill<K: Kernel, A: Atomics>(kernel: &mut K, map: &LiveMap<'_, A>, built: &Skeleton) -> bool {
+impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
+    /// Builds a complete replacement before the stop window, and exchanges root entries in it.
+    fn ahead(&mut self) -> Ending {
+        let LinearMap { layout, roots, .. } = self.map;
+        let (geometry, entries) = (layout.geometry(), layout.root_entries());
+        let needed = self.census.tables_to_split(geometry) + self.census.tables;
+        let (memory, root_view) = (self.kernel.memory(), black_box(self.kernel.roots()));
+        let find =
+            |frames: &mut K::Frames| foreign_table(geometry, &memory, &root_view, roots.live, entries.clone(), frames);
+        if let Some(table) = self.kernel.with_frames(find) {
+            return Ending::ForeignTable(table);
+        }
+        let mut pool = match self.reserve(needed) {
+            Ok(pool) => pool,
+            Err(missing) => return Ending::OutOfMemory(missing),
+        };
+        let (map, cpus) = (self.map, self.leader.online.count());
+        let (built, complete) = self.kernel.timed(Step::Fill, |kernel| {
+            let built = UpperTables::build(layout, &memory, &root_view, roots.live, roots.replacement, &mut pool);
+            let complete = fill(kernel, map, cpus, &built);
+            (built, complete)
+        });
+        self.done.frame_counts.surplus = pool.frames();
+        self.kernel.with_frames(|frames| pool.release(&memory, frames));
+        if !complete {
+            // A CPU that claimed tables and did not finish them may still write to them, so they cannot be given back.
+            self.done.frame_counts.lost = built.tables;
+            clear_entries(&root_view, roots.replacement, entries);
+            return Ending::Aborted;
+        }
+        // The live root's entries, for giving the old tables back.
+        copy_entries(&root_view, roots.live, roots.spare, entries.clone());
+        // Worked out in front of the stop window, which is counted in instructions: the compiler must not move it in there.
+        let span = black_box(RootSpan::of(layout, roots.live, roots.replacement));
+        let repeat = self.kernel.repeat();
+        let committed = self.stop(|kernel, parked| {
+            let cpu = kernel.stopped(parked);
+            exchange(&root_view, &cpu, span, repeat, parked);
+        });
+        // Outside the stop window again: the tables no walker reaches any more. After an abort those are the replacement's.
+        let gone = if committed { roots.spare } else { roots.replacement };
+        let free = |frames: &mut K::Frames| free_tables(geometry, &memory, &root_view, gone, entries.clone(), frames);
+        let freed = self.kernel.with_frames(free);
+        clear_entries(&root_view, roots.spare, entries.clone());
+        clear_entries(&root_view, roots.replacement, entries);
+        if !committed {
+            return Ending::Aborted;
+        }
+        self.done.frame_counts.used = built.tables;
+        self.done.frame_counts.returned = freed;
+        Ending::Done
+    }
+
+    /// Splits the broken map on the leader while every CPU stands still, through a temporary mapping that is painted for it.
+    fn in_window(&mut self) -> Ending {
+        let LinearMap { layout, roots, .. } = self.map;
+        let geometry = layout.geometry();
+        let mut pool = match self.reserve(self.census.tables_to_split(geometry)) {
+            Ok(pool) => pool,
+            Err(missing) => return Ending::OutOfMemory(missing),
+        };
+        let (memory, root_view) = (self.kernel.memory(), self.kernel.roots());
+        let plan = layout.temporary_mapping();
+        let painted = paint_temporary(self.kernel, &plan, roots.spare);
+        let (mut committed, mut used) = (false, 0);
+        if painted.is_ok() {
+            let window = TemporaryMapping { view: self.kernel.window(), root: roots.spare, empty: roots.empty };
+            let (repeat, pool) = (self.kernel.repeat(), &mut pool);
+            committed = self.stop(|kernel, parked| {
+                let cpu = kernel.stopped(parked);
+                used = kernel.timed(Step::Fill, |_| {
+                    let split = InPlace {
+                        layout,
+                        roots: &root_view,
+                        live: roots.live,
+                        save: roots.replacement,
+                        window: &window,
+                    };
+                    split.run(&cpu, pool, repeat, parked)
+                });
+            });
+            self.done.frame_counts.used = used;
+        }
+        if committed {
+            self.done.frame_counts.surplus = pool.frames();
+        }
+        self.kernel.with_frames(|frames| {
+            pool.release(&memory, frames);
+            // No TTBR0 names the temporary mapping any more, and nothing of it is cached: or it was never used.
+            free_tables(geometry, &memory, &root_view, roots.spare, plan.root_entries(), frames);
+        });
+        clear_entries(&root_view, roots.spare, plan.root_entries());
+        clear_entries(&root_view, roots.replacement, layout.root_entries());
+        match painted {
+            Err(missing) => Ending::OutOfMemory(missing),
+            Ok(()) if committed => Ending::Done,
+            Ok(()) => Ending::Aborted,
+        }
+    }
+
+    fn reserve(&mut self, needed: u64) -> Result<Pool, OutOfMemory> {
+        self.done.frame_counts.needed = needed;
+        let pool = self.kernel.timed(Step::Reserve, |kernel| kernel.reserve(needed));
+        self.done.frame_counts.reserved = pool.as_ref().map_or(0, Pool::frames);
+        pool
+    }
+
+    /// Stops every CPU for `commit`; tries again when one did not come in time. Returns true when it was done.
+    #[inline(always)]
+    fn stop(&mut self, mut commit: impl FnMut(&mut K, &Parked<'_>)) -> bool {
+        while self.done.frame_counts.attempts < ATTEMPTS {
+            self.done.frame_counts.attempts += 1;
+            let attempt = self.done.frame_counts.attempts;
+            let deadline = self.kernel.before_stop(attempt);
+            match self.leader.stop(deadline, |parked| commit(self.kernel, parked)) {
+                Ok(((), measured)) => {
+                    self.done.measured = Some(measured);
+                    return true;
+                }
+                Err(refused) => self.kernel.refused(attempt, &refused),
+            }
+        }
+        false
+    }
+}
+
+/// Fills the replacement's page tables with every CPU at hand. Returns false when a CPU has claimed tables and does not finish
+/// them.
+fn fill<K: Kernel, A: Atomics>(kernel: &mut K, map: &LinearMap<'_, A>, cpus: u32, built: &UpperTables) -> bool {
     kernel.before_fill(built);
-    map.fill.open(map.layout, &kernel.cpu(), kernel.cpus().into());
+    map.fill.open(&map.layout, &kernel.cpu(), cpus.into());
     kernel.call_for_help();
-    kernel.work(Share::Fair);
+    kernel.work(map, Share::Fair);
     kernel.wait_until(|| !map.fill.is_open());
-    // Whatever nobody came for.
-    kernel.work(Share::Everything);
+    // The chunks that no other CPU has claimed.
+    kernel.work(map, Share::Everything);
     kernel.wait_until(|| map.fill.is_complete());
-    // Acquires what the fillers stored, each of whom ended with DSB ISHST: walkers see it before the commit's stores.
+    // Acquires the stores of the fillers, each of whom ended with DSB ISHST: walkers see them before the commit's stores.
     let complete = map.fill.is_complete();
     map.fill.close();
     complete
 }
 
 /// Paints the physical window. Its tables are no part of the repaint's account: they come and go.
-fn paint_window<K: Kernel>(kernel: &mut K, plan: &Layout<'_>, root: PhysAddr) -> Result<(), OutOfMemory> {
+fn paint_temporary<K: Kernel>(kernel: &mut K, plan: &Layout<'_>, root: PhysAddr) -> Result<(), OutOfMemory> {
     let root_bytes = 8 * plan.geometry().entries(plan.geometry().root_level()) as u64;
     let range = PhysRange::new(root, root.offset(root_bytes));
     let memory = TwoViews { range, near: kernel.roots(), far: kernel.memory() };
@@ -317,51 +429,4 @@ fn paint_window<K: Kernel>(kernel: &mut K, plan: &Layout<'_>, root: PhysAddr) ->
         let painted = paint(plan, LargestLeaf::Block, &memory, &cpu, frames, root);
         painted.map(|_census| ()).map_err(|_| missing)
     })
-}
-
-/// Gathers everyone and commits; tries again when somebody did not come in time. True when it was done.
-fn gather<K: Kernel, C: Commit>(kernel: &mut K, commit: &mut C, tally: &mut Tally) -> bool {
-    while tally.attempts < ATTEMPTS {
-        tally.attempts += 1;
-        match kernel.gather(commit) {
-            Ok(()) => return true,
-            Err(refused) => kernel.refused(tally.attempts, &refused),
-        }
-    }
-    false
-}
-
-struct Exchange<'a, R> {
-    roots: &'a R,
-    span: RootSpan,
-    repeat: TlbiRepeat,
-}
-
-impl<R: TableMemory> Commit for Exchange<'_, R> {
-    const STEP: Option<Step> = None;
-
-    #[inline(always)]
-    fn run<C: Cpu>(&mut self, cpu: &C, everyone: &Parked<'_>) {
-        exchange(self.roots, cpu, self.span, self.repeat, everyone);
-    }
-}
-
-struct SplitInPlace<'a, R, W> {
-    layout: &'a Layout<'a>,
-    map_roots: Roots,
-    roots: &'a R,
-    window: PhysicalWindow<W>,
-    pool: &'a mut Pool,
-    repeat: TlbiRepeat,
-    used: u64,
-}
-
-impl<R: TableMemory, W: TableMemory> Commit for SplitInPlace<'_, R, W> {
-    const STEP: Option<Step> = Some(Step::Fill);
-
-    fn run<C: Cpu>(&mut self, cpu: &C, everyone: &Parked<'_>) {
-        let Roots { live, shadow: save, .. } = self.map_roots;
-        let (layout, roots, window) = (self.layout, self.roots, &self.window);
-        self.used = split_in_window(layout, roots, cpu, live, save, window, self.pool, self.repeat, everyone);
-    }
 }

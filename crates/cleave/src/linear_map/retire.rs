@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Giving tables back: the old ones after a commit, the shadow after an abort.
+//! Giving tables back: the old ones after a commit, the replacement after an abort.
 //!
 //! It does not ask whether that is safe yet. The caller knows: the commit's invalidation is complete when the rendezvous is
-//! over, and a shadow that was called off was never linked.
+//! over, and a replacement that was called off was never linked.
 
 use core::ops::Range;
 

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Stop-machine: gather every CPU, run one function on the leader while all stand still, let all go.
 //!
-//! The leader calls the others by an interrupt; each arrives, masks its interrupts and waits. When the last has done so
-//! the leader's function runs. If one does not come in time the leader calls it off, everyone leaves, nothing has
+//! The leader calls the others by an interrupt; each masks its interrupts, arrives and waits. When the last has arrived the
+//! leader's function runs. If one does not come in time the leader calls it off, everyone leaves, nothing has
 //! happened, and the caller learns who was missing. After the function has begun there is nothing to wait for, so there
 //! is no deadline and no way to fail.
 //!
-//! What a rendezvous does not do: decide who takes part (the caller counts the online CPUs and keeps them from changing
-//! meanwhile), or touch translation tables.
+//! A rendezvous neither decides which CPUs take part ([`OnlineCpus`] is the kernel's promise) nor touches translation tables.
 
 mod state;
 mod timeline;
@@ -26,7 +25,7 @@ use crate::atomics::{Atomic, Atomics, Counter, Native};
 use crate::deadline::Deadline;
 use state::State;
 
-/// What a rendezvous asks of the CPU it runs on. Each call is one action.
+/// The CPU that a rendezvous runs on. Each call is one action.
 pub trait Host {
     /// Interrupts are masked while it lives.
     type Masked;
@@ -57,7 +56,33 @@ pub trait Host {
     fn on_release(&self) {}
 }
 
-/// The proof that every online CPU stands still, for as long as it lives. Only a rendezvous makes one.
+/// The CPUs that are online, counted by their slots: the set that a rendezvous stops.
+#[derive(Debug)]
+pub struct OnlineCpus {
+    count: u32,
+}
+
+impl OnlineCpus {
+    /// Counts the CPUs of these slots.
+    ///
+    /// # Safety
+    /// Each slot is of another CPU, and the slots are those of every CPU that is online, the caller's included. As long as the
+    /// value lives no CPU comes online or goes offline, and each answers an IPI of [`Host::kick_others`] by
+    /// [`Rendezvous::attend`] with its own slot. [`Parked`] is a proof on the strength of this.
+    #[must_use]
+    #[allow(unsafe_code, reason = "the set of online CPUs is a promise that no type can hold")]
+    pub unsafe fn of<'a, A: Atomics>(slots: impl IntoIterator<Item = &'a Slot<A>>) -> Self {
+        Self { count: slots.into_iter().count() as u32 }
+    }
+
+    /// Returns how many there are.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+/// The proof that every online CPU stands still, for as long as it lives. Only a rendezvous makes one, of [`OnlineCpus`].
 #[derive(Debug)]
 pub struct Parked<'a> {
     cpus: u32,
@@ -65,14 +90,14 @@ pub struct Parked<'a> {
 }
 
 impl Parked<'_> {
-    /// How many CPUs stand still, the leader included.
+    /// Returns how many CPUs stand still, the leader included.
     #[must_use]
     pub const fn cpus(&self) -> u32 {
         self.cpus
     }
 }
 
-/// Why a rendezvous did not take place. Nothing has happened then.
+/// An error that kept a rendezvous from taking place. Nothing has happened then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
     /// Another one is under way.
@@ -81,9 +106,9 @@ pub enum Refused {
     InterruptsMasked,
     /// Not everyone came before the deadline.
     Deadline {
-        /// How many CPUs had arrived, the leader included.
+        /// The number of CPUs that had arrived, the leader included.
         arrived: u32,
-        /// How many were expected.
+        /// The number expected.
         expected: u32,
         /// The generation that was called off, for [`Slot::arrived_in`].
         generation: u32,
@@ -105,19 +130,98 @@ impl fmt::Display for Refused {
     }
 }
 
-/// When a rendezvous happened, in ticks.
+/// The times of a rendezvous, in ticks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Measured {
     /// The generation, for [`Slot::arrived_in`].
     pub generation: u32,
     /// The call to the others.
     pub kicked: u64,
-    /// Right after the leader saw the last CPU masked: the window begins.
+    /// Right after the leader saw the last CPU arrive: the stop window begins.
     pub began: u64,
-    /// Right after the store that releases: the window ends.
+    /// Right after the store that releases: the stop window ends.
     pub ended: u64,
     /// The last CPU has left.
     pub gone: u64,
+}
+
+/// The CPU that is to lead a rendezvous, with what it leads.
+#[derive(Clone, Copy)]
+pub struct Leader<'a, H, A: Atomics = Native> {
+    /// The kernel's rendezvous point.
+    pub rendezvous: &'a Rendezvous<A>,
+    /// This CPU.
+    pub host: &'a H,
+    /// The slot of this CPU.
+    pub slot: &'a Slot<A>,
+    /// The CPUs to stop.
+    pub online: &'a OnlineCpus,
+}
+
+impl<H: Host, A: Atomics> Leader<'_, H, A> {
+    /// Stops every online CPU, runs `function` on this one while all stand still, and lets all go. `deadline` is the time the
+    /// others have to come, in ticks.
+    ///
+    /// # Errors
+    /// [`Refused`]: `function` has not run.
+    pub fn stop<T>(&self, deadline: u64, function: impl FnOnce(&Parked<'_>) -> T) -> Result<(T, Measured), Refused> {
+        let Self { rendezvous, host, slot, online: &OnlineCpus { count: cpus } } = *self;
+        if cpus > MAX_CPUS {
+            return Err(Refused::TooMany);
+        }
+        if !host.interrupts_enabled() {
+            return Err(Refused::InterruptsMasked);
+        }
+        // Masked before the word leaves Idle. With interrupts open and the phase Gather, an IPI that comes late would make
+        // this CPU attend its own rendezvous, and wait for a release that it alone can give. A CPU that finds another's
+        // rendezvous under way must attend it: the masks are dropped before it is told so.
+        let masks = host.mask_all();
+        slot.enter();
+        let generation = match rendezvous.begin(cpus) {
+            Ok(generation) => generation,
+            Err(refused) => {
+                slot.leave();
+                drop(masks);
+                return Err(refused);
+            }
+        };
+        let kicked = host.ticks();
+        slot.kicked(kicked);
+        host.kick_others();
+        host.before_arrival();
+        host.on_arrival();
+        let arrived = host.ticks();
+        slot.arrived(arrived, host.ticks());
+        rendezvous.step(generation, State::arrive);
+        slot.arrived_in_generation(generation);
+        if let Err(refused) = rendezvous.await_run(host, generation, cpus, kicked, deadline) {
+            host.on_release();
+            // Those that came wait for a kick.
+            host.kick_others();
+            slot.leave();
+            drop(masks);
+            return Err(refused);
+        }
+        let parked = Parked { cpus, everyone: PhantomData };
+        // Worked out in front of the stop window, which is counted in instructions.
+        let release = core::hint::black_box(State::release(generation, cpus - 1).pack());
+        let began = host.ticks();
+        let result = function(&parked);
+        // No other CPU changes the word in Run. Release: what the function did comes before any CPU that sees this.
+        rendezvous.state.store(release, Ordering::Release);
+        let ended = host.ticks();
+        host.kick_others();
+        slot.released(ended);
+        host.on_release();
+        slot.leave();
+        drop(masks);
+        while State::unpack(rendezvous.state.load(Ordering::Acquire)).missing != 0 {
+            host.pause();
+        }
+        let gone = host.ticks();
+        rendezvous.state.store(State::idle(generation.wrapping_add(1)).pack(), Ordering::Release);
+        Ok((result, Measured { generation, kicked, began, ended, gone }))
+    }
 }
 
 /// One rendezvous point. A kernel has one.
@@ -144,78 +248,6 @@ impl<A: Atomics> Rendezvous<A> {
             .compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)
             .map(|_| ())
             .map_err(State::unpack)
-    }
-
-    /// Gathers `cpus` CPUs, the caller included, runs `function` on the caller while all stand still, lets all go.
-    ///
-    /// `deadline` is how many ticks the others have to come. `slot` is the caller's.
-    ///
-    /// # Errors
-    /// [`Refused`]: `function` has not run.
-    pub fn run<H: Host, T>(
-        &self,
-        host: &H,
-        slot: &Slot<A>,
-        cpus: u32,
-        deadline: u64,
-        function: impl FnOnce(&Parked<'_>) -> T,
-    ) -> Result<(T, Measured), Refused> {
-        if cpus > MAX_CPUS {
-            return Err(Refused::TooMany);
-        }
-        if !host.interrupts_enabled() {
-            return Err(Refused::InterruptsMasked);
-        }
-        // Masked before the word leaves Idle. With interrupts open and the phase Gather, an IPI that comes late would make
-        // this CPU attend its own rendezvous, and wait for a release that it alone can give. A CPU that finds another's
-        // rendezvous under way must attend it: the masks are dropped before it is told so.
-        let masks = host.mask_all();
-        slot.enter();
-        let generation = match self.begin(cpus) {
-            Ok(generation) => generation,
-            Err(refused) => {
-                slot.leave();
-                drop(masks);
-                return Err(refused);
-            }
-        };
-        let kicked = host.ticks();
-        slot.kicked(generation, kicked);
-        host.kick_others();
-        host.before_arrival();
-        host.on_arrival();
-        let arrived = host.ticks();
-        self.step(generation, State::arrive);
-        slot.arrived(generation, arrived);
-        self.step(generation, State::mask);
-        slot.masked(host.ticks());
-        if let Err(refused) = self.await_run(host, generation, cpus, kicked, deadline) {
-            host.on_release();
-            // Those that came wait for a kick.
-            host.kick_others();
-            slot.leave();
-            drop(masks);
-            return Err(refused);
-        }
-        let everyone = Parked { cpus, everyone: PhantomData };
-        // Worked out in front of the window, which is counted in instructions.
-        let release = core::hint::black_box(State::release(generation, cpus - 1).pack());
-        let began = host.ticks();
-        let result = function(&everyone);
-        // Nobody else changes the word in Run. Release: what the function did comes before any CPU that sees this.
-        self.state.store(release, Ordering::Release);
-        let ended = host.ticks();
-        host.kick_others();
-        slot.released(ended);
-        host.on_release();
-        slot.leave();
-        drop(masks);
-        while State::unpack(self.state.load(Ordering::Acquire)).unmasked != 0 {
-            host.pause();
-        }
-        let gone = host.ticks();
-        self.state.store(State::idle(generation.wrapping_add(1)).pack(), Ordering::Release);
-        Ok((result, Measured { generation, kicked, began, ended, gone }))
     }
 
     /// From Idle to Gather.
@@ -259,7 +291,7 @@ impl<A: Atomics> Rendezvous<A> {
             if deadline.has_passed(host.ticks()) {
                 // The swap fails when somebody arrived in this very moment; then look again.
                 if self.swap(state, State::idle(generation.wrapping_add(1))).is_ok() {
-                    return Err(Refused::Deadline { arrived: cpus - state.absent, expected: cpus, generation });
+                    return Err(Refused::Deadline { arrived: cpus - state.missing, expected: cpus, generation });
                 }
                 continue;
             }
@@ -281,17 +313,17 @@ impl<A: Atomics> Rendezvous<A> {
         if state.phase != Phase::Gather {
             return false;
         }
-        host.before_arrival();
         let generation = state.generation;
+        host.before_arrival();
+        let arrived = host.ticks();
+        // Masked before this CPU counts as arrived: to have arrived is to stand still.
         let masks = host.mask_all();
         slot.enter();
         host.on_arrival();
-        let arrived = host.ticks();
+        slot.arrived(arrived, host.ticks());
         let attended = self.step(generation, State::arrive);
         if attended {
-            slot.arrived(generation, arrived);
-            slot.masked(host.ticks());
-            self.step(generation, State::mask);
+            slot.arrived_in_generation(generation);
             host.wake();
             self.await_release(host, slot, generation);
         }

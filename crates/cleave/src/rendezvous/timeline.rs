@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! When each CPU was called, arrived, masked its interrupts and went on.
+//! The timeline of a rendezvous: the times at which each CPU was called, masked its interrupts and went on.
 
 use core::sync::atomic::Ordering;
 
@@ -18,7 +18,7 @@ pub struct Slot<A: Atomics = Native> {
     released: A::U64,
 }
 
-/// The same as plain numbers: counter ticks, 0 where nothing has happened yet.
+/// The times of a [`Slot`] as plain numbers: counter ticks, 0 where nothing has happened yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Times {
     /// The leader called this CPU. Only the leader's own slot has it.
@@ -53,7 +53,7 @@ impl<A: Atomics> Slot<A> {
         self.generation.load(Ordering::Acquire) == generation
     }
 
-    /// Its times.
+    /// Returns its times.
     #[must_use]
     pub fn times(&self) -> Times {
         Times {
@@ -79,17 +79,19 @@ impl<A: Atomics> Slot<A> {
         self.inside.load(Ordering::Relaxed)
     }
 
-    pub(super) fn kicked(&self, _generation: u32, ticks: u64) {
+    pub(super) fn kicked(&self, ticks: u64) {
         self.kicked.store(ticks, Ordering::Relaxed);
     }
 
-    pub(super) fn arrived(&self, generation: u32, ticks: u64) {
-        self.arrived.store(ticks, Ordering::Relaxed);
-        self.generation.store(generation, Ordering::Release);
+    /// Notes when this CPU took the call, and when its interrupts were masked. The step that arrives publishes both.
+    pub(super) fn arrived(&self, arrived: u64, masked: u64) {
+        self.arrived.store(arrived, Ordering::Relaxed);
+        self.masked.store(masked, Ordering::Relaxed);
     }
 
-    pub(super) fn masked(&self, ticks: u64) {
-        self.masked.store(ticks, Ordering::Relaxed);
+    /// Notes that the step of arriving took place in `generation`.
+    pub(super) fn arrived_in_generation(&self, generation: u32) {
+        self.generation.store(generation, Ordering::Release);
     }
 
     pub(super) fn released(&self, ticks: u64) {

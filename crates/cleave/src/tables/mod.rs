@@ -5,7 +5,7 @@
 
 mod address;
 mod attributes;
-mod census;
+mod counts;
 mod descriptor;
 mod dump;
 mod edit;
@@ -21,7 +21,7 @@ pub(crate) mod fake;
 
 pub use address::{PhysAddr, PhysRange, VirtAddr};
 pub use attributes::{Attributes, MemoryType, Permissions, Scope};
-pub use census::{Census, Hint, LeafCounts, Part};
+pub use counts::{Hint, LeafCounts, MapStats, Part};
 pub use descriptor::{Descriptor, Kind};
 pub use dump::{Decoded, Run, Size, dump, path};
 pub use edit::{change_permissions, clear_entries, copy_entries, map_blocks, replace_leaf, unlink};

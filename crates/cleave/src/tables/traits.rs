@@ -104,7 +104,7 @@ pub trait Cpu {
     fn set_ttbr0(&self, root: PhysAddr);
 }
 
-/// Whether broadcast invalidations are done twice.
+/// The number of times that a broadcast invalidation is done.
 ///
 /// On some cores a broadcast TLBI followed by DSB can complete before every access that used the old translation
 /// has; Arm's errata notices ask for a second TLBI and DSB, on every CPU of a system with such a core.

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, OutOfMemory, Pool, ShadowMap, Share, Skeleton, free_tables};
+use crate::linear_map::{Fill, LargestLeaf, OutOfMemory, Pool, ReplacementMap, Share, UpperTables, free_tables};
 use crate::tables::{FrameSource, PhysRange};
 
-/// Builds a shadow, fills as many CPUs' shares of it as `fillers` of four, and calls it off.
+/// Builds a replacement, fills as many CPUs' shares of it as `fillers` of four, and calls it off.
 fn call_off(plan: Plan, seed: u64, fillers: u64) {
     let mut world = World::painted(plan.clone(), LargestLeaf::Block);
     world.plant(seed);
@@ -19,20 +19,21 @@ fn call_off(plan: Plan, seed: u64, fillers: u64) {
 
     let needed = world.census.tables_to_split(geometry) + world.census.tables;
     let mut pool = Pool::reserve(&tables(&world.memory), &mut world.frames, needed).unwrap();
-    let skeleton = Skeleton::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, SHADOW, &mut pool);
+    let upper =
+        UpperTables::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 4);
     let (memory, roots_view) = (tables(&world.memory), roots(&world.memory));
-    let map = ShadowMap { layout: &layout, memory, roots: roots_view, live: LIVE, shadow: SHADOW };
+    let map = ReplacementMap { layout: &layout, memory, roots: roots_view, live: LIVE, replacement: REPLACEMENT };
     for _ in 0..fillers {
         fill.work(&map, &world.cpu, Share::Fair, &mut 0);
     }
     fill.close();
     let entries = layout.root_entries();
     let memory = &world.memory;
-    let freed = free_tables(geometry, &tables(memory), &roots(memory), SHADOW, entries, &mut world.frames);
+    let freed = free_tables(geometry, &tables(memory), &roots(memory), REPLACEMENT, entries, &mut world.frames);
 
-    assert_eq!((freed, skeleton.tables), (needed, needed));
+    assert_eq!((freed, upper.tables), (needed, needed));
     assert_eq!((world.frames.available(), &world.frames.out), (free, &out));
     assert_eq!(live_tables(&world), live);
     assert_eq!(world.leaves(LIVE), leaves);
@@ -84,5 +85,5 @@ fn a_pool_one_frame_short_is_noticed_before_anything_live_changes() {
     let plan = world.plan.clone();
     let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed - 1).unwrap();
-    Skeleton::build(&plan.layout(), &tables(&world.memory), &roots(&world.memory), LIVE, SHADOW, &mut pool);
+    UpperTables::build(&plan.layout(), &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
 }

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The filling of a shadow by several CPUs: every table once, nobody too much, nothing lost.
+//! The filling of a replacement by several CPUs: every table once, nobody too much, nothing lost.
 
 use proptest::prelude::*;
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, Pool, ShadowMap, Share, Skeleton};
+use crate::linear_map::{Fill, LargestLeaf, Pool, ReplacementMap, Share, UpperTables};
 use crate::tables::fake::{Event, FakeCpu, SharedMemory};
 use crate::tables::{Descriptor, PhysAddr, PhysRange, TableMemory};
 
-/// A world whose shadow has a skeleton, in memory that threads can share.
+/// A world whose replacement has a upper, in memory that threads can share.
 pub(super) struct Opened {
     pub(super) world: World,
     pub(super) shared: SharedMemory,
-    /// How many page tables wait to be filled.
+    /// Returns how many page tables wait to be filled.
     waiting: u64,
 }
 
@@ -23,16 +23,22 @@ impl Opened {
         let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
         let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
         let view = &world.memory;
-        let skeleton = Skeleton::build(&plan.layout(), view, view, LIVE, SHADOW, &mut pool);
+        let upper = UpperTables::build(&plan.layout(), view, view, LIVE, REPLACEMENT, &mut pool);
         let shared = SharedMemory::default();
         *shared.memory.lock().unwrap() = std::mem::take(&mut world.memory);
-        Self { world, shared, waiting: skeleton.tables - skeleton.complete }
+        Self { world, shared, waiting: upper.tables - upper.complete }
     }
 
     /// One call of `work` on a CPU of its own.
     pub(super) fn work(&self, fill: &Fill, cpu: &FakeCpu, share: Share, mine: &mut u64) -> u64 {
         let layout = self.world.plan.layout();
-        let map = ShadowMap { layout: &layout, memory: &self.shared, roots: &self.shared, live: LIVE, shadow: SHADOW };
+        let map = ReplacementMap {
+            layout: &layout,
+            memory: &self.shared,
+            roots: &self.shared,
+            live: LIVE,
+            replacement: REPLACEMENT,
+        };
         fill.work(&map, cpu, share, mine)
     }
 
@@ -42,13 +48,13 @@ impl Opened {
         runs.len() as u64 == self.waiting && runs.values().all(|&count| count == times)
     }
 
-    /// Gives the memory back and checks the shadow.
+    /// Gives the memory back and checks the replacement.
     fn check(mut self) {
         let before = {
             self.world.memory = std::mem::take(&mut *self.shared.memory.lock().unwrap());
             self.world.leaves(LIVE)
         };
-        check_split(&self.world, &before, SHADOW);
+        check_split(&self.world, &before, REPLACEMENT);
     }
 }
 
@@ -166,13 +172,14 @@ fn threads_fill_every_table_once() {
     }
 }
 
-/// What of [`Opened`] threads may share.
+/// The part of [`Opened`] that threads may share.
 struct SharedOnly<'a>(&'a SharedMemory, &'a Plan);
 
 impl SharedOnly<'_> {
     fn work(&self, fill: &Fill, share: Share) -> u64 {
         let layout = self.1.layout();
-        let map = ShadowMap { layout: &layout, memory: self.0, roots: self.0, live: LIVE, shadow: SHADOW };
+        let map =
+            ReplacementMap { layout: &layout, memory: self.0, roots: self.0, live: LIVE, replacement: REPLACEMENT };
         fill.work(&map, &FakeCpu::default(), share, &mut 0)
     }
 }
@@ -284,7 +291,8 @@ fn a_chunk_finished_too_late_does_not_count_for_the_next_filling() {
     };
     fill.open(&layout, &cpu, 4);
     let stalling = Stalling { memory: &opened.shared, stalled: std::cell::Cell::new(Some(again)) };
-    let map = ShadowMap { layout: &layout, memory: &stalling, roots: &stalling, live: LIVE, shadow: SHADOW };
+    let map =
+        ReplacementMap { layout: &layout, memory: &stalling, roots: &stalling, live: LIVE, replacement: REPLACEMENT };
     // Its share of the first filling, and what it may have of the second.
     fill.work(&map, &cpu, Share::Fair, &mut 0);
     assert!(!fill.is_complete(), "a chunk of the first filling was counted");
@@ -301,17 +309,17 @@ fn every_chunk_ends_with_a_barrier() {
     let layout = plan.layout();
     let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
-    Skeleton::build(&layout, &world.memory, &world.memory, LIVE, SHADOW, &mut pool);
+    UpperTables::build(&layout, &world.memory, &world.memory, LIVE, REPLACEMENT, &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 1);
-    // The skeleton is visible to walkers before anyone is let in.
+    // The upper is visible to walkers before anyone is let in.
     assert_eq!(world.cpu.take(), [Event::DsbIshst]);
-    let map = ShadowMap {
+    let map = ReplacementMap {
         layout: &layout,
         memory: tables(&world.memory).logged(&world.cpu),
         roots: roots(&world.memory).logged(&world.cpu),
         live: LIVE,
-        shadow: SHADOW,
+        replacement: REPLACEMENT,
     };
     let mut mine = 0;
     assert_eq!(fill.work(&map, &world.cpu, Share::Everything, &mut mine), 36);

@@ -272,12 +272,13 @@ fn something_in_the_middle_of_a_run_is_something() {
 fn a_painted_map_is_linked_and_visible_when_that_returns() {
     let plan = Plan::k4(&[range(0x3ff0_0000, 0x8030_3000)], PhysRange::default());
     let world = World::painted(plan.clone(), LargestLeaf::Block);
-    world.memory.zero_table(SHADOW, 512);
+    world.memory.zero_table(REPLACEMENT, 512);
     let entry = world.memory.load(LIVE);
     world.cpu.take();
     let view = View::new(&world.memory, 0..1 << 48).logged(&world.cpu);
-    link(&plan.layout(), &view, &world.cpu, LIVE, SHADOW);
-    let expected = [Event::Store(SHADOW, entry), Event::Store(LIVE, Descriptor::EMPTY), Event::DsbIshst, Event::Isb];
+    link(&plan.layout(), &view, &world.cpu, LIVE, REPLACEMENT);
+    let expected =
+        [Event::Store(REPLACEMENT, entry), Event::Store(LIVE, Descriptor::EMPTY), Event::DsbIshst, Event::Isb];
     assert_eq!(world.cpu.take(), expected);
 }
 

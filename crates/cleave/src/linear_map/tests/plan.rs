@@ -15,7 +15,7 @@ pub(super) const GEOMETRIES: [Geometry; 6] = [
     Geometry { granule: Granule::K64, va_bits: VaBits::V39 },
 ];
 
-/// What a [`Layout`] is made of.
+/// The parts of a [`Layout`].
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) geometry: Geometry,
@@ -70,7 +70,7 @@ impl Plan {
     }
 }
 
-/// How a region is sized: so many of each unit.
+/// The size of a region: so many of each unit.
 fn bytes(geometry: Geometry, large: std::ops::Range<u64>) -> impl Strategy<Value = u64> {
     let page = geometry.page_size();
     let l2 = geometry.size(Level::L2);
@@ -83,7 +83,7 @@ fn bytes(geometry: Geometry, large: std::ops::Range<u64>) -> impl Strategy<Value
     })
 }
 
-/// What makes a map interesting above level 2: a block of level 1, or a contiguous group of level 2.
+/// A leaf above level 2, or a group: a block of level 1, or a contiguous group of level 2.
 fn large_unit(geometry: Geometry) -> u64 {
     match geometry.granule {
         Granule::K4 => geometry.size(Level::L1),
@@ -93,7 +93,7 @@ fn large_unit(geometry: Geometry) -> u64 {
     }
 }
 
-/// Where the map lies: at the bottom of its root entries, around a boundary, or up to the very last page.
+/// The place of the map: at the bottom of its root entries, around a boundary, or up to the very last page.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Bottom(u64),

@@ -4,13 +4,14 @@
 
 use super::filling::{Opened, Stalling, ram};
 use super::world::*;
+use crate::atomics::Atomics;
 use crate::linear_map::{
-    Commit, Ending, Fill, Form, Kernel, LargestLeaf, LiveMap, MapLock, OutOfMemory, Pool, Roots, ShadowMap, Share,
-    Skeleton, Tally, repaint,
+    Ending, Form, FrameCounts, Kernel, LargestLeaf, LinearMap, OutOfMemory, Pool, Repainted, ReplacementMap, Roots,
+    Share, UpperTables,
 };
-use crate::rendezvous::Refused;
+use crate::rendezvous::{Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use crate::tables::fake::{FakeCpu, FakeFrames, FakeMemory, View};
-use crate::tables::{FrameSource, TlbiRepeat};
+use crate::tables::{FrameSource, MapStats, TlbiRepeat};
 
 /// A kernel that lends at most its memory and its allocator, and of which nothing else may be asked.
 struct Unasked<'a>(Option<(&'a FakeMemory, &'a mut FakeFrames)>);
@@ -26,6 +27,7 @@ impl<'a> Kernel for Unasked<'a> {
     type Roots = View<'a>;
     type Window = View<'a>;
     type Cpu = FakeCpu;
+    type Stopped = FakeCpu;
     type Frames = FakeFrames;
 
     fn memory(&self) -> View<'a> {
@@ -46,30 +48,41 @@ impl<'a> Kernel for Unasked<'a> {
     fn reserve(&mut self, _needed: u64) -> Result<Pool, OutOfMemory> {
         unreachable!()
     }
-    fn cpus(&self) -> u32 {
-        unreachable!()
-    }
     fn repeat(&self) -> TlbiRepeat {
         unreachable!()
     }
-    fn before_fill(&mut self, _built: &Skeleton) {
+    fn before_fill(&mut self, _built: &UpperTables) {
         unreachable!()
     }
     fn call_for_help(&mut self) {
         unreachable!()
     }
-    fn work(&mut self, _share: Share) {
+    fn work<A: Atomics>(&mut self, _map: &LinearMap<'_, A>, _share: Share) {
         unreachable!()
     }
     fn wait_until(&mut self, _done: impl Fn() -> bool) {
         unreachable!()
     }
-    fn gather<C: Commit>(&mut self, _commit: &mut C) -> Result<(), Refused> {
+    fn before_stop(&mut self, _attempt: u32) -> u64 {
+        unreachable!()
+    }
+    fn stopped(&mut self, _parked: &Parked<'_>) -> FakeCpu {
         unreachable!()
     }
     fn refused(&mut self, _attempt: u32, _refused: &Refused) {
         unreachable!()
     }
+}
+
+/// Repaints `map` with `kernel`, led by the only CPU.
+fn repaint(map: &LinearMap<'_>, kernel: Unasked<'_>, census: &MapStats) -> Repainted {
+    let (rendezvous, slot): (Rendezvous, Slot) = Default::default();
+    // SAFETY: there is one CPU, and this is its slot.
+    #[allow(unsafe_code, reason = "the one CPU is counted")]
+    let online = unsafe { OnlineCpus::of([&slot]) };
+    let leader = Leader { rendezvous: &rendezvous, host: &Alone, slot: &slot, online: &online };
+    let mut kernel = kernel;
+    map.repaint(&mut kernel, &leader, census, Form::Ahead)
 }
 
 /// A CPU that was left behind in the middle of a chunk still reads the live tables: a repaint that would give those back
@@ -78,20 +91,22 @@ impl<'a> Kernel for Unasked<'a> {
 fn no_repaint_begins_while_somebody_is_in_the_middle_of_a_chunk() {
     let opened = Opened::new(ram(0, 64 << 20));
     let layout = opened.world.plan.layout();
-    let (fill, lock, cpu) = (Fill::new(), MapLock::new(), FakeCpu::default());
-    let roots = Roots { live: LIVE, shadow: SHADOW, spare: SHADOW, empty: SHADOW };
-    let map = LiveMap { layout: &layout, census: &opened.world.census, roots, lock: &lock, fill: &fill };
+    let cpu = FakeCpu::default();
+    let roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: REPLACEMENT, empty: REPLACEMENT };
+    let map = LinearMap::new(layout, roots);
+    let fill = &map.fill;
     let given_up = || {
-        opened.work(&fill, &cpu, Share::Everything, &mut 0);
+        opened.work(fill, &cpu, Share::Everything, &mut 0);
         fill.close();
         assert!(!fill.is_idle());
-        assert_eq!(repaint(&mut Unasked(None), &map, Form::Ahead).0, Ending::Busy);
+        assert_eq!(repaint(&map, Unasked(None), &opened.world.census).ending, Ending::Busy);
     };
     assert!(fill.is_idle());
     fill.open(&layout, &cpu, 4);
     let stalling = Stalling { memory: &opened.shared, stalled: std::cell::Cell::new(Some(given_up)) };
-    let shadow = ShadowMap { layout: &layout, memory: &stalling, roots: &stalling, live: LIVE, shadow: SHADOW };
-    fill.work(&shadow, &cpu, Share::Fair, &mut 0);
+    let replacement =
+        ReplacementMap { layout: &layout, memory: &stalling, roots: &stalling, live: LIVE, replacement: REPLACEMENT };
+    fill.work(&replacement, &cpu, Share::Fair, &mut 0);
     assert!(fill.is_idle());
 }
 
@@ -101,13 +116,12 @@ fn no_repaint_begins_while_somebody_is_in_the_middle_of_a_chunk() {
 fn a_repaint_whose_old_tables_the_allocator_does_not_own_is_refused() {
     let mut world = World::painted(ram(0, 64 << 20), LargestLeaf::Block);
     let layout = world.plan.layout();
-    let (fill, lock) = (Fill::new(), MapLock::new());
-    let roots = Roots { live: LIVE, shadow: SHADOW, spare: SAVE, empty: NOTHING };
-    let map = LiveMap { layout: &layout, census: &world.census, roots, lock: &lock, fill: &fill };
+    let roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: SAVE, empty: NOTHING };
+    let map = LinearMap::new(layout, roots);
     let table = world.frames.out.pop_last().unwrap();
     let (before, available) = (world.memory.contents(), world.frames.available());
-    let (ending, tally) = repaint(&mut Unasked(Some((&world.memory, &mut world.frames))), &map, Form::Ahead);
-    assert_eq!((ending, tally), (Ending::ForeignTable(table), Tally::default()));
+    let done = repaint(&map, Unasked(Some((&world.memory, &mut world.frames))), &world.census);
+    assert_eq!((done.ending, done.frame_counts), (Ending::ForeignTable(table), FrameCounts::default()));
     assert_eq!((world.memory.contents(), world.frames.available()), (before, available));
-    assert!(lock.try_lock().is_ok());
+    assert!(map.try_lock().is_ok());
 }

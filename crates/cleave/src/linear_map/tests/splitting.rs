@@ -5,15 +5,15 @@ use proptest::prelude::*;
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, PhysicalWindow, Pool, RootSpan, ShadowMap, Share, Skeleton};
-use crate::linear_map::{exchange, free_tables, paint, split_in_window};
+use crate::linear_map::{Fill, LargestLeaf, Pool, ReplacementMap, RootSpan, Share, TemporaryMapping, UpperTables};
+use crate::linear_map::{InPlace, exchange, free_tables, paint};
 use crate::tables::fake::{FakeCpu, FakeMemory};
 use crate::tables::{
-    BitmapFrames, Census, FrameSource, Hint, LeafCounts, Level, PhysAddr, PhysRange, TableMemory, TlbiRepeat, VirtAddr,
-    slot, translate,
+    BitmapFrames, FrameSource, Hint, LeafCounts, Level, MapStats, PhysAddr, PhysRange, TableMemory, TlbiRepeat,
+    VirtAddr, slot, translate,
 };
 
-/// How many tables more a map has when `leaves` are pages: counted leaf by leaf.
+/// Returns how many tables more a map has when `leaves` are pages: counted leaf by leaf.
 fn growth(world: &World, leaves: &[Leaf]) -> u64 {
     let per_table = world.plan.geometry.page_size() / 8;
     let split = leaves.iter().filter(|leaf| !world.plan.alias.contains(PhysAddr(leaf.output)));
@@ -27,7 +27,7 @@ fn growth(world: &World, leaves: &[Leaf]) -> u64 {
 }
 
 /// The census of the map once it is split.
-fn census_after(world: &World, leaves: &[Leaf]) -> Census {
+fn census_after(world: &World, leaves: &[Leaf]) -> MapStats {
     let geometry = world.plan.geometry;
     let mut pages = LeafCounts::default();
     for leaf in leaves {
@@ -37,10 +37,10 @@ fn census_after(world: &World, leaves: &[Leaf]) -> Census {
             pages.add(Level::L3, Hint::Single, leaf.bytes / geometry.page_size());
         }
     }
-    Census { leaves: pages, tables: world.census.tables + growth(world, leaves), ..world.census }
+    MapStats { leaves: pages, tables: world.census.tables + growth(world, leaves), ..world.census }
 }
 
-/// Splits through a shadow, checking the books on the way.
+/// Splits through a replacement, checking the books on the way.
 fn split_ahead(world: &mut World, before: &[Leaf]) {
     let (plan, geometry) = (world.plan.clone(), world.plan.geometry);
     let layout = plan.layout();
@@ -48,22 +48,23 @@ fn split_ahead(world: &mut World, before: &[Leaf]) {
     let needed = world.census.tables_to_split(geometry) + world.census.tables;
     let mut pool = Pool::reserve(&tables(&world.memory), &mut world.frames, needed).unwrap();
     let live_before = live_tables(world);
-    let skeleton = Skeleton::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, SHADOW, &mut pool);
-    assert_eq!((skeleton.tables, pool.frames()), (needed, 0));
+    let upper =
+        UpperTables::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
+    assert_eq!((upper.tables, pool.frames()), (needed, 0));
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 1);
-    let map = ShadowMap {
+    let map = ReplacementMap {
         layout: &layout,
         memory: tables(&world.memory),
         roots: roots(&world.memory),
         live: LIVE,
-        shadow: SHADOW,
+        replacement: REPLACEMENT,
     };
     let filled = fill.work(&map, &world.cpu, Share::Everything, &mut 0);
     fill.close();
     assert!(fill.is_complete());
-    assert_eq!(skeleton.complete + filled, skeleton.tables);
-    check_split(world, before, SHADOW);
+    assert_eq!(upper.complete + filled, upper.tables);
+    check_split(world, before, REPLACEMENT);
     // Until here nothing live has changed.
     assert_eq!(live_tables(world), live_before);
 
@@ -72,11 +73,17 @@ fn split_ahead(world: &mut World, before: &[Leaf]) {
     }
     let entries = layout.root_entries();
     parked(|everyone| {
-        exchange(&roots(&world.memory), &world.cpu, RootSpan::of(&layout, LIVE, SHADOW), TlbiRepeat::Once, everyone);
+        exchange(
+            &roots(&world.memory),
+            &world.cpu,
+            RootSpan::of(&layout, LIVE, REPLACEMENT),
+            TlbiRepeat::Once,
+            everyone,
+        );
     });
     let old = free_tables(geometry, &tables(&world.memory), &roots(&world.memory), SAVE, entries, &mut world.frames);
     assert_eq!(old, world.census.tables);
-    assert_eq!(skeleton.tables - old, growth(world, before));
+    assert_eq!(upper.tables - old, growth(world, before));
     assert_eq!(world.frames.available(), free - growth(world, before));
     check_split(world, before, LIVE);
     assert_eq!(world.recount(), census_after(world, before));
@@ -91,11 +98,12 @@ fn split_classic(world: &mut World, before: &[Leaf]) {
     let free = world.frames.available();
     let needed = world.census.tables_to_split(geometry);
     let mut pool = Pool::reserve(&tables(&world.memory), &mut world.frames, needed).unwrap();
-    let window = PhysicalWindow { view: tables(&world.memory), root: WINDOW, empty: NOTHING };
+    let window = TemporaryMapping { view: tables(&world.memory), root: WINDOW, empty: NOTHING };
     let roots = roots(&world.memory);
     let used = parked(|everyone| {
         let repeat = TlbiRepeat::Once;
-        split_in_window(&layout, &roots, &world.cpu, LIVE, SAVE, &window, &mut pool, repeat, everyone)
+        let split = InPlace { layout: &layout, roots: &roots, live: LIVE, save: SAVE, window: &window };
+        split.run(&world.cpu, &mut pool, repeat, everyone)
     });
     assert_eq!((used, pool.frames()), (needed, 0));
     assert_eq!(used, growth(world, before));
@@ -223,7 +231,7 @@ fn root_entries_outside_the_plan_are_not_touched() {
         let plan = Plan { geometry, base, size: geometry.size(level), regions, ..Plan::k4(&[], PhysRange::default()) };
         let mut world = World::painted(plan.clone(), LargestLeaf::Block);
         let used = plan.layout().root_entries();
-        // Others' entries of every kind; the shadow's and the saved root there were never written at all.
+        // Others' entries of every kind; the replacement's and the saved root there were never written at all.
         let others: Vec<_> = (0..entries).filter(|entry| !used.contains(entry)).collect();
         for &entry in &others {
             let output = PhysAddr(entry as u64 * geometry.size(level));
@@ -253,7 +261,7 @@ fn the_frame_allocator_has_all_but_the_growth_afterwards() {
     let mut bitmap = vec![0; BitmapFrames::words(free.into_iter())];
     let mut frames = BitmapFrames::new(free.into_iter(), &mut bitmap).unwrap();
     let (memory, cpu) = (FakeMemory::default(), FakeCpu::default());
-    for root in [LIVE, SHADOW, SAVE] {
+    for root in [LIVE, REPLACEMENT, SAVE] {
         memory.zero_table(root, 512);
     }
     let census = paint(&layout, LargestLeaf::Block, &memory, &cpu, &mut frames, LIVE).unwrap();
@@ -262,16 +270,16 @@ fn the_frame_allocator_has_all_but_the_growth_afterwards() {
     let needed = census.tables_to_split(geometry) + census.tables;
     let mut pool = Pool::reserve(&memory, &mut frames, needed).unwrap();
     assert_eq!(frames.available(), before - needed);
-    Skeleton::build(&layout, &memory, &memory, LIVE, SHADOW, &mut pool);
+    UpperTables::build(&layout, &memory, &memory, LIVE, REPLACEMENT, &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &cpu, 1);
-    let map = ShadowMap { layout: &layout, memory: &memory, roots: &memory, live: LIVE, shadow: SHADOW };
+    let map = ReplacementMap { layout: &layout, memory: &memory, roots: &memory, live: LIVE, replacement: REPLACEMENT };
     fill.work(&map, &cpu, Share::Everything, &mut 0);
     let entries = layout.root_entries();
     for entry in entries.clone() {
         memory.store(slot(SAVE, entry), memory.load(slot(LIVE, entry)));
     }
-    parked(|everyone| exchange(&memory, &cpu, RootSpan::of(&layout, LIVE, SHADOW), TlbiRepeat::Twice, everyone));
+    parked(|everyone| exchange(&memory, &cpu, RootSpan::of(&layout, LIVE, REPLACEMENT), TlbiRepeat::Twice, everyone));
     let returned = free_tables(geometry, &memory, &memory, SAVE, entries, &mut frames);
     assert_eq!(returned, census.tables);
     // The alias keeps the only gibibyte from being one block.

@@ -3,8 +3,8 @@
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, PhysicalWindow, Pool, RootSpan, ShadowMap, Share, Skeleton};
-use crate::linear_map::{exchange, split_in_window};
+use crate::linear_map::{Fill, LargestLeaf, Pool, ReplacementMap, RootSpan, Share, TemporaryMapping, UpperTables};
+use crate::linear_map::{InPlace, exchange};
 use crate::tables::fake::{Event, FakeCpu};
 use crate::tables::{Descriptor, PhysAddr, PhysRange, TableMemory, TlbiRepeat, slot};
 
@@ -29,16 +29,16 @@ fn exchanged(plan: &Plan, repeat: TlbiRepeat) -> (Vec<Event>, [Descriptor; 2]) {
     let layout = plan.layout();
     let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
-    Skeleton::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, SHADOW, &mut pool);
+    UpperTables::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 1);
     let (memory, view) = (tables(&world.memory), roots(&world.memory));
-    let map = ShadowMap { layout: &layout, memory, roots: view, live: LIVE, shadow: SHADOW };
+    let map = ReplacementMap { layout: &layout, memory, roots: view, live: LIVE, replacement: REPLACEMENT };
     fill.work(&map, &world.cpu, Share::Everything, &mut 0);
     world.cpu.take();
     let view = roots(&world.memory).logged(&world.cpu);
-    parked(|everyone| exchange(&view, &world.cpu, RootSpan::of(&layout, LIVE, SHADOW), repeat, everyone));
-    (world.cpu.take(), [0, 1].map(|entry| world.memory.load(slot(SHADOW, entry))))
+    parked(|everyone| exchange(&view, &world.cpu, RootSpan::of(&layout, LIVE, REPLACEMENT), repeat, everyone));
+    (world.cpu.take(), [0, 1].map(|entry| world.memory.load(slot(REPLACEMENT, entry))))
 }
 
 #[test]
@@ -70,9 +70,12 @@ fn split_log(plan: &Plan, repeat: TlbiRepeat) -> (Vec<Event>, Vec<Descriptor>, W
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
     let cpu = FakeCpu::default();
     let view = tables(&world.memory).logged(&cpu);
-    let window = PhysicalWindow { view, root: WINDOW, empty: NOTHING };
+    let window = TemporaryMapping { view, root: WINDOW, empty: NOTHING };
     let reach_roots = roots(&world.memory).logged(&cpu);
-    parked(|everyone| split_in_window(&layout, &reach_roots, &cpu, LIVE, SAVE, &window, &mut pool, repeat, everyone));
+    parked(|everyone| {
+        InPlace { layout: &layout, roots: &reach_roots, live: LIVE, save: SAVE, window: &window }
+            .run(&cpu, &mut pool, repeat, everyone)
+    });
     (cpu.take(), old, world)
 }
 

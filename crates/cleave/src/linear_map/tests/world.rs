@@ -5,26 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Plan;
 use crate::linear_map::{LargestLeaf, paint};
-use crate::rendezvous::{Host, Parked, Rendezvous, Slot};
+use crate::rendezvous::{Host, Leader, OnlineCpus, Parked, Rendezvous, Slot};
 use crate::tables::fake::{FakeCpu, FakeFrames, FakeMemory, View};
-use crate::tables::{Census, Descriptor, Inherited, Kind, Level, PhysAddr, TableMemory, Visit, walk};
+use crate::tables::{Descriptor, Inherited, Kind, Level, MapStats, PhysAddr, TableMemory, Visit, walk};
 
-/// Where the root tables are; nothing else is there, so a view can be told to reach them only.
+/// The range of the root tables; nothing else is there, so a view can be told to reach them only.
 const ROOTS: u64 = 0xe000_0000_0000;
 pub(super) const LIVE: PhysAddr = PhysAddr(ROOTS);
-pub(super) const SHADOW: PhysAddr = PhysAddr(ROOTS + 0x1_0000);
+pub(super) const REPLACEMENT: PhysAddr = PhysAddr(ROOTS + 0x1_0000);
 pub(super) const SAVE: PhysAddr = PhysAddr(ROOTS + 0x2_0000);
 pub(super) const WINDOW: PhysAddr = PhysAddr(ROOTS + 0x8_0000);
 pub(super) const NOTHING: PhysAddr = PhysAddr(ROOTS + 0x9_0000);
-/// Where table frames begin: so high that an address bit lost anywhere shows.
+/// The first frame for tables: so high that an address bit lost anywhere shows.
 const FRAMES: u64 = 0xf000_0000_0000;
 
-/// What a view of the roots reaches.
+/// Returns a view that reaches the roots alone.
 pub(super) fn roots(memory: &FakeMemory) -> View<'_> {
     View::new(memory, ROOTS..FRAMES)
 }
 
-/// What a view of every other table reaches.
+/// Returns a view that reaches every table but the roots.
 pub(super) fn tables(memory: &FakeMemory) -> View<'_> {
     View::new(memory, FRAMES..1 << 48)
 }
@@ -34,7 +34,7 @@ pub(super) struct World {
     pub(super) memory: FakeMemory,
     pub(super) cpu: FakeCpu,
     pub(super) frames: FakeFrames,
-    pub(super) census: Census,
+    pub(super) census: MapStats,
 }
 
 /// One leaf of a map, with everything a split must keep.
@@ -62,10 +62,10 @@ impl World {
         Self { plan, memory, cpu, frames, census }
     }
 
-    pub(super) fn recount(&self) -> Census {
+    pub(super) fn recount(&self) -> MapStats {
         let layout = self.plan.layout();
         let (base, entries) = (layout.root_base(), layout.root_entries());
-        Census::of_tree(&self.memory, self.plan.geometry, LIVE, base, entries, self.plan.alias)
+        MapStats::of_tree(&self.memory, self.plan.geometry, LIVE, base, entries, self.plan.alias)
     }
 
     pub(super) fn visits(&self, root: PhysAddr, mut each: impl FnMut(Visit)) {
@@ -174,7 +174,7 @@ pub(super) fn check_split(world: &World, before: &[Leaf], root: PhysAddr) {
 }
 
 /// A CPU that is alone.
-struct Alone;
+pub(super) struct Alone;
 
 impl Host for Alone {
     type Masked = ();
@@ -199,5 +199,9 @@ impl Host for Alone {
 
 /// Runs `function` with every CPU of a machine of one standing still.
 pub(super) fn parked<T>(function: impl FnOnce(&Parked<'_>) -> T) -> T {
-    Rendezvous::new().run(&Alone, &Slot::new(), 1, 1, function).unwrap().0
+    let (rendezvous, slot): (Rendezvous, Slot) = Default::default();
+    // SAFETY: there is one CPU, and this is its slot.
+    #[allow(unsafe_code, reason = "the one CPU is counted")]
+    let online = unsafe { OnlineCpus::of([&slot]) };
+    Leader { rendezvous: &rendezvous, host: &Alone, slot: &slot, online: &online }.stop(1, function).unwrap().0
 }

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::{Host, Measured, Parked, Phase, Refused, Rendezvous, Slot};
+use super::super::{Host, Leader, Measured, OnlineCpus, Parked, Phase, Refused, Rendezvous, Slot};
 use crate::atomics::{Access, Observed, Observer};
 
 thread_local! {
-    /// What this thread does before every access of an atomic.
+    /// The hook that this thread calls before every access of an atomic.
     static BEFORE: RefCell<Option<Rc<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
@@ -47,7 +47,7 @@ fn before_each(hook: impl Fn() + 'static) -> Hook {
 /// No wait of these tests is longer unless something is wrong.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
-/// What the interrupt controller and others know of a CPU.
+/// The state of a CPU that the interrupt controller and other CPUs see.
 #[derive(Default)]
 struct Line {
     pending: Mutex<bool>,
@@ -66,7 +66,7 @@ impl Line {
     }
 }
 
-/// What all CPUs share.
+/// The state that all CPUs share.
 pub(super) struct World {
     pub(super) rendezvous: Rendezvous<Observed<Interruptible>>,
     lines: Vec<Line>,
@@ -76,7 +76,7 @@ pub(super) struct World {
     start: Instant,
     /// The CPUs that kicks reach: the first so many.
     online: AtomicUsize,
-    /// When each CPU begins to take kicks, in ticks.
+    /// The time at which each CPU begins to take kicks, in ticks.
     hears: Vec<AtomicU64>,
     /// A clock that goes on only while the leader waits, and for every CPU that has begun to take kicks until it has come.
     stepped: Option<AtomicU64>,
@@ -202,7 +202,7 @@ pub(super) fn with_followers(world: &Arc<World>, deaf: &[Duration], leader: impl
     });
 }
 
-/// What is a CPU's own.
+/// The state of one CPU.
 #[derive(Default)]
 pub(super) struct Own {
     /// At how many points interrupts have been open so far.
@@ -217,7 +217,7 @@ pub(super) struct Own {
     pub(super) deaf: Cell<bool>,
     /// No other CPU leads: what is under way is its own.
     pub(super) leads_alone: Cell<bool>,
-    /// When it first found the test over while it waited for its release.
+    /// The time at which it first found the test over while it waited for its release.
     over: Cell<Option<Instant>>,
 }
 
@@ -246,7 +246,11 @@ impl Cpu {
         function: impl FnOnce(&Parked<'_>) -> T,
     ) -> Result<(T, Measured), Refused> {
         let (rendezvous, slot) = (&self.world.rendezvous, &self.world.slots[self.me]);
-        self.with_interrupts(|| rendezvous.run(self, slot, cpus, deadline, function))
+        let slots = self.world.slots.iter().cycle().take(cpus as usize);
+        // SAFETY: no proof is needed: nothing is changed that a CPU could meet, and some tests count wrongly on purpose.
+        #[allow(unsafe_code, reason = "the tests choose how many CPUs are counted")]
+        let online = unsafe { OnlineCpus::of(slots) };
+        self.with_interrupts(|| Leader { rendezvous, host: self, slot, online: &online }.stop(deadline, function))
     }
 
     /// Attends one.
@@ -270,7 +274,7 @@ impl Cpu {
         own.handling.set(true);
         if own.leads_alone.get() && !own.leaky.get() {
             let (phase, _) = self.world.rendezvous.phase();
-            let mine = matches!(phase, Phase::Gather | Phase::Masked | Phase::Run);
+            let mine = matches!(phase, Phase::Gather | Phase::Run);
             assert!(!mine, "the leader could be interrupted in its own rendezvous, in {phase:?}");
         }
         let online = self.me < self.world.online.load(Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //! Counting: how many leaves of which size a map has, and how many tables it takes to split them.
 //!
 //! The count is kept while painting, so that nobody has to walk the map to know what a split will need; a fresh
-//! walk ([`Census::of_tree`]) must give the same numbers, and a test and the audit say so.
+//! walk ([`MapStats::of_tree`]) must give the same numbers, and a test and the audit say so.
 
 use super::address::{PhysAddr, PhysRange, VirtAddr};
 use super::descriptor::{Descriptor, Kind};
@@ -63,7 +63,7 @@ impl From<Descriptor> for Hint {
 /// The leaves and tables of a linear map, and the tables that splitting it takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
-pub struct Census {
+pub struct MapStats {
     /// Every leaf of the map, the kernel alias included.
     pub leaves: LeafCounts,
     /// The leaves of the kernel alias alone: they keep their size.
@@ -72,7 +72,7 @@ pub struct Census {
     pub tables: u64,
 }
 
-impl Census {
+impl MapStats {
     /// Counts `count` leaves of `level`.
     pub fn add_leaves(&mut self, level: Level, hint: Hint, part: Part, count: u64) {
         self.leaves.add(level, hint, count);
@@ -150,7 +150,7 @@ mod tests {
 
         let alias = PhysRange::new(PhysAddr(0x8500_0000), PhysAddr(0x8520_0000));
         let base = VirtAddr(0xffff_0000_0000_0000);
-        let census = Census::of_tree(&memory, Geometry::K4_V48, root, base, 0..4, alias);
+        let census = MapStats::of_tree(&memory, Geometry::K4_V48, root, base, 0..4, alias);
         assert_eq!(census.tables, 2);
         assert_eq!((census.leaves.plain(Level::L1), census.leaves.contiguous(Level::L1)), (2, 0));
         assert_eq!((census.leaves.plain(Level::L2), census.leaves.contiguous(Level::L2)), (2, 16));
@@ -163,7 +163,7 @@ mod tests {
     fn what_a_split_takes_depends_on_the_granule_and_leaves_the_alias_out() {
         for (granule, per_l1) in [(Granule::K4, 513), (Granule::K16, 2049), (Granule::K64, 8193)] {
             let geometry = Geometry { granule, va_bits: VaBits::V48 };
-            let mut census = Census::default();
+            let mut census = MapStats::default();
             census.add_leaves(Level::L2, Hint::Contiguous, Part::Memory, 32);
             census.add_leaves(Level::L2, Hint::Single, Part::Alias, 5);
             census.add_leaves(Level::L3, Hint::Single, Part::Memory, 1000);

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The shadow: a complete copy of the linear map in pages, built beside the live one and reachable by no walker.
+//! The replacement: a complete copy of the linear map in pages, built beside the live one and reachable by no walker.
 //!
-//! The leader builds the upper tables ([`Skeleton::build`]); the page tables below them, nearly all of the work, are
+//! The leader builds the upper tables ([`UpperTables::build`]); the page tables below them, nearly all of the work, are
 //! filled by every CPU at hand ([`super::Fill`]). Nothing live changes until [`super::commit`] exchanges the root entries.
 
 use super::layout::Layout;
 use super::pool::Pool;
-use crate::tables::{Descriptor, Kind, Level, PhysAddr, TableMemory, slot};
+use super::successor::{Successor, successor};
+use crate::tables::{Descriptor, Level, PhysAddr, TableMemory, slot};
 
-/// The upper tables of a shadow, its page tables linked but not yet filled.
+/// The upper tables of a replacement, its page tables linked but not yet filled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Skeleton {
+pub struct UpperTables {
     /// Tables taken from the pool, the unfilled ones included.
     pub tables: u64,
     /// Those of them that are complete already.
     pub complete: u64,
 }
 
-impl Skeleton {
-    /// Builds the shadow of the map under `live` below the root table `shadow`, whose entries are overwritten, with
+impl UpperTables {
+    /// Builds the replacement of the map under `live` below the root table `replacement`, whose entries are overwritten, with
     /// tables from `pool`. `roots` reaches the two root tables, `memory` all others. The live map is only read.
     ///
     /// # Panics
@@ -28,7 +29,7 @@ impl Skeleton {
         memory: &M,
         roots: &R,
         live: PhysAddr,
-        shadow: PhysAddr,
+        replacement: PhysAddr,
         pool: &mut Pool,
     ) -> Self {
         let mut built = Self { tables: 0, complete: 0 };
@@ -36,7 +37,7 @@ impl Skeleton {
         let level = layout.geometry().root_level();
         for entry in layout.root_entries() {
             let copy = copier.entry(roots.load(slot(live, entry)), level);
-            roots.store(slot(shadow, entry), copy);
+            roots.store(slot(replacement, entry), copy);
         }
         built
     }
@@ -46,7 +47,7 @@ struct Copier<'a, M> {
     layout: &'a Layout<'a>,
     memory: &'a M,
     pool: &'a mut Pool,
-    built: &'a mut Skeleton,
+    built: &'a mut UpperTables,
 }
 
 impl<M: TableMemory> Copier<'_, M> {
@@ -56,16 +57,13 @@ impl<M: TableMemory> Copier<'_, M> {
         self.pool.take(self.memory)
     }
 
-    /// What takes the place of `old`, an entry of a table of `level`.
+    /// Returns the entry that takes the place of `old`, an entry of a table of `level`, with everything below it built.
     #[inline(always)]
     fn entry(&mut self, old: Descriptor, level: Level) -> Descriptor {
-        match (old.kind(self.layout.geometry(), level), level.next()) {
-            (Kind::Table(below), Some(next)) => old.retargeted(self.copy(below, next)),
-            (Kind::Leaf(output) | Kind::InvalidLeaf(output), _) if self.layout.alias().contains(output) => old,
-            // A page, or a level that has no tables below: only the hint goes.
-            (Kind::Leaf(_) | Kind::InvalidLeaf(_), None) => old.without_contiguous(),
-            (Kind::Leaf(_) | Kind::InvalidLeaf(_), Some(next)) => Descriptor::table(self.split(old, next)),
-            (Kind::Empty | Kind::Reserved | Kind::Table(_), _) => old,
+        match successor(self.layout, old, level) {
+            Successor::Entry(entry) => entry,
+            Successor::Table(below, next) => old.retargeted(self.copy(below, next)),
+            Successor::Split(next) => Descriptor::table(self.split(old, next)),
         }
     }
 

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Repaints and rendezvous with what checks them: the stress test is told, the self-test probes, and faults are injected.
+#![cfg(target_os = "none")]
+
+use core::cell::Cell;
+
+use cleave::linear_map::Share;
+use cleave::rendezvous::{Measured, Refused};
+use cleave::tables::MapStats;
+
+use crate::check::probe::{Plan, ProbingCpu, Scratch};
+use crate::check::{inject, probe, stress};
+use crate::cpu::percpu::{PerCpu, this_cpu};
+use crate::mm::repaint::{self, Account, Ending, Watch};
+use crate::mm::views::ThisCpu;
+use crate::options::{self, Fault, Task};
+
+/// Splits the whole linear map, whose census is `census`.
+pub(crate) fn repaint(census: &MapStats) -> (Ending, Account) {
+    let args = options::current();
+    let done = if args.asks_for(Task::Selftest) || args.injects(Fault::WindowTouch) {
+        repaint::repaint(census, &Probed)
+    } else if inject::any_in_window() {
+        repaint::repaint(census, &Injected { second: Cell::new(None) })
+    } else {
+        repaint::repaint(census, &Plain)
+    };
+    inject::leak_frame();
+    done
+}
+
+/// Holds a rendezvous without a repaint; with a scratch page it breaks and probes that.
+///
+/// # Errors
+/// As a rendezvous: when a CPU did not come.
+pub(crate) fn empty_rendezvous(scratch: Option<&Scratch>) -> Result<Measured, Refused> {
+    repaint::empty_rendezvous(|| {
+        stress::parked();
+        if let Some(scratch) = scratch {
+            scratch.probe();
+        }
+    })
+}
+
+/// Fills tables on `cpu`, this one, which a fault may stop in the middle.
+pub(crate) fn fill(cpu: &PerCpu, share: Share) {
+    match inject::stalls(cpu.id) {
+        None => repaint::help(cpu, &ThisCpu, share),
+        Some(ticks) => repaint::help(cpu, &inject::Stalling::new(ticks), share),
+    }
+}
+
+/// A change with nothing but the stress test around it.
+struct Plain;
+
+/// A change that the self-test probes.
+struct Probed;
+
+/// A change with faults in the stop window.
+struct Injected {
+    /// The answer that a second caller got.
+    second: Cell<Option<Refused>>,
+}
+
+/// The part that is common to every change.
+macro_rules! common {
+    () => {
+        fn failing_frame(&self) -> Option<u64> {
+            options::current().fault_reserve().map(|nth| nth as u64)
+        }
+        fn called_for_help(&self) {
+            inject::let_stall();
+        }
+        fn fill(&self, share: Share) {
+            fill(this_cpu(), share);
+        }
+    };
+}
+
+impl Watch for Plain {
+    type Cpu = ThisCpu;
+
+    common!();
+
+    fn before_stop(&self) {}
+    #[inline(always)]
+    fn stopped(&self) -> ThisCpu {
+        // From "during" to "after": no CPU works on the stress test here.
+        stress::parked();
+        ThisCpu
+    }
+    fn after_stop(&self) {}
+}
+
+impl Watch for Probed {
+    type Cpu = ProbingCpu;
+
+    common!();
+
+    fn before_stop(&self) {
+        probe::arm();
+    }
+    fn stopped(&self) -> ProbingCpu {
+        stress::parked();
+        ProbingCpu::new(Plan::chosen())
+    }
+    fn after_stop(&self) {}
+}
+
+impl Watch for Injected {
+    type Cpu = ThisCpu;
+
+    common!();
+
+    fn before_stop(&self) {
+        inject::before_window();
+    }
+    fn stopped(&self) -> ThisCpu {
+        stress::parked();
+        inject::in_window();
+        let calls = options::current().injects(Fault::RendezvousSecond);
+        self.second.set(calls.then(inject::second_caller).flatten());
+        ThisCpu
+    }
+    fn after_stop(&self) {
+        inject::after_window();
+        if let Some(refused) = self.second.take() {
+            log::info!("a second caller inside the window was refused: {refused}");
+        }
+    }
+}

@@ -16,8 +16,11 @@ macro_rules! defects {
             $($name,)+
         }
 
-/// The entry that two defects bend in every table: it maps no page of the kernel's image, which has fewer pages.
+/// The entry that is left out of every table: it maps no page of the kernel's image, which has fewer pages.
 const SLOT: u64 = 300;
+
+/// The entry whose access flag is clear in every table: it maps a page of the kernel's image that is used.
+const USED_SLOT: u64 = 77;
 
         impl Defect {
             /// Every one.
@@ -133,7 +136,7 @@ impl Defect {
                 let value = match self {
                     Self::NoBreak if value == 0 && survey.is_root(at) => return None,
                     Self::NoFill if number == SLOT && !survey.is_root(at) => return None,
-                    Self::AccessFlag if descriptor.is_valid() && descriptor.is_accessed() && number == SLOT => {
+                    Self::AccessFlag if descriptor.is_valid() && descriptor.is_accessed() && number == USED_SLOT => {
                         value & !(1 << 10)
                     }
                     Self::Contiguous if descriptor.is_contiguous() && number % 16 == 5 => value & !(1 << 52),

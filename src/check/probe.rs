@@ -182,6 +182,12 @@ impl Plan {
 /// its tables back.
 pub(crate) struct Scratch;
 
+/// Returns a view of the roots.
+fn roots() -> View {
+    // SAFETY: the scratch page's root entry and the spare root are the probe's while no repaint is under way.
+    unsafe { View::image() }
+}
+
 impl Scratch {
     /// Maps it, and chooses a follower.
     ///
@@ -191,7 +197,7 @@ impl Scratch {
         let (scratch, page) = (Self, page());
         let mapped = memory::map_again(VirtAddr(SCRATCH), PhysRange::new(page, page.offset(PAGE)));
         // Remembered for `drop`: the probe empties the entry.
-        copy_entries(&View::image(), Table::Root.phys(), Table::WindowRoot.phys(), Self::entries());
+        copy_entries(&roots(), Table::Root.phys(), Table::WindowRoot.phys(), Self::entries());
         mapped?;
         arm_for(VirtAddr(SCRATCH));
         Ok(scratch)
@@ -208,7 +214,7 @@ impl Scratch {
     }
 
     fn unlink(cpu: &impl Cpu) {
-        unlink(&View::image(), cpu, slot(Table::Root.phys(), Self::entries().start), smp::tlbi_repeat());
+        unlink(&roots(), cpu, slot(Table::Root.phys(), Self::entries().start), smp::tlbi_repeat());
     }
 }
 
@@ -216,8 +222,10 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Nobody probed it when the rendezvous was refused.
         Self::unlink(&ThisCpu);
-        let (roots, spare, entries) = (View::image(), Table::WindowRoot.phys(), Self::entries());
-        free_tables(GEOMETRY, &View::LINEAR, &roots, spare, entries.clone(), &mut *memory::frames());
+        let (roots, spare, entries) = (roots(), Table::WindowRoot.phys(), Self::entries());
+        // SAFETY: the map is whole, and the scratch page's tables are unlinked: no other code has them.
+        let tables = unsafe { View::linear() };
+        free_tables(GEOMETRY, &tables, &roots, spare, entries.clone(), &mut *memory::frames());
         clear_entries(&roots, spare, entries);
     }
 }

@@ -10,7 +10,7 @@ use cleave::tables::{MapStats, PhysAddr, VirtAddr, dump, path};
 use crate::mm::address_class::Place;
 use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
 use crate::mm::memory::{self, GEOMETRY};
-use crate::mm::views::{Careful, View};
+use crate::mm::views::{Careful, Reader};
 
 /// One of the two halves of the address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub(crate) fn write_half(half: Half, out: &mut impl Write) -> Result<u64, fmt::E
     writeln!(out, "{}: root {root} ({}_EL1)", half.name(), half.name())?;
     let entries = 0..GEOMETRY.entries(GEOMETRY.root_level());
     let (mut result, mut runs, mut warnings) = (Ok(()), 0, 0);
-    dump(&View::LINEAR, GEOMETRY, root, half.base(), entries, &mut |run| {
+    dump(&Reader, GEOMETRY, root, half.base(), entries, &mut |run| {
         runs += 1;
         warnings += u64::from(run.is_writable_and_executable());
         // In the lower half there is nothing but the physical window of the classic split.
@@ -112,5 +112,5 @@ pub(crate) fn write_path(memory: &Careful, half: Half, address: VirtAddr, out: &
 pub(crate) fn linear_stats() -> MapStats {
     let layout = memory::layout();
     let entries = 0..(LINEAR_BYTES >> 39) as usize;
-    MapStats::of_tree(&View::LINEAR, GEOMETRY, memory::root(), layout.root_base(), entries, layout.alias())
+    MapStats::of_tree(&Reader, GEOMETRY, memory::root(), layout.root_base(), entries, layout.alias())
 }

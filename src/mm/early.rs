@@ -50,8 +50,10 @@ impl FrameSource for EarlyTables {
 /// As [`map_pages`].
 pub(crate) fn map(address: VirtAddr, range: PhysRange, attributes: Attributes) -> Result<(), MapError> {
     let range = range.grow_to(FRAME_SIZE);
+    // SAFETY: early in the boot, on the only CPU: no other code changes tables.
+    let tables = unsafe { View::image() };
     map_pages(
-        &View::image(),
+        &tables,
         &ThisCpu,
         &mut EarlyTables,
         Geometry::K4_V48,

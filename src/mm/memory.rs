@@ -173,7 +173,8 @@ fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -
     let piece = PhysRange::new(piece.start, piece.start.offset(bytes));
     let table = EarlyTables.allocate().expect("a spare table for the first paint");
     let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(PAINT_WINDOW, Level::L1));
-    let roots = View::image();
+    // SAFETY: before the first paint no other code changes tables.
+    let roots = unsafe { View::image() };
     // SAFETY: `begin` maps the piece there, and the view goes with `first`, whose end takes the mapping away.
     let view = unsafe { View::temporary(PAINT_WINDOW, piece.start) };
     let mut first = FirstPaint::begin(GEOMETRY, &roots, &ThisCpu, table, entry, piece, view);
@@ -237,8 +238,10 @@ pub(crate) fn map_again(address: VirtAddr, range: PhysRange) -> Result<(), MapEr
 }
 
 fn map_in(frames: &mut Frames, address: VirtAddr, range: PhysRange, attributes: Attributes) -> Result<(), MapError> {
+    // SAFETY: the caller holds the frame allocator, so that tables of the kernel half change one by one; the map is whole.
+    let tables = unsafe { View::linear() };
     map_pages(
-        &View::LINEAR,
+        &tables,
         &ThisCpu,
         &mut **frames,
         GEOMETRY,

@@ -28,19 +28,32 @@ pub(crate) const ThisCpu: ThisCpu = unsafe { ThisCpu::new() };
 pub(crate) struct View(OffsetView);
 
 impl View {
-    /// Through the linear map: any RAM that is mapped, once it is painted, and outside the stop window.
-    // SAFETY: the linear map has every table that is not the image's, as Normal memory and writable; nothing but table code
-    // holds references to tables.
-    pub(crate) const LINEAR: Self = Self(unsafe { OffsetView::new(LINEAR_BASE) });
+    /// Returns the view through the linear map: any RAM that is mapped.
+    ///
+    /// # Safety
+    /// The map is painted, and whole for as long as the view is used. The library alone stores through the view, to tables that
+    /// no other code changes meanwhile.
+    pub(crate) const unsafe fn linear() -> Self {
+        // SAFETY: the linear map has every table that is not the image's, as Normal memory and writable; the rest is the caller's
+        // promise.
+        Self(unsafe { OffsetView::new(LINEAR_BASE) })
+    }
 
-    /// Through the identity map of the physical window: any RAM but the kernel's text and read-only data, on the leader,
-    /// while TTBR0 holds the window's root.
-    // SAFETY: the library uses it while TTBR0 holds the window's root and at no other time.
-    pub(crate) const PHYSICAL: Self = Self(unsafe { OffsetView::new(0) });
+    /// Returns the view through the identity map of the classic split: any RAM but the kernel's text and read-only data.
+    ///
+    /// # Safety
+    /// As for [`View::linear`], of the identity map: it is used on the leader, while TTBR0 holds that map's root.
+    pub(crate) const unsafe fn identity() -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { OffsetView::new(0) })
+    }
 
     /// Returns the view through the kernel image: its own static tables, at any time.
-    pub(crate) fn image() -> Self {
-        // SAFETY: the image is mapped for ever, its tables as Normal memory and writable.
+    ///
+    /// # Safety
+    /// The library alone stores through the view, to tables of the image that no other code changes meanwhile.
+    pub(crate) unsafe fn image() -> Self {
+        // SAFETY: the image is mapped for ever, its tables as Normal memory and writable; the rest is the caller's promise.
         Self(unsafe { OffsetView::of_mapping(VirtAddr(IMAGE_BASE), load_address()) })
     }
 
@@ -69,6 +82,22 @@ impl TableMemory for View {
     }
 }
 
+/// Tables read through the linear map, for code that only looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader;
+
+impl TableMemory for Reader {
+    #[inline(always)]
+    fn load(&self, slot: PhysAddr) -> Descriptor {
+        // SAFETY: the view loads, and stores nothing.
+        unsafe { View::linear() }.load(slot)
+    }
+
+    fn store(&self, slot: PhysAddr, _value: Descriptor) {
+        unreachable!("a reader stores no descriptor, at {slot}");
+    }
+}
+
 /// Table memory that is asked for before it is read, for looking at tables while the map may be broken: through the image
 /// where it is part of that, through the linear map where the MMU says that it is mapped, and otherwise empty.
 #[derive(Debug, Default)]
@@ -86,11 +115,13 @@ impl Careful {
 impl TableMemory for Careful {
     fn load(&self, slot: PhysAddr) -> Descriptor {
         if Section::Tables.phys().contains(slot) {
-            return View::image().load(slot);
+            // SAFETY: the view loads, and stores nothing.
+            return unsafe { View::image() }.load(slot);
         }
         // AT does not fault: it answers in PAR_EL1.
         if translate::read(VirtAddr(LINEAR_BASE + slot.0)).address().is_some() {
-            return View::LINEAR.load(slot);
+            // SAFETY: the view loads, and stores nothing; the slot is mapped.
+            return unsafe { View::linear() }.load(slot);
         }
         self.missed.set(true);
         Descriptor::EMPTY

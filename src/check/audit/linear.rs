@@ -16,7 +16,7 @@ use crate::mm::dump;
 use crate::mm::image::Section;
 use crate::mm::layout::KERNEL_L0_INDEX;
 use crate::mm::memory::{self, GEOMETRY};
-use crate::mm::views::View;
+use crate::mm::views::Reader;
 
 /// The end of the addresses whose pages are checked one by one; above it, one in each 2 MiB.
 const DENSE: u64 = 4 << 30;
@@ -114,7 +114,7 @@ fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut 
     let base = layout.root_base();
     let mut executable = MemoryRanges::new();
     let each = |entries: core::ops::Range<usize>, visit: &mut dyn FnMut(&Visit, PhysAddr)| {
-        walk(&View::LINEAR, GEOMETRY, memory::root(), base, entries, &mut |found: Visit| {
+        walk(&Reader, GEOMETRY, memory::root(), base, entries, &mut |found: Visit| {
             if let Kind::Leaf(output) = found.kind {
                 visit(&found, output);
             }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+#![allow(unsafe_code, reason = "seeded faults change tables")]
 //! The faults that the audit must find, made just before it looks. Each is found by one of its checks.
 
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use cleave::tables::{
 use crate::mm::image::{self, Section};
 use crate::mm::layout::{AREA_BYTES, PAGE, Part, TEMPORARY_AREA};
 use crate::mm::memory::{self, GEOMETRY};
-use crate::mm::views::{ThisCpu, View};
+use crate::mm::views::{Reader, ThisCpu, View};
 
 /// Makes the faults, once, and returns the counts that the audit is to expect.
 ///
@@ -69,21 +70,25 @@ const READ_ONLY: u64 = 1 << 7;
 const PXN: u64 = 1 << 53;
 
 fn leaf(address: VirtAddr) -> Visit {
-    let found = walk_to(&View::LINEAR, GEOMETRY, memory::root(), address);
+    let found = walk_to(&Reader, GEOMETRY, memory::root(), address);
     let page = found.map(|(leaf, _)| leaf).filter(|leaf| leaf.level == Level::L3 && !leaf.descriptor.is_contiguous());
     page.unwrap_or_else(|| panic!("fault: {address} is not mapped by a page of its own"))
 }
 
 /// Replaces the page of `address` by break-before-make; nobody uses what it maps.
 fn replace(address: VirtAddr, new: Descriptor) {
-    replace_leaf(&View::LINEAR, &ThisCpu, leaf(address).slot, new, TlbiRepeat::Twice);
+    // SAFETY: the map is whole, and the audit has not begun: no other code changes tables.
+    let tables = unsafe { View::linear() };
+    replace_leaf(&tables, &ThisCpu, leaf(address).slot, new, TlbiRepeat::Twice);
 }
 
 /// Changes the permissions of the page of `address`, which may be in use.
 fn permit(address: VirtAddr, change: impl Fn(u64) -> u64) {
     let leaf = leaf(address);
     let new = Descriptor(change(leaf.descriptor.0));
-    change_permissions(&View::LINEAR, &ThisCpu, leaf.slot, new, TlbiRepeat::Twice);
+    // SAFETY: as in `replace`.
+    let tables = unsafe { View::linear() };
+    change_permissions(&tables, &ThisCpu, leaf.slot, new, TlbiRepeat::Twice);
 }
 
 /// Maps the page at `output` a second time.

@@ -148,7 +148,7 @@ fn prepare(cpu: &mut Cpu, redistributors: &Redistributors) -> Result<RecordPlace
 
 /// The physical address of something in the kernel half, by asking the tables.
 fn physical_of(address: VirtAddr) -> u64 {
-    cleave::tables::translate(&crate::mm::views::View::LINEAR, memory::GEOMETRY, memory::root(), address)
+    cleave::tables::translate(&crate::mm::views::Reader, memory::GEOMETRY, memory::root(), address)
         .unwrap_or_else(|| panic!("{address} was mapped just now"))
         .1
         .0

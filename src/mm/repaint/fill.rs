@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+#![allow(unsafe_code, reason = "views of tables are made by promises")]
 //! Filling the replacement's tables with every CPU at hand.
 
 use core::sync::atomic::Ordering;
@@ -48,7 +49,9 @@ pub(crate) fn wants_help(cpu: &PerCpu) -> bool {
 /// Fills tables on `cpu`, this one, if there are any to fill; `on` executes its barriers.
 pub(crate) fn help(cpu: &PerCpu, on: &impl Cpu, share: Share) {
     let mut mine = cpu.state.chunks.load(Ordering::Relaxed);
-    let tables = memory::map().fill(View::LINEAR, View::image(), on, share, &mut mine);
+    // SAFETY: filling happens while the map is whole, and stores to reserved tables that no walker reaches.
+    let (memory, roots) = unsafe { (View::linear(), View::image()) };
+    let tables = memory::map().fill(memory, roots, on, share, &mut mine);
     cpu.state.chunks.store(mine, Ordering::Relaxed);
     cpu.state.filled.fetch_add(tables, Ordering::Relaxed);
     if tables != 0 {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+#![allow(unsafe_code, reason = "views of tables are made by promises")]
 //! One repaint, as the library asks this kernel for its parts: views, frames, CPUs, the rendezvous.
 
 use alloc::format;
@@ -45,13 +46,16 @@ impl<W: Watch> Kernel for Session<'_, W> {
     type Frames = BitmapFrames<'static>;
 
     fn memory(&self) -> View {
-        View::LINEAR
+        // SAFETY: the library uses it outside the stop window, and holds the map's lock.
+        unsafe { View::linear() }
     }
     fn roots(&self) -> View {
-        View::image()
+        // SAFETY: the roots are the library's while it holds the map's lock.
+        unsafe { View::image() }
     }
     fn window(&self) -> View {
-        View::PHYSICAL
+        // SAFETY: the library uses it while TTBR0 holds the temporary mapping's root, on the leader.
+        unsafe { View::identity() }
     }
     fn cpu(&self) -> ThisCpu {
         ThisCpu
@@ -65,13 +69,14 @@ impl<W: Watch> Kernel for Session<'_, W> {
         if needed > MANY {
             log::info!("reserving {needed} frames for tables");
         }
+        let view = self.memory();
         let mut frames = memory::frames();
         match self.watch.failing_frame() {
-            None if needed > MANY => Pool::reserve(&View::LINEAR, &mut WithProgress::new(&mut *frames), needed),
-            None => Pool::reserve(&View::LINEAR, &mut *frames, needed),
+            None if needed > MANY => Pool::reserve(&view, &mut WithProgress::new(&mut *frames), needed),
+            None => Pool::reserve(&view, &mut *frames, needed),
             Some(nth) => {
                 let mut frames = Failing { frames: &mut *frames, left: nth.saturating_sub(1) };
-                Pool::reserve(&View::LINEAR, &mut frames, needed)
+                Pool::reserve(&view, &mut frames, needed)
             }
         }
     }

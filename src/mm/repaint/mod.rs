@@ -82,7 +82,7 @@ pub(crate) fn repaint<W: Watch>(census: &MapStats, watch: &W) -> (Ending, Accoun
     let mut session = session::Session::new(watch);
     let online = smp::online_cpus();
     let leader = leader(&online);
-    let Repainted { ending, frame_counts, measured } = map.repaint(&mut session, &leader, census, form);
+    let Repainted { ending, frame_counts, measured, .. } = map.repaint(&mut session, &leader, census, form);
     if measured.is_some() {
         watch.after_stop();
     }

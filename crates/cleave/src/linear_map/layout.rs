@@ -31,6 +31,7 @@ enum AliasIs {
 
 /// An error in a plan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum LayoutError {
     /// The regions are not sorted, not apart from each other, or empty.
     Unsorted(PhysRange),

@@ -22,6 +22,7 @@ pub enum LargestLeaf {
 
 /// An error in painting a map. The tables used so far stay in the unfinished tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum PaintError {
     /// No frame for a table on the way to this physical address.
     OutOfFrames(PhysAddr),

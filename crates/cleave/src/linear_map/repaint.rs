@@ -220,6 +220,7 @@ pub enum Ending {
 
 /// The frames taken and returned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct FrameCounts {
     /// Frames the census asks for.
     pub needed: u64,
@@ -247,6 +248,7 @@ impl FrameCounts {
 
 /// The result of a repaint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Repainted {
     /// The outcome.
     pub ending: Ending,

@@ -99,6 +99,7 @@ impl Parked<'_> {
 
 /// An error that kept a rendezvous from taking place. Nothing has happened then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Refused {
     /// Another one is under way.
     Busy,
@@ -132,6 +133,7 @@ impl fmt::Display for Refused {
 
 /// The times of a rendezvous, in ticks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Measured {
     /// The generation, for [`Slot::arrived_in`].
     pub generation: u32,

@@ -11,7 +11,7 @@
 //! 6. [`free_tables`] gives the old tables back, or the replacement if the rendezvous was aborted.
 //!
 //! [`FirstPaint`] is step 1 for a kernel that has no linear map yet, [`LinearMap::repaint`] is 3 to 6 with everything that can go
-//! wrong: what a kernel calls. The steps themselves are there for who needs another order.
+//! wrong: what a kernel calls. The steps themselves are there for a kernel that needs another order.
 //!
 //! `examples/split_in_memory.rs` of this package is a whole repaint.
 
@@ -19,8 +19,10 @@ mod commit;
 mod decide;
 mod fill;
 mod first;
+mod kernel;
 mod layout;
 mod lock;
+mod map;
 mod paint;
 mod pool;
 mod repaint;
@@ -35,10 +37,12 @@ pub use commit::{InPlace, RootSpan, TemporaryMapping, exchange};
 pub use decide::{Action, BbmPolicy, Decision, MapPolicy, Reason, decide};
 pub use fill::{Fill, ReplacementMap, Share};
 pub use first::FirstPaint;
+pub use kernel::{Kernel, Step};
 pub use layout::{Layout, LayoutError};
 pub use lock::{Busy, MapLock, MapLockGuard};
+pub use map::{LinearMap, Roots};
 pub use paint::{LargestLeaf, PaintError, link, paint, tables_bound};
 pub use pool::{OutOfMemory, Pool};
-pub use repaint::{ATTEMPTS, Ending, Form, FrameCounts, Kernel, LinearMap, Repainted, Roots, Step};
+pub use repaint::{ATTEMPTS, Ending, Form, FrameCounts, Repainted};
 pub use replacement::UpperTables;
 pub use retire::free_tables;

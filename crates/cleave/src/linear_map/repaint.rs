@@ -1,103 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A repaint from the reservation to the old tables' return: the order of the steps, in one place for every kernel.
 //!
-//! Each step is a function of its own in this room and may be called by itself. Here they are put in the only order that
-//! is sound, with what has to be undone when one of them fails. What differs from kernel to kernel (views, frames, how
-//! CPUs are called and what they do while they wait) is behind the trait [`Kernel`]. The abstract machine is one, the
-//! kernel beside this library another.
+//! Each step is a function of its own in this module and may be called by itself. Here they stand in the only order that is
+//! sound, with the undoing of each when a later one fails. The trait [`Kernel`] has all that differs from kernel to kernel.
 
 use core::hint::black_box;
 
 use super::commit::{InPlace, RootSpan, TemporaryMapping, exchange};
+use super::fill::Share;
+use super::kernel::{Kernel, Step};
 use super::layout::Layout;
-use super::lock::{Busy, MapLock, MapLockGuard};
+use super::lock::Busy;
+use super::map::LinearMap;
 use super::paint::{LargestLeaf, paint, tables_bound};
 use super::pool::{OutOfMemory, Pool};
 use super::replacement::UpperTables;
 use super::retire::{foreign_table, free_tables};
-use super::{Fill, ReplacementMap, Share};
-use crate::atomics::{Atomics, Native};
-use crate::rendezvous::{Host, Leader, Measured, Parked, Refused};
-use crate::tables::{
-    Cpu, FrameSource, MapStats, PhysAddr, PhysRange, TableMemory, TlbiRepeat, TwoViews, clear_entries, copy_entries,
-};
+use crate::atomics::Atomics;
+use crate::rendezvous::{Host, Leader, Measured, Parked};
+use crate::tables::{FrameSource, MapStats, PhysAddr, PhysRange, TwoViews, clear_entries, copy_entries};
 
 /// The number of rendezvous tried before the map stays as it is.
 pub const ATTEMPTS: u32 = 3;
 
-/// Root tables, all of them outside the linear map. But for the first they are empty before a repaint and after it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Roots {
-    /// The one that every CPU walks from.
-    pub live: PhysAddr,
-    /// For the entries of the map to come.
-    pub replacement: PhysAddr,
-    /// For the entries of the old map, or for the physical window.
-    pub spare: PhysAddr,
-    /// One that is empty and stays so: what TTBR0 names when there is no window.
-    pub empty: PhysAddr,
-}
-
-/// A linear map that is live: its plan, its roots, and what CPUs share while it is changed. A kernel has one, in a static.
-pub struct LinearMap<'a, A: Atomics = Native> {
-    layout: Layout<'a>,
-    roots: Roots,
-    /// The right to change it.
-    lock: MapLock<A>,
-    /// The tables that CPUs fill together.
-    pub(super) fill: Fill<A>,
-}
-
-impl<'a, A: Atomics> LinearMap<'a, A> {
-    /// Returns the linear map of `layout` below `roots`.
-    #[must_use]
-    pub fn new(layout: Layout<'a>, roots: Roots) -> Self {
-        Self { layout, roots, lock: MapLock::default(), fill: Fill::default() }
-    }
-
-    /// Returns the plan.
-    #[must_use]
-    pub const fn layout(&self) -> &Layout<'a> {
-        &self.layout
-    }
-
-    /// Returns the root tables.
-    #[must_use]
-    pub const fn roots(&self) -> Roots {
-        self.roots
-    }
-
-    /// Takes the right to change the map; for changes that [`LinearMap::repaint`] does not make.
-    ///
-    /// # Errors
-    /// [`Busy`] while another change is under way.
-    pub fn try_lock(&self) -> Result<MapLockGuard<'_, A>, Busy> {
-        self.lock.try_lock()
-    }
-
-    /// Returns true while there are tables to fill that a CPU which has filled `mine` chunks may help with.
-    #[must_use]
-    pub fn wants_help(&self, mine: u64) -> bool {
-        self.fill.is_open() && self.fill.share_left(mine)
-    }
-
-    /// Fills tables of a repaint that is under way on another CPU or on this one, and returns how many. `mine` counts this
-    /// CPU's chunks in the repaint so far; a kernel sets it to zero in [`Kernel::before_fill`].
-    pub fn fill<M: TableMemory, R: TableMemory, C: Cpu>(
-        &self,
-        memory: M,
-        roots: R,
-        cpu: &C,
-        share: Share,
-        mine: &mut u64,
-    ) -> u64 {
-        if !self.fill.is_open() {
-            return 0;
-        }
-        let Roots { live, replacement, .. } = self.roots;
-        self.fill.work(&ReplacementMap { layout: &self.layout, memory, roots, live, replacement }, cpu, share, mine)
-    }
-
+impl<A: Atomics> LinearMap<'_, A> {
     /// Splits the whole map, whose counts are `census`, while every CPU that `leader` stops stands still. The map's lock is held
     /// from the reservation until the old tables are back. Unless the outcome is [`Ending::Done`], map and allocator are as
     /// before, but for the frames that a CPU left behind may still write to ([`FrameCounts::lost`]).
@@ -129,78 +55,6 @@ pub enum Form {
     Ahead,
     /// Inside it, by the leader alone, in place: the classic form.
     InWindow,
-}
-
-/// A step of a repaint whose length is of interest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Setting the frames aside.
-    Reserve,
-    /// Building the replacement and filling it.
-    Fill,
-}
-
-/// The kernel around a repaint.
-pub trait Kernel {
-    /// Reaches every table below the roots while the map is whole: through the map itself.
-    type Memory: TableMemory;
-    /// Reaches the roots, always.
-    type Roots: TableMemory;
-    /// Reaches every table of the map through a physical window while TTBR0 names one.
-    type Window: TableMemory;
-    /// The CPU this runs on.
-    type Cpu: Cpu;
-    /// The CPU this runs on, while every CPU stands still: the same, unless a test watches it.
-    type Stopped: Cpu;
-    /// The frame allocator.
-    type Frames: FrameSource;
-
-    /// See [`Kernel::Memory`].
-    fn memory(&self) -> Self::Memory;
-    /// See [`Kernel::Roots`].
-    fn roots(&self) -> Self::Roots;
-    /// See [`Kernel::Window`].
-    fn window(&self) -> Self::Window;
-    /// See [`Kernel::Cpu`].
-    fn cpu(&self) -> Self::Cpu;
-    /// Lends the frame allocator, locked. Never called with every CPU parked. It owns every table of the map below the
-    /// roots, as the old tables become its free frames: [`Ending::ForeignTable`] otherwise.
-    fn with_frames<T>(&mut self, work: impl FnOnce(&mut Self::Frames) -> T) -> T;
-    /// Sets frames aside for tables.
-    ///
-    /// # Errors
-    /// As [`Pool::reserve`].
-    fn reserve(&mut self, needed: u64) -> Result<Pool, OutOfMemory> {
-        let memory = self.memory();
-        self.with_frames(|frames| Pool::reserve(&memory, frames, needed))
-    }
-
-    /// Returns whether broadcast invalidations are needed twice.
-    fn repeat(&self) -> TlbiRepeat;
-
-    /// Called on the leader after the upper tables are built and before any CPU fills leaf tables.
-    fn before_fill(&mut self, _built: &UpperTables) {}
-    /// Wakes the CPUs that may help to fill tables ([`LinearMap::wants_help`]).
-    fn call_for_help(&mut self) {}
-    /// Fills tables on this CPU, by [`LinearMap::fill`].
-    fn work<A: Atomics>(&mut self, map: &LinearMap<'_, A>, share: Share) {
-        map.fill(self.memory(), self.roots(), &self.cpu(), share, &mut 0);
-    }
-    /// Waits until `done` returns true, but not for ever: for CPUs that have claimed a few tables. A kernel with one CPU has
-    /// nothing to wait for.
-    fn wait_until(&mut self, _done: impl Fn() -> bool) {}
-
-    /// Prepares the rendezvous of this number, from 1 on, and returns the time that CPUs have to come to it, in ticks.
-    fn before_stop(&mut self, attempt: u32) -> u64;
-    /// Called on the leader when every CPU stands still, before anything is changed. Returns the CPU that makes the change.
-    fn stopped(&mut self, parked: &Parked<'_>) -> Self::Stopped;
-    /// Called when a CPU did not come to the rendezvous of this number, and nothing has happened.
-    fn refused(&mut self, _attempt: u32, _refused: &Refused) {}
-
-    /// Does a step of the work that may be of interest to a clock.
-    fn timed<T>(&mut self, _step: Step, work: impl FnOnce(&mut Self) -> T) -> T {
-        work(self)
-    }
 }
 
 /// The outcome of a repaint.

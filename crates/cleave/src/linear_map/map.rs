@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A live linear map: its plan, its roots, and the lock and the filling that CPUs share.
+
+use super::fill::{Fill, ReplacementMap, Share};
+use super::layout::Layout;
+use super::lock::{Busy, MapLock, MapLockGuard};
+use crate::atomics::{Atomics, Native};
+use crate::tables::{Cpu, PhysAddr, TableMemory};
+
+/// Root tables, all of them outside the linear map. But for the first they are empty before a repaint and after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Roots {
+    /// The one that every CPU walks from.
+    pub live: PhysAddr,
+    /// For the entries of the map to come.
+    pub replacement: PhysAddr,
+    /// For the entries of the old map, or for the temporary mapping.
+    pub spare: PhysAddr,
+    /// One that is empty and stays so: what TTBR0 names when there is no temporary mapping.
+    pub empty: PhysAddr,
+}
+
+/// A linear map that is live: its plan, its roots, and what CPUs share while it is changed. A kernel has one, in a static.
+pub struct LinearMap<'a, A: Atomics = Native> {
+    pub(super) layout: Layout<'a>,
+    pub(super) roots: Roots,
+    /// The right to change it.
+    pub(super) lock: MapLock<A>,
+    /// The tables that CPUs fill together.
+    pub(super) fill: Fill<A>,
+}
+
+impl<'a, A: Atomics> LinearMap<'a, A> {
+    /// Returns the linear map of `layout` below `roots`.
+    #[must_use]
+    pub fn new(layout: Layout<'a>, roots: Roots) -> Self {
+        Self { layout, roots, lock: MapLock::default(), fill: Fill::default() }
+    }
+
+    /// Returns the plan.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout<'a> {
+        &self.layout
+    }
+
+    /// Returns the root tables.
+    #[must_use]
+    pub const fn roots(&self) -> Roots {
+        self.roots
+    }
+
+    /// Takes the right to change the map; for changes that [`LinearMap::repaint`] does not make.
+    ///
+    /// # Errors
+    /// [`Busy`] while another change is under way.
+    pub fn try_lock(&self) -> Result<MapLockGuard<'_, A>, Busy> {
+        self.lock.try_lock()
+    }
+
+    /// Returns true while there are tables to fill that a CPU which has filled `mine` chunks may help with.
+    #[must_use]
+    pub fn wants_help(&self, mine: u64) -> bool {
+        self.fill.is_open() && self.fill.share_left(mine)
+    }
+
+    /// Fills tables of a repaint that is under way on another CPU or on this one, and returns how many. `mine` counts this
+    /// CPU's chunks in the repaint so far; a kernel sets it to zero in [`Kernel::before_fill`](super::Kernel::before_fill).
+    pub fn fill<M: TableMemory, R: TableMemory, C: Cpu>(
+        &self,
+        memory: M,
+        roots: R,
+        cpu: &C,
+        share: Share,
+        mine: &mut u64,
+    ) -> u64 {
+        if !self.fill.is_open() {
+            return 0;
+        }
+        let Roots { live, replacement, .. } = self.roots;
+        self.fill.work(&ReplacementMap { layout: &self.layout, memory, roots, live, replacement }, cpu, share, mine)
+    }
+}

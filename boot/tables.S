@@ -22,7 +22,7 @@
     TABLE cleave_holding_root       // TTBR1 of a CPU that is not admitted: the kernel half alone
     TABLE cleave_empty_root         // TTBR0 after boot; stays all zero
     TABLE cleave_shadow_root        // the root entries of a repaint before they are live
-    TABLE cleave_window_root        // the physical window of fill=window
+    TABLE cleave_window_root        // the temporary mapping of fill=window
     TABLE cleave_kernel_l1          // root entry 256: image, kernel area, devices, temporaries
     TABLE cleave_image_l2
     TABLE cleave_image_l3, {IMAGE_L3_TABLES}

@@ -12,7 +12,7 @@ use crate::check::{audit, inject, probe, stress, watch};
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
 use crate::mm::memory::Painted;
-use crate::mm::repaint::Ending;
+use crate::mm::repaint::Outcome;
 use crate::mm::{heap, memory};
 use crate::monitor;
 use crate::options::{BbmTrust, Bootargs, LinearMode, Load, Task};
@@ -42,7 +42,7 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     /// Begins the run on the map that was painted.
     pub(crate) fn new(args: &'a Bootargs<'static>, painted: &'a Painted) -> Self {
-        let expected = painted.census.leaves;
+        let expected = painted.stats.leaves;
         Self { args, painted, free_before: 0, expected, good: true, gathered: false, probed: false }
     }
 
@@ -66,7 +66,7 @@ impl<'a> Run<'a> {
     pub(crate) fn decide(&mut self) -> Decision {
         self.free_before = memory::frames().available();
         let decision = decide(smp::cpus().iter().filter_map(smp::Cpu::level), trust(self.args), wish(self.args));
-        builder::tell_decision(&decision);
+        builder::record_decision(&decision);
         log::info!("linear map: {:?}, {}", decision.action, decision.reason);
         if smp::tlbi_repeat() == TlbiRepeat::Twice {
             let known = smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::needs_tlbi_repeat);
@@ -82,17 +82,17 @@ impl<'a> Run<'a> {
         if decision.action != Action::Split {
             return;
         }
-        let (ending, account) = watch::repaint(&self.painted.census);
-        builder::tell_repaint(&ending, &account);
+        let (outcome, account) = watch::repaint(&self.painted.stats);
+        builder::record_repaint(&outcome, &account);
         self.expected = account.after;
-        self.good &= ending == Ending::Done || self.args.linear != LinearMode::Require;
+        self.good &= outcome == Outcome::Done || self.args.linear != LinearMode::Require;
         self.good &= frames_add_up(self.free_before, account.frame_counts.kept());
         // An aborted repaint means that a CPU did not respond: another rendezvous would time out as well.
-        self.gathered = account.frame_counts.attempts > 0 || ending == Ending::Aborted;
+        self.gathered = account.frame_counts.attempts > 0 || outcome == Outcome::Aborted;
         if account.frame_counts.attempts > 0 {
-            builder::tell_timeline();
+            builder::record_timeline();
         }
-        self.probed = self.has_selftest() && ending == Ending::Done;
+        self.probed = self.has_selftest() && outcome == Outcome::Done;
     }
 
     /// Holds an empty rendezvous where the repaint held none: what the stress test counts before, during and after it then
@@ -123,9 +123,12 @@ impl<'a> Run<'a> {
         stress::settled();
         stress::let_run(LINES);
         let account = stress::stop();
-        builder::tell_load(&account);
+        builder::record_stress_test(&account);
         if account.mismatches != 0 {
-            builder::error(format!("the load found {} lines that did not hold what was written", account.mismatches));
+            builder::error(format!(
+                "the stress test found {} lines that did not hold what was written",
+                account.mismatches
+            ));
             self.good = false;
         }
     }
@@ -133,13 +136,13 @@ impl<'a> Run<'a> {
     /// Audits the map, the kernel's sections and every CPU's registers.
     pub(crate) fn audit(&mut self) {
         let findings = audit::audit(&self.expected);
-        builder::tell_audit(&findings);
+        builder::record_audit(&findings);
         if !findings.is_clean() {
             builder::error(format!("the audit found what must not be: {findings}"));
             self.good = false;
         }
         log::info!("heap: {}", heap::statistics());
-        inject::tell_calls();
+        inject::record_calls();
     }
 
     /// Publishes the report, runs the monitor where it is asked for, and ends.
@@ -166,7 +169,7 @@ fn arguments_are_good(args: &Bootargs<'static>) -> bool {
     args.errors().next().is_none() && strangers().next().is_none()
 }
 
-/// Holds a rendezvous with nothing to do, where the repaint held none: so that what the load counted before, during
+/// Holds a rendezvous with nothing to do, where the repaint held none: so that what the stress test counted before, during
 /// and after it means the same in every run. The report has no timeline of it: no repaint has stopped the CPUs.
 /// With the self-test it breaks and probes `scratch`.
 fn rendezvous(scratch: Option<&probe::Scratch>) -> bool {

@@ -132,7 +132,7 @@ pub(crate) fn open_interrupt_controller(tree: &Tree<'static>) -> smp::Redistribu
                 // SAFETY: as above.
                 let frames = unsafe { gic::redistributors(address, region.bytes(), redistributors.stride()) };
                 for frame in frames {
-                    tell_lpis(&frame);
+                    record_lpis(&frame);
                     found.push((frame.affinity, frame.base));
                 }
             }
@@ -147,7 +147,7 @@ pub(crate) fn open_interrupt_controller(tree: &Tree<'static>) -> smp::Redistribu
 }
 
 /// Switches off LPIs that firmware left on, and says so.
-fn tell_lpis(frame: &gic::Redistributor) {
+fn record_lpis(frame: &gic::Redistributor) {
     let cpu = frame.affinity;
     match frame.disable_lpis() {
         Ok(gic::Lpis::Off) => {}
@@ -163,8 +163,8 @@ fn tell_lpis(frame: &gic::Redistributor) {
 pub(crate) fn paint(map: &MemoryMap, args: &Bootargs<'_>) -> Painted {
     let largest = if args.linear == LinearMode::Page { LargestLeaf::Page } else { LargestLeaf::Block };
     let painted = memory::init(map, largest);
-    builder::tell_kernel();
-    builder::tell_painted(&painted);
+    builder::record_kernel();
+    builder::record_painted(&painted);
     painted
 }
 

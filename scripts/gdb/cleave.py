@@ -31,7 +31,7 @@ PLACES = {
     "entry": (ENTRY, "first instruction, MMU off"),
     "main": ("kernel_main", "first Rust in the upper half"),
     "gather": ("cleave_gather", "a CPU was called to a rendezvous and is about to arrive"),
-    "window": ("cleave_window", "inside the rendezvous window, on the leader"),
+    "window": ("cleave_window", "inside the stop window, on the leader"),
     "release": ("cleave_release", "a CPU goes on, the map whole again"),
     "panic": ("*rust_begin_unwind", "the panic handler"),
 }

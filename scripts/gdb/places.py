@@ -61,4 +61,4 @@ def place(address: int, symbol, load_address: int | None = None) -> str:
             return name
     if address < PAGE:
         return "a null pointer"
-    return "the physical window" if address < LINEAR_BYTES else "nothing the kernel maps"
+    return "the temporary mapping" if address < LINEAR_BYTES else "nothing the kernel maps"

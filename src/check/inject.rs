@@ -146,11 +146,11 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 /// not be taken before the lock is released: the interrupt's handler looks.
 fn at_lock() {
     CALLS.fetch_add(1, Ordering::Relaxed);
-    ipi::call_myself();
+    ipi::send_ipi_to_self();
 }
 
 /// Says how often [`at_lock`] called.
-pub(crate) fn tell_calls() {
+pub(crate) fn record_calls() {
     if options::current().injects(Fault::LockCall) {
         log::info!("called at {} locks, and taken behind each", CALLS.load(Ordering::Relaxed));
     }
@@ -196,7 +196,7 @@ pub(crate) fn in_window() {
             Fault::CpuBan { cpu, act } if cpu == me => do_banned(act),
             Fault::CpuBan { cpu, .. } if smp::online().any(|online| online.id == cpu) => {
                 BREAKS_BAN.store(cpu + 1, Ordering::Release);
-                ipi::ThisCpu.kick_others();
+                ipi::ThisCpu.send_ipi();
                 // It ends the run. Should it not, this one goes on, and the run passes that must not.
                 let start = timer::count();
                 while BREAKS_BAN.load(Ordering::Acquire) != 0 && timer::count().wrapping_sub(start) < timer::frequency()

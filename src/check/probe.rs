@@ -197,7 +197,7 @@ impl Scratch {
         let (scratch, page) = (Self, page());
         let mapped = memory::map_again(VirtAddr(SCRATCH), PhysRange::new(page, page.offset(PAGE)));
         // Remembered for `drop`: the probe empties the entry.
-        copy_entries(&roots(), Table::Root.phys(), Table::WindowRoot.phys(), Self::entries());
+        copy_entries(&roots(), Table::Root.phys(), Table::TemporaryRoot.phys(), Self::entries());
         mapped?;
         arm_for(VirtAddr(SCRATCH));
         Ok(scratch)
@@ -222,7 +222,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Nobody probed it when the rendezvous was refused.
         Self::unlink(&ThisCpu);
-        let (roots, spare, entries) = (roots(), Table::WindowRoot.phys(), Self::entries());
+        let (roots, spare, entries) = (roots(), Table::TemporaryRoot.phys(), Self::entries());
         // SAFETY: the map is whole, and the scratch page's tables are unlinked: no other code has them.
         let tables = unsafe { View::linear() };
         free_tables(GEOMETRY, &tables, &roots, spare, entries.clone(), &mut *memory::frames());
@@ -262,7 +262,7 @@ impl ProbingCpu {
 /// A follower sleeps in WFI; a pending call ends that.
 fn wake_follower() {
     use cleave::rendezvous::Host;
-    crate::irq::ipi::ThisCpu.kick_others();
+    crate::irq::ipi::ThisCpu.send_ipi();
 }
 
 impl Cpu for ProbingCpu {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The load: every CPU reads and writes checksummed patterns in frames spread over all of RAM, before, during and after
+//! The stress test: every CPU reads and writes checksummed patterns in frames spread over all of RAM, before, during and after
 //! the repaint. If a translation were wrong for a moment, or an access lost, a line would not hold what was written.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "lines are read and written through the linear map")]
@@ -140,7 +140,7 @@ pub(crate) fn settled() {
 }
 
 /// Takes frames all over memory for every CPU at work, writes the patterns and lets the CPUs loose on them. Without
-/// enough memory there is a smaller load, named in the log.
+/// enough memory there is a smaller stress test, named in the log.
 pub(crate) fn start() {
     let online: Vec<_> = smp::online().map(|cpu| cpu.id).collect();
     let each = (TOTAL / online.len() as u64).clamp(LEAST, MOST);
@@ -185,7 +185,7 @@ pub(crate) fn start() {
 /// Changes a bit of the first line of a frame that no CPU works on at the moment.
 fn flip(frame: Option<&PhysAddr>) {
     if let Some(&frame) = frame {
-        // SAFETY: a frame of the load, mapped in the linear map.
+        // SAFETY: a frame of the stress test, mapped in the linear map.
         unsafe { *pointer(frame) ^= 1 << 17 };
     }
 }
@@ -194,7 +194,7 @@ fn flip(frame: Option<&PhysAddr>) {
 /// wrong frame. Each is whole in itself.
 fn exchange(frames: Option<&[PhysAddr]>) {
     if let Some(&[one, other]) = frames {
-        // SAFETY: two frames of the load, mapped in the linear map.
+        // SAFETY: two frames of the stress test, mapped in the linear map.
         unsafe { core::ptr::swap_nonoverlapping(pointer(one), pointer(other), WORDS) };
     }
 }
@@ -223,7 +223,7 @@ impl Spread<'_> {
 pub(crate) fn step(cpu: &PerCpu) {
     let Some(counters) = counters(cpu.id) else { return };
     counters.busy.store(true, Ordering::SeqCst);
-    // Looked at after `busy` was set: whoever switched the load off and then sees this CPU not busy knows that it does
+    // Looked at after `busy` was set: a CPU that switched the stress test off and then sees this CPU not busy knows that it does
     // not touch a line again.
     if is_on()
         && let Some(area) = area(cpu.id)
@@ -250,7 +250,7 @@ pub(crate) fn before_arrival() {
 /// The areas, which live until [`stop`] has seen every CPU out of them.
 fn areas() -> Option<&'static Vec<Option<Area>>> {
     // SAFETY: null or what `start` made. `stop` takes it away when no CPU is at a line any more, and none begins one while
-    // the load is off; an interrupt of the rendezvous, which looks too, comes from the CPU that stops the load only.
+    // the stress test is off; an interrupt of the rendezvous, which looks too, comes from the CPU that stops it.
     unsafe { AREAS.load(Ordering::Acquire).as_ref() }
 }
 
@@ -291,7 +291,7 @@ fn pointer(line: PhysAddr) -> *mut u64 {
 fn write(line: PhysAddr, generation: u64) {
     let to = pointer(line);
     for (index, word) in words(line, generation).into_iter().enumerate() {
-        // SAFETY: a frame of the load, mapped in the linear map, this CPU's alone; volatile so that each word is stored.
+        // SAFETY: a frame of the stress test, mapped in the linear map, this CPU's alone; volatile so that each word is stored.
         unsafe { to.add(index).write_volatile(word) };
     }
 }
@@ -321,7 +321,7 @@ pub(crate) fn let_run(least: u64) {
 }
 
 /// The totals of the stress test.
-pub(crate) struct Account {
+pub(crate) struct Totals {
     /// CPUs that carried it.
     pub(crate) cpus: u64,
     /// Lines checked in all.
@@ -330,22 +330,22 @@ pub(crate) struct Account {
     pub(crate) mismatches: u64,
 }
 
-impl Account {
+impl Totals {
     /// Bytes read and compared.
     pub(crate) fn bytes(&self) -> u64 {
         self.lines * 64
     }
 }
 
-/// Stops the load, checks every line once more, gives the frames back.
-pub(crate) fn stop() -> Account {
+/// Stops the stress test, checks every line once more, gives the frames back.
+pub(crate) fn stop() -> Totals {
     ON.store(false, Ordering::SeqCst);
     for counters in smp::online().filter_map(|cpu| counters(cpu.id)) {
         while counters.busy.load(Ordering::SeqCst) {
             hint::wait_for_event();
         }
     }
-    let mut account = Account { cpus: 0, lines: 0, mismatches: 0 };
+    let mut account = Totals { cpus: 0, lines: 0, mismatches: 0 };
     for cpu in smp::online() {
         let lines = lines(cpu.id);
         account.lines += lines.before + lines.during + lines.after;

@@ -11,19 +11,19 @@ use cleave::tables::MapStats;
 use crate::check::probe::{Plan, ProbingCpu, Scratch};
 use crate::check::{inject, probe, stress};
 use crate::cpu::percpu::{PerCpu, this_cpu};
-use crate::mm::repaint::{self, Account, Ending, Watch};
+use crate::mm::repaint::{self, Outcome, RepaintStats, Watch};
 use crate::mm::views::ThisCpu;
 use crate::options::{self, Fault, Task};
 
-/// Splits the whole linear map, whose census is `census`.
-pub(crate) fn repaint(census: &MapStats) -> (Ending, Account) {
+/// Splits the whole linear map, whose counts are `stats`.
+pub(crate) fn repaint(stats: &MapStats) -> (Outcome, RepaintStats) {
     let args = options::current();
     let done = if args.asks_for(Task::Selftest) || args.injects(Fault::WindowTouch) {
-        repaint::repaint(census, &Probed)
+        repaint::repaint(stats, &Probed)
     } else if inject::any_in_window() {
-        repaint::repaint(census, &Injected { second: Cell::new(None) })
+        repaint::repaint(stats, &Injected { second: Cell::new(None) })
     } else {
-        repaint::repaint(census, &Plain)
+        repaint::repaint(stats, &Plain)
     };
     inject::leak_frame();
     done

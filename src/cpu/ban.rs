@@ -81,5 +81,5 @@ pub(crate) fn check(ban: Ban) {
 #[inline(never)]
 #[track_caller]
 fn violated(ban: Ban, cpu: usize) -> ! {
-    panic!("{ban} inside the rendezvous window on CPU {cpu}")
+    panic!("{ban} inside the stop window on CPU {cpu}")
 }

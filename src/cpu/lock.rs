@@ -56,7 +56,7 @@ impl<T> IrqLock<T> {
     /// Takes the lock, waiting for as long as it takes.
     ///
     /// # Panics
-    /// When this CPU holds it already, and inside the rendezvous window.
+    /// When this CPU holds it already, and inside the stop window.
     #[track_caller]
     pub(crate) fn lock(&self) -> IrqGuard<'_, T> {
         ban::check(Ban::Lock);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Stopping the other CPUs when one reports its last.
 //!
-//! A panicking CPU may be anywhere, in the rendezvous window too: nothing here takes a lock or waits without a bound. A
+//! A panicking CPU may be anywhere, in the stop window too: nothing here takes a lock or waits without a bound. A
 //! CPU that has its interrupts masked does not hear the call; it is said to have not answered.
 #![cfg(target_os = "none")]
 

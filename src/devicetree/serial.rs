@@ -110,7 +110,7 @@ impl<'a> Tree<'a> {
             if !sight.is_compatible(&MAILBOXES) || !place.is_available() {
                 return ControlFlow::Continue(());
             }
-            let found = place.registers(0).ok().zip(place.inherited("dma-ranges").and_then(first_window));
+            let found = place.registers(0).ok().zip(place.inherited("dma-ranges").and_then(first_range));
             ControlFlow::Break(found.map(|(registers, (bus, memory))| Mailbox { registers, memory, bus }))
         })?
     }
@@ -141,7 +141,7 @@ fn pins(place: &Place<'_, '_>, phandles: &[u8]) -> Option<Pins> {
 
 /// The first entry of `dma-ranges`: one cell for the bus, two for memory, one for the size, as on every bus with such a
 /// mailbox.
-fn first_window(value: &[u8]) -> Option<(u64, PhysRange)> {
+fn first_range(value: &[u8]) -> Option<(u64, PhysRange)> {
     let bus = nodes::number(value.get(..4)?)?;
     let start = nodes::number(value.get(4..12)?)?;
     let bytes = nodes::number(value.get(12..16)?)?;

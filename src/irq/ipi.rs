@@ -16,7 +16,7 @@ use crate::irq::gic::{self, encoding::Sgi};
 use crate::irq::symbols;
 
 /// Calls to the rendezvous, and releases from it.
-pub(crate) const CALL: Sgi = Sgi::new(0);
+pub(crate) const IPI: Sgi = Sgi::new(0);
 /// Wakes an idle CPU.
 const WAKE: Sgi = Sgi::new(1);
 
@@ -27,7 +27,7 @@ pub(crate) static RENDEZVOUS: Rendezvous = Rendezvous::new();
 pub(crate) struct Hooks {
     /// The leader is about to send the IPI that calls the others, or lets them go.
     pub(crate) before_ipi: fn(),
-    /// The CPU was called, and has not arrived.
+    /// The IPI is taken, and the CPU has not arrived.
     pub(crate) before_arrival: fn(),
     /// The CPU is parked; true when it must not sleep.
     pub(crate) while_parked: fn() -> bool,
@@ -53,16 +53,16 @@ pub(crate) fn handle_irq() {
     // What makes the rendezvous free of deadlocks: an interrupted CPU holds no lock, for locks mask interrupts.
     let held = this_cpu().state.locks.load(Ordering::Relaxed);
     assert!(held == 0, "interrupted with {held} locks held");
-    let called = interrupt.is(CALL);
+    let is_ipi = interrupt.is(IPI);
     let stopped = interrupt.is(stop::STOP);
-    let known = called || stopped || interrupt.is(WAKE);
+    let known = is_ipi || stopped || interrupt.is(WAKE);
     let id = interrupt.id();
     // Ended before the rendezvous is attended: the release is the same SGI, and must be able to become pending while
     // this CPU waits for it with interrupts masked.
     controller.end(interrupt);
     if stopped {
         stop::asked();
-    } else if called {
+    } else if is_ipi {
         RENDEZVOUS.attend(&ThisCpu, &this_cpu().state.slot);
     } else if !known {
         log::warn!("interrupt {id}, which nobody asked for");
@@ -76,10 +76,10 @@ pub(crate) fn wake_others() {
     }
 }
 
-/// Calls this CPU to a rendezvous that nobody leads: it comes as soon as interrupts are open, and finds nothing.
-pub(crate) fn call_myself() {
+/// Sends the IPI to this CPU, without a rendezvous: it attends as soon as interrupts are open, and finds nothing.
+pub(crate) fn send_ipi_to_self() {
     if let Some(controller) = gic::get() {
-        controller.send_sgi_to_self(CALL);
+        controller.send_sgi_to_self(IPI);
     }
 }
 
@@ -102,11 +102,11 @@ impl Host for ThisCpu {
     type Masked = interrupts::Masked;
 
     #[inline(always)]
-    fn kick_others(&self) {
+    fn send_ipi(&self) {
         hooks(|hooks| (hooks.before_ipi)());
         if let Some(controller) = gic::get() {
             // Stores before are visible before the SGI is: the driver's barrier.
-            controller.send_sgi_to_others(CALL);
+            controller.send_sgi_to_others(IPI);
         }
     }
 

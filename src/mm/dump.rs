@@ -56,7 +56,7 @@ impl Half {
 
 /// Writes every range of `half` on a line of its own; returns how many are writable and executable.
 ///
-/// Outside the rendezvous window: the tables are read through the linear map.
+/// Outside the stop window: the tables are read through the linear map.
 pub(crate) fn write_half(half: Half, out: &mut impl Write) -> Result<u64, fmt::Error> {
     let root = half.root();
     writeln!(out, "{}: root {root} ({}_EL1)", half.name(), half.name())?;
@@ -65,10 +65,10 @@ pub(crate) fn write_half(half: Half, out: &mut impl Write) -> Result<u64, fmt::E
     dump(&Reader, GEOMETRY, root, half.base(), entries, &mut |run| {
         runs += 1;
         warnings += u64::from(run.is_writable_and_executable());
-        // In the lower half there is nothing but the physical window of the classic split.
+        // In the lower half there is nothing but the temporary mapping of the classic split.
         let line = match half {
             Half::Upper => writeln!(out, "  {run}  {}", Place::of(run.start)),
-            Half::Lower => writeln!(out, "  {run}  the physical window"),
+            Half::Lower => writeln!(out, "  {run}  the temporary mapping"),
         };
         if result.is_ok() {
             result = line;

@@ -118,7 +118,7 @@ pub(crate) unsafe fn init(start: VirtAddr, bytes: usize) -> Result<(), HeapError
 /// Returns how full the heap is.
 ///
 /// # Panics
-/// Inside the rendezvous window: it takes the lock.
+/// Inside the stop window: it takes the lock.
 pub(crate) fn statistics() -> Statistics {
     let state = HEAP.0.lock();
     // An empty heap has no bottom, and no size either.

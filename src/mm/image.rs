@@ -117,8 +117,8 @@ pub(crate) enum Table {
     EmptyRoot,
     /// Holds the root entries of a repaint until they go live.
     ReplacementRoot,
-    /// The TTBR0 root of the physical window.
-    WindowRoot,
+    /// The TTBR0 root of the temporary mapping.
+    TemporaryRoot,
     /// The kernel half's level 1 table.
     KernelL1,
 }
@@ -132,7 +132,7 @@ impl Table {
             Self::HoldingRoot => cleave_holding_root(),
             Self::EmptyRoot => cleave_empty_root(),
             Self::ReplacementRoot => cleave_shadow_root(),
-            Self::WindowRoot => cleave_window_root(),
+            Self::TemporaryRoot => cleave_window_root(),
             Self::KernelL1 => cleave_kernel_l1(),
         }
     }

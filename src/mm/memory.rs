@@ -33,7 +33,7 @@ pub(crate) const GEOMETRY: Geometry = Geometry::K4_V48;
 const HEAP_BYTES: u64 = 2 << 20;
 /// The mapping of the tables of the first paint while it lasts: the last GiB of the temporary area, which nothing else
 /// uses.
-const PAINT_WINDOW: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
+const PAINT_MAPPING: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
 
 static REGIONS: Once<MemoryRanges> = Once::new();
 static MAP: Once<LinearMap<'static>> = Once::new();
@@ -71,7 +71,7 @@ pub(crate) struct Frames(IrqGuard<'static, Option<BitmapFrames<'static>>>);
 /// Locks the frame allocator.
 ///
 /// # Panics
-/// Before there is one, and inside the rendezvous window.
+/// Before there is one, and inside the stop window.
 pub(crate) fn frames() -> Frames {
     let frames = FRAMES.lock();
     assert!(frames.is_some(), "no frame allocator yet");
@@ -94,7 +94,7 @@ impl core::ops::DerefMut for Frames {
 /// The painted map and what it took.
 pub(crate) struct Painted {
     /// The counts made on the way.
-    pub(crate) census: MapStats,
+    pub(crate) stats: MapStats,
     /// Its duration, in ticks.
     pub(crate) ticks: u64,
 }
@@ -113,7 +113,7 @@ pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf) -> Painted {
     let roots = Roots {
         live: Table::Root.phys(),
         replacement: Table::ReplacementRoot.phys(),
-        spare: Table::WindowRoot.phys(),
+        spare: Table::TemporaryRoot.phys(),
         empty: Table::EmptyRoot.phys(),
     };
     let layout = MAP.call_once(|| LinearMap::new(layout, roots)).layout();
@@ -172,22 +172,22 @@ fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -
         });
     let piece = PhysRange::new(piece.start, piece.start.offset(bytes));
     let table = EarlyTables.allocate().expect("a spare table for the first paint");
-    let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(PAINT_WINDOW, Level::L1));
+    let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(PAINT_MAPPING, Level::L1));
     // SAFETY: before the first paint no other code changes tables.
     let roots = unsafe { View::image() };
     // SAFETY: `begin` maps the piece there, and the view goes with `first`, whose end takes the mapping away.
-    let view = unsafe { View::temporary(PAINT_WINDOW, piece.start) };
+    let view = unsafe { View::temporary(PAINT_MAPPING, piece.start) };
     let mut first = FirstPaint::begin(GEOMETRY, &roots, &ThisCpu, table, entry, piece, view);
     let start = timer::count();
     // Below a root that no walker uses, since the kernel runs on the real one.
     let (apart, live) = (Table::ReplacementRoot.phys(), Table::Root.phys());
     let painted = first.paint(layout, largest, &roots, &ThisCpu, apart, live);
-    let census = painted.unwrap_or_else(|error| panic!("{error}"));
+    let stats = painted.unwrap_or_else(|error| panic!("{error}"));
     let ticks = timer::count().wrapping_sub(start);
     // Nobody else runs yet, and the CPUs that will must not find it in a TLB of theirs: everywhere. No core of the
     // system is known yet, so the careful form.
     let used = first.end(&roots, &ThisCpu, TlbiRepeat::Twice);
-    (Painted { census, ticks }, used)
+    (Painted { stats, ticks }, used)
 }
 
 /// Makes the allocator of all that is free but for its own bitmap; the tables in `used` are its, and taken.

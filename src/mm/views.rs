@@ -2,7 +2,7 @@
 //! How the kernel reaches translation tables, and the CPU that the table code runs on.
 //!
 //! A view adds a constant to a physical address. There are four: through the linear map (the ordinary one), through the
-//! kernel image (the roots, also while the linear map is broken), through the physical window of the classic split, and
+//! kernel image (the roots, also while the linear map is broken), through the temporary mapping of the classic split, and
 //! the one in which the linear map is painted, before it exists.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "views and CPU are made by promises about the kernel's mappings")]

@@ -25,27 +25,27 @@ use crate::mm::dump;
 use crate::mm::image::Section;
 use crate::mm::layout::Part;
 use crate::mm::memory;
-use crate::mm::repaint::Ending;
+use crate::mm::repaint::Outcome;
 use crate::report::ending::Verdict;
 
 pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
-    let census = dump::linear_stats();
-    if census.tables_to_split(memory::GEOMETRY) == 0 {
+    let stats = dump::linear_stats();
+    if stats.tables_to_split(memory::GEOMETRY) == 0 {
         return Err("the linear map is in pages already".into());
     }
-    let (ending, account) = watch::repaint(&census);
+    let (outcome, account) = watch::repaint(&stats);
     for text in &account.errors {
         writeln!(Screen, "  {text}")?;
     }
-    match ending {
-        Ending::Done => {}
-        Ending::OutOfMemory(missing) => return Err(format!("nothing has changed: {missing}").into()),
-        Ending::ForeignTable(table) => {
+    match outcome {
+        Outcome::Done => {}
+        Outcome::OutOfMemory(missing) => return Err(format!("nothing has changed: {missing}").into()),
+        Outcome::ForeignTable(table) => {
             return Err(format!("nothing has changed: table {table} is no frame of the allocator").into());
         }
-        Ending::Aborted => return Err("nothing has changed: not every CPU came to the rendezvous".into()),
-        Ending::Busy => return Err("nothing has changed: the map is being changed already".into()),
+        Outcome::Aborted => return Err("nothing has changed: not every CPU came to the rendezvous".into()),
+        Outcome::Busy => return Err("nothing has changed: the map is being changed already".into()),
     }
     session.expected = account.after;
     writeln!(
@@ -80,12 +80,12 @@ pub(super) fn probe(_: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn load(session: &mut Session, words: &[&str]) -> Done {
     match words {
-        ["on"] if worker::is_on() => Err("the load is on already".into()),
+        ["on"] if worker::is_on() => Err("the stress test is on already".into()),
         ["on"] => {
             worker::start();
             Ok(())
         }
-        ["off"] if !worker::is_on() => Err("the load is off already".into()),
+        ["off"] if !worker::is_on() => Err("the stress test is off already".into()),
         ["off"] => {
             let account = worker::stop();
             writeln!(Screen, "  {} lines checked, {} mismatches", account.lines, account.mismatches)?;

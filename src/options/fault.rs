@@ -58,9 +58,9 @@ pub(crate) enum Fault {
         /// The CPU.
         cpu: usize,
     },
-    /// `load.flip`: a bit of the load's memory is changed.
+    /// `load.flip`: a bit of the stress test's memory is changed.
     LoadFlip,
-    /// `load.swap`: two lines of the load change places.
+    /// `load.swap`: two lines of the stress test change places.
     LoadSwap,
     /// `frame.leak`: a frame is taken during the repaint and never given back.
     FrameLeak,

@@ -28,7 +28,7 @@ use crate::io::console;
 use crate::irq::exceptions::{Backtrace, MOST_FRAMES};
 use crate::irq::gic;
 use crate::mm::memory;
-use crate::mm::repaint::{Account, Ending};
+use crate::mm::repaint::{Outcome, RepaintStats};
 use crate::report::data::{self as report, Report};
 use crate::report::members::Line;
 use crate::report::panic::{ADDRESSES, Message, Panic};
@@ -56,7 +56,7 @@ pub(crate) fn error(text: String) {
 }
 
 /// Records the kernel's version and its boot arguments.
-pub(crate) fn tell_kernel() {
+pub(crate) fn record_kernel() {
     let args = options::current();
     tell(|report| {
         report.kernel.version = Some(env!("CARGO_PKG_VERSION").into());
@@ -77,7 +77,7 @@ fn clock() -> report::Clock {
 }
 
 /// Records the machine.
-pub(crate) fn tell_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u64, conduit: Option<Conduit>) {
+pub(crate) fn record_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u64, conduit: Option<Conduit>) {
     let range = |range: PhysRange| range.start.0..range.end.0;
     tell(|report| {
         report.machine.model = tree.model().map(Cow::Borrowed);
@@ -103,7 +103,7 @@ pub(crate) fn tell_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u64,
 }
 
 /// The CPUs, and what became of each.
-pub(crate) fn tell_cpus() {
+pub(crate) fn record_cpus() {
     let cpus: Vec<report::Cpu> = smp::cpus()
         .iter()
         .map(|cpu| report::Cpu {
@@ -133,12 +133,12 @@ pub(crate) fn tell_cpus() {
     }
     tell(|report| report.cpus = cpus);
     counter_differences().for_each(error);
-    tell_coherency();
+    record_coherency();
 }
 
 /// Records CPUECTLR_EL1.SMPEN, a core's part in hardware coherency, on the cores that have it. Setting it is firmware's
 /// business; where it set it on some CPUs and not on others, nothing the CPUs share can be trusted.
-fn tell_coherency() {
+fn record_coherency() {
     let count = |wanted| smp::cpus().iter().filter(|cpu| cpu.coherency() == wanted).count();
     match (count(Coherency::Enabled), count(Coherency::Disabled)) {
         (0, 0) => {}
@@ -166,16 +166,16 @@ fn leaves(counts: &LeafCounts) -> report::Leaves {
 }
 
 /// The painted map.
-pub(crate) fn tell_painted(painted: &memory::Painted) {
+pub(crate) fn record_painted(painted: &memory::Painted) {
     tell(|report| {
         report.ticks.frequency = Some(timer::frequency());
         report.ticks.paint = Some(painted.ticks);
-        report.leaves_before = Some(leaves(&painted.census.leaves));
+        report.leaves_before = Some(leaves(&painted.stats.leaves));
     });
 }
 
 /// The decision.
-pub(crate) fn tell_decision(decision: &Decision) {
+pub(crate) fn record_decision(decision: &Decision) {
     tell(|report| {
         report.decision.level = Some(decision.level.number());
         report.decision.action = Some(match decision.action {
@@ -190,24 +190,24 @@ pub(crate) fn tell_decision(decision: &Decision) {
 }
 
 /// The repaint, and whether it counts as a failure.
-pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
+pub(crate) fn record_repaint(outcome: &Outcome, account: &RepaintStats) {
     for text in &account.errors {
         tell(|report| report.errors.push(Cow::Owned(text.clone())));
     }
-    match ending {
-        Ending::Done => {}
-        Ending::OutOfMemory(missing) => error(format!("the linear map stays in blocks: {missing}")),
-        Ending::ForeignTable(table) => {
+    match outcome {
+        Outcome::Done => {}
+        Outcome::OutOfMemory(missing) => error(format!("the linear map stays in blocks: {missing}")),
+        Outcome::ForeignTable(table) => {
             error(format!("the linear map stays in blocks: table {table} is no frame of the allocator"));
         }
-        Ending::Aborted => error("the linear map stays in blocks: not every CPU came to the rendezvous".into()),
-        Ending::Busy => error("the linear map stays in blocks: it is being changed already".into()),
+        Outcome::Aborted => error("the linear map stays in blocks: not every CPU came to the rendezvous".into()),
+        Outcome::Busy => error("the linear map stays in blocks: it is being changed already".into()),
     }
     tell(|report| {
-        report.decision.outcome = Some(match ending {
-            Ending::Done => report::Outcome::Done,
-            Ending::OutOfMemory(_) => report::Outcome::OutOfMemory,
-            Ending::ForeignTable(_) | Ending::Aborted | Ending::Busy => report::Outcome::Aborted,
+        report.decision.outcome = Some(match outcome {
+            Outcome::Done => report::Outcome::Done,
+            Outcome::OutOfMemory(_) => report::Outcome::OutOfMemory,
+            Outcome::ForeignTable(_) | Outcome::Aborted | Outcome::Busy => report::Outcome::Aborted,
         });
         report.decision.attempts = Some(account.frame_counts.attempts);
         report.tables = Some(report::Tables {
@@ -229,7 +229,7 @@ pub(crate) fn tell_repaint(ending: &Ending, account: &Account) {
 
 /// Tells the timeline of the repaint's last rendezvous, begun by this CPU: done, or called off on its deadline. A moment
 /// before its kick is of an earlier attempt.
-pub(crate) fn tell_timeline() {
+pub(crate) fn record_timeline() {
     let kicked = percpu::this_cpu().state.slot.times().kicked;
     if kicked == 0 {
         // It was refused before it called anybody.
@@ -252,8 +252,8 @@ pub(crate) fn tell_timeline() {
     tell(|report| report.timeline = timeline);
 }
 
-/// The load.
-pub(crate) fn tell_load(account: &stress::Account) {
+/// Records the stress test.
+pub(crate) fn record_stress_test(account: &stress::Totals) {
     let per_cpu = smp::online()
         .map(|cpu| {
             let lines = stress::lines(cpu.id);
@@ -273,7 +273,7 @@ pub(crate) fn tell_load(account: &stress::Account) {
 }
 
 /// The audit, and what it found by name.
-pub(crate) fn tell_audit(findings: &audit::Findings) {
+pub(crate) fn record_audit(findings: &audit::Findings) {
     for text in &findings.named {
         error(format!("audit: {text}"));
     }

@@ -221,7 +221,7 @@ pub(crate) enum Outcome {
     Aborted,
 }
 
-/// Table frames of a repaint. A physical window's own tables are counted apart from these.
+/// Table frames of a repaint. A temporary mapping's own tables are counted apart from these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
     /// Counted while painting.
@@ -299,7 +299,7 @@ pub(crate) struct Moments {
     pub(crate) filled: u64,
 }
 
-/// The load's account.
+/// Totals of the stress test.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Load {
     /// CPUs that carried it.

@@ -56,7 +56,7 @@ impl Mapping {
             () if memory::try_layout().is_none_or(|layout| layout.part(physical).is_none()) => {
                 "a hole: there is no memory that the kernel may map"
             }
-            () if RENDEZVOUS.phase().0 == Phase::Run => "the linear map is broken: a rendezvous is in its window",
+            () if RENDEZVOUS.phase().0 == Phase::Run => "the linear map is broken: a rendezvous is in its stop window",
             () if tables.has_missed() => "a table on its way cannot be read",
             () if mapped => "it is mapped now: it was not a moment ago",
             () => "there is memory, and its mapping is gone",

@@ -41,7 +41,7 @@ impl Run {
         self.claim(right, format_args!("the probe is {probe}"));
         self.painted_all_memory();
         self.load_was_undisturbed();
-        // The rendezvous without a repaint, which is for the load's sake, is no repaint's.
+        // The rendezvous without a repaint, which is for the stress test's sake, is no repaint's.
         let called = self.number("/decision/attempts") > 0;
         self.claim(
             called != self.list("/timeline").is_empty(),
@@ -209,13 +209,13 @@ impl Run {
         if self.boot.has("load=off") {
             return self.claim(self.value("/load/cpus").is_null(), "a load although it is off");
         }
-        self.claim(self.number("/load/mismatches") == 0, "the load read wrong bytes");
-        self.claim(self.number("/load/faults") == 0, "the load took faults");
-        self.claim(self.number("/load/bytes_checked") > 0, "the load checked nothing");
+        self.claim(self.number("/load/mismatches") == 0, "the stress test read wrong bytes");
+        self.claim(self.number("/load/faults") == 0, "the stress test took faults");
+        self.claim(self.number("/load/bytes_checked") > 0, "the stress test checked nothing");
         let online: Vec<_> = self.list("/cpus").iter().filter(|cpu| cpu["online"] == true).collect();
         let per_cpu = self.list("/load/per_cpu");
         let complete = per_cpu.len() == online.len() && self.number("/load/cpus") == online.len() as u64;
-        self.claim(complete, "the load was not on every CPU");
+        self.claim(complete, "the stress test was not on every CPU");
         // A CPU that did not come in time need not be back by the end.
         let aborted = self.value("/decision/outcome") == "aborted";
         // A repaint given up before anybody was called has nothing to be during.

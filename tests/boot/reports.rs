@@ -96,7 +96,7 @@ fn a_fault_in_the_window_is_reported_with_the_map_broken() {
         "the linear map; root 0x",
         "  L0 [  0] 0x",
         "nothing\n",
-        "why: the linear map is broken: a rendezvous is in its window",
+        "why: the linear map is broken: a rendezvous is in its stop window",
         " cleave::check::watch::repaint+0x",
         "  CPU 1: parked in the rendezvous",
         "  CPU 3: parked in the rendezvous",

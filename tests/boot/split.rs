@@ -2,7 +2,7 @@
 //! CPUs that cannot change the size of a live mapping: the whole map is split, in every shape of machine.
 //!
 //! What fails these: any patch to the repaint that leaves a block, miscounts a table, lets a CPU go early or disturbs
-//! the load; `fault=load.flip` and `fault=audit.flip` show that the checks behind `passed` can fail (`faults.rs`).
+//! the stress test; `fault=load.flip` and `fault=audit.flip` show that the checks behind `passed` can fail (`faults.rs`).
 
 use crate::{qemu::Boot, words::TWICE};
 use serde_json::json;

@@ -25,9 +25,9 @@ pub(crate) mod fault {
     pub(crate) const PSCI_INTERNAL: &str = "cpu3.psci:-6";
     /// A CPU that takes a lock is kicked.
     pub(crate) const LOCK_CALL: &str = "lock.call";
-    /// A byte of the load's memory changes.
+    /// A byte of the stress test's memory changes.
     pub(crate) const LOAD_FLIP: &str = "load.flip";
-    /// Two lines of the load's memory change places.
+    /// Two lines of the stress test's memory change places.
     pub(crate) const LOAD_SWAP: &str = "load.swap";
     /// A frame is taken and never given back.
     pub(crate) const FRAME_LEAK: &str = "frame.leak";
@@ -80,7 +80,7 @@ pub(crate) const PANIC_LINE: &str = "cleave: PANIC ";
 pub(crate) const PASS_LINE: &str = "cleave: PASS";
 
 /// Follows the name of what was banned in the panic's line.
-pub(crate) const BAN: &str = " inside the rendezvous window on CPU ";
+pub(crate) const BAN: &str = " inside the stop window on CPU ";
 
 /// Follows the number of a CPU that stands still in the rendezvous, in the report of another one's panic.
 pub(crate) const PARKED: &str = ": parked in the rendezvous";

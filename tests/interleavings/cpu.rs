@@ -13,7 +13,7 @@ use loom::thread::yield_now;
 /// The interrupt controller and the counter.
 pub(crate) struct Board {
     /// The number of kicks of each CPU.
-    kicks: Vec<AtomicUsize>,
+    ipis: Vec<AtomicUsize>,
     clock: Clock,
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum Clock {
 
 impl Board {
     pub(crate) fn new(cpus: usize, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { kicks: (0..cpus).map(|_| AtomicUsize::new(0)).collect(), clock })
+        Arc::new(Self { ipis: (0..cpus).map(|_| AtomicUsize::new(0)).collect(), clock })
     }
 
     /// The deadline has passed.
@@ -41,8 +41,8 @@ impl Board {
     }
 
     /// Kicks a CPU for no reason, as a kick of an earlier rendezvous does that comes late. It orders nothing.
-    pub(crate) fn kick(&self, cpu: usize) {
-        self.kicks[cpu].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn send_ipi_to(&self, cpu: usize) {
+        self.ipis[cpu].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -90,16 +90,16 @@ impl Cpu {
     }
 
     /// Takes the interrupt of a kick, if one is pending.
-    pub(crate) fn take_kick(&self) -> bool {
+    pub(crate) fn take_ipi(&self) -> bool {
         // The interrupt comes after what its sender did before it. A count, and not a flag that is taken back: loom does
         // not know that nothing comes between what a swap finds and what it leaves.
-        let kicks = self.board.kicks[self.me].load(Ordering::Acquire);
-        self.lines.taken.replace(kicks) != kicks
+        let ipis = self.board.ipis[self.me].load(Ordering::Acquire);
+        self.lines.taken.replace(ipis) != ipis
     }
 
     /// Waits for a kick.
-    pub(crate) fn await_kick(&self) {
-        while !self.take_kick() {
+    pub(crate) fn await_ipi(&self) {
+        while !self.take_ipi() {
             yield_now();
         }
     }
@@ -107,7 +107,7 @@ impl Cpu {
     /// Has `handler` run wherever a kick is pending and interrupts are open, until what this returns is dropped: before any
     /// access of an atomic, where interrupts are about to be masked, and where they have been opened. At which of them is
     /// loom's choice, for the load that finds the kick may find an older value first.
-    pub(crate) fn on_kick(&self, handler: impl Fn(&Self) + 'static) -> Handling {
+    pub(crate) fn on_ipi(&self, handler: impl Fn(&Self) + 'static) -> Handling {
         *self.lines.handler.borrow_mut() = Some(Rc::new(handler));
         let cpu = self.clone();
         before_each(move || cpu.interrupt_point());
@@ -115,7 +115,7 @@ impl Cpu {
     }
 
     /// Its masks keep no kick out from now on.
-    pub(crate) fn leak_kicks(&self) {
+    pub(crate) fn leak_ipis(&self) {
         self.lines.leaky.set(true);
     }
 
@@ -126,7 +126,7 @@ impl Cpu {
             return;
         }
         let Some(handler) = lines.handler.borrow().clone() else { return };
-        if self.take_kick() {
+        if self.take_ipi() {
             lines.handling.set(true);
             handler(self);
             lines.handling.set(false);
@@ -162,10 +162,10 @@ impl Drop for Masks {
 impl Host for Cpu {
     type Masked = Masks;
 
-    fn kick_others(&self) {
-        for (cpu, kick) in self.board.kicks.iter().enumerate() {
+    fn send_ipi(&self) {
+        for (cpu, ipis) in self.board.ipis.iter().enumerate() {
             if cpu != self.me {
-                kick.fetch_add(1, Ordering::Release);
+                ipis.fetch_add(1, Ordering::Release);
             }
         }
     }
@@ -182,7 +182,7 @@ impl Host for Cpu {
     fn wait(&self) {
         // A pending kick ends it, and stays pending; nothing else does. It orders nothing.
         for _ in 0..LONGEST_SLEEP {
-            if self.board.kicks[self.me].load(Ordering::Relaxed) != self.lines.taken.get() {
+            if self.board.ipis[self.me].load(Ordering::Relaxed) != self.lines.taken.get() {
                 return yield_now();
             }
             yield_now();

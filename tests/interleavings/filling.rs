@@ -109,8 +109,8 @@ impl World {
         let mut tables = Tables::new();
         let mut frames = Frames(0);
         let view = View(&tables);
-        let census = paint(&layout, LargestLeaf::Block, &view, &Quiet, &mut frames, LIVE).unwrap();
-        let needed = census.tables_to_split(Geometry::K4_V48) + census.tables;
+        let stats = paint(&layout, LargestLeaf::Block, &view, &Quiet, &mut frames, LIVE).unwrap();
+        let needed = stats.tables_to_split(Geometry::K4_V48) + stats.tables;
         let mut pool = Pool::reserve(&view, &mut frames, needed).unwrap();
         let first = frames.0 - needed + 1;
         UpperTables::build(&layout, &view, &view, LIVE, REPLACEMENT, &mut pool);

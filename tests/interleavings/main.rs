@@ -12,7 +12,7 @@
 mod atomics;
 mod cpu;
 mod filling;
-mod kicks;
+mod ipis;
 mod lock;
 mod model;
 mod orderings;

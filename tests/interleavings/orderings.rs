@@ -5,18 +5,18 @@ use std::path::Path;
 
 use crate::atomics::{Part, Site, Weakened, seen};
 use crate::model::{Bound, Model};
-use crate::{filling, kicks, lock, parking};
+use crate::{filling, ipis, lock, parking};
 
 /// Tried in this order, each within few preemptions: the first to fail is enough.
 const MODELS: [(&Model, usize); 9] = [
     (&parking::TWO_CPUS, 1),
-    (&kicks::A_STRAY_KICK, 1),
+    (&ipis::A_STRAY_IPI, 1),
     (&parking::A_LATE_ARRIVAL, 1),
     (&lock::MODEL, 1),
     (&filling::LEFT_BEHIND, 1),
     (&filling::ONCE, 1),
     (&filling::TWICE, 1),
-    (&kicks::TWO_CALLERS, 1),
+    (&ipis::TWO_CALLERS, 1),
     (&parking::THREE_CPUS, 0),
 ];
 

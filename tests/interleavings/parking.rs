@@ -42,7 +42,7 @@ fn three_cpus() {
     let follower = in_thread(&world, |world| {
         let cpu = world.cpu(2);
         assert_eq!(world.read(), 0);
-        cpu.await_kick();
+        cpu.await_ipi();
         // Once it has left it uses the map no more: the next rendezvous does not count it.
         assert!(world.attend(&cpu));
     });
@@ -64,7 +64,7 @@ fn a_deadline() {
     let world = World::new(2, Clock::Running(AtomicBool::new(false)));
     let follower = in_thread(&world, |world| {
         let (cpu, before) = (world.cpu(1), world.read());
-        cpu.await_kick();
+        cpu.await_ipi();
         let attended = world.attend(&cpu);
         assert!(attended || world.read() == before);
     });
@@ -95,7 +95,7 @@ fn a_late_arrival() {
     let follower = in_thread(&world, |world| {
         let cpu = world.cpu(1);
         // It may arrive in the first, and leave again with it.
-        while !(cpu.take_kick() && world.attend(&cpu) && world.read() == 1) {
+        while !(cpu.take_ipi() && world.attend(&cpu) && world.read() == 1) {
             yield_now();
         }
     });

@@ -76,7 +76,7 @@ impl World {
     /// A follower of one rendezvous.
     pub(crate) fn follow(&self, me: usize) {
         let (cpu, before) = (self.cpu(me), self.read());
-        cpu.await_kick();
+        cpu.await_ipi();
         assert!(self.attend(&cpu));
         assert_eq!(self.read(), before + 1);
     }

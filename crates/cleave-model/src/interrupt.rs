@@ -30,7 +30,7 @@ impl Drop for Masks {
 }
 
 /// The flag that stands for the interrupt controller.
-const KICKS: usize = 1;
+const IPIS: usize = 1;
 
 impl Turn {
     /// Returns the CPUs that sleep, and go on sleeping unless they are kicked.
@@ -47,7 +47,7 @@ impl Turn {
 
 impl Scheduled<'_> {
     /// Has `handler` run at any point at which a kick is pending and this CPU's interrupts are open.
-    pub fn on_kick(&self, handler: impl Fn(&Scheduled<'_>) + 'static) {
+    pub fn on_ipi(&self, handler: impl Fn(&Scheduled<'_>) + 'static) {
         set_handler(Rc::new(handler));
     }
 
@@ -58,12 +58,12 @@ impl Scheduled<'_> {
     }
 
     /// From now on this CPU's masks keep no kick out, as if it were an interrupt that cannot be masked.
-    pub fn leak_kicks(&self) {
+    pub fn leak_ipis(&self) {
         self.baton.turn().leaky |= 1 << self.cpu.number();
     }
 
     /// Kicks one CPU for no reason, as a kick of an earlier rendezvous does that comes late. It orders nothing.
-    pub fn kick(&self, cpu: usize) {
+    pub fn send_ipi_to(&self, cpu: usize) {
         self.baton.turn().kicked |= 1 << cpu;
     }
 
@@ -80,7 +80,7 @@ impl Scheduled<'_> {
         turn.kicked &= !me;
         turn.handling |= me;
         drop(turn);
-        self.cpu.load_flag(KICKS, Flag::Ordered);
+        self.cpu.load_flag(IPIS, Flag::Ordered);
         self.cpu.branch();
         self.cpu.isb();
     }
@@ -94,8 +94,8 @@ impl Scheduled<'_> {
 impl Host for Scheduled<'_> {
     type Masked = Masks;
 
-    fn kick_others(&self) {
-        self.cpu.store_flag(KICKS, Flag::Ordered);
+    fn send_ipi(&self) {
+        self.cpu.store_flag(IPIS, Flag::Ordered);
         self.baton.turn().kicked |= !(1 << self.cpu.number());
         self.step();
     }

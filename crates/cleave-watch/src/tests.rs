@@ -49,7 +49,7 @@ const DATA: PhysAddr = PhysAddr(0x4800_0000);
 const BASE: u64 = 0xffff_0000_0000_0000;
 /// The tables, mapped by the second half of the level 3 table. Root entry 256 has the same as entry 0: it is the
 /// kernel's, which stays.
-const WINDOW: u64 = 0xffff_8000_0010_0000;
+const TABLES: u64 = 0xffff_8000_0010_0000;
 const VECTORS: u64 = 0xffff_0000_0000_8000;
 
 /// A program as it executes. The instruction of `without`, counted from 0, is left out.
@@ -132,7 +132,7 @@ impl Program {
     /// Page 3 goes somewhere else, by break-before-make.
     fn change(&mut self) {
         let at = L3.offset(3 * 8);
-        let address = WINDOW + (at.0 - ROOT.0);
+        let address = TABLES + (at.0 - ROOT.0);
         self.load(BASE + 0x3000, DATA.offset(0x3000));
         self.store(address, at, 0);
         self.execute(DSB_ISHST, 0);
@@ -234,7 +234,7 @@ fn a_run_that_ends_with_a_stale_entry_is_not_ok() {
     let mut program = Program::new(None);
     program.boot();
     let at = L3.offset(3 * 8);
-    program.store(WINDOW + (at.0 - ROOT.0), at, 0);
+    program.store(TABLES + (at.0 - ROOT.0), at, 0);
     program.execute(DSB_ISHST, 0);
     let (violation, instruction) = program.judged().violation.expect("a violation");
     assert_eq!(
@@ -253,7 +253,7 @@ fn a_store_of_half_a_descriptor_keeps_the_other_half() {
     let (at, site) = (L3.offset(3 * 8), program.site(0x4100_0000, STR));
     // Its upper half alone: UXN and PXN stay as they are, and the low half with the address does.
     let upper = Attributes::NORMAL.leaf(DATA, Level::L3).0 >> 32;
-    program.recorder.stored(site, WINDOW + (at.0 - ROOT.0) + 4, Some(at.offset(4)), 4, upper);
+    program.recorder.stored(site, TABLES + (at.0 - ROOT.0) + 4, Some(at.offset(4)), 4, upper);
     program.load(BASE + 0x3000, DATA.offset(0x3000));
     assert_eq!(program.rule(), None);
 }
@@ -263,7 +263,7 @@ fn dc_zva_is_eight_stores() {
     let mut program = Program::new(None);
     program.boot();
     // The entries of pages 8 to 15, by DC ZVA through the window.
-    program.execute(DC_ZVA, WINDOW + (L3.0 - ROOT.0) + 64);
+    program.execute(DC_ZVA, TABLES + (L3.0 - ROOT.0) + 64);
     program.load(BASE + 0x9000, DATA.offset(0x9000));
     assert_eq!(program.judged().violation.map(|(violation, _)| violation.rule), Some(Rule::AmbiguousTranslation));
 }
@@ -276,7 +276,7 @@ fn an_access_that_faults_is_judged_by_the_address_in_far() {
         program.execute(MSR_VBAR, VECTORS);
         program.boot();
         let at = L3.offset(3 * 8);
-        program.store(WINDOW + (at.0 - ROOT.0), at, 0);
+        program.store(TABLES + (at.0 - ROOT.0), at, 0);
         program.execute(DSB_ISHST, 0);
         let site = program.site(vector, NOP);
         // A data abort from EL1, at the address whose entry is gone and not yet out of the TLB.

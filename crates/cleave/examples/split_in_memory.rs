@@ -7,7 +7,7 @@
 
 use cleave::aarch64::{BbmLevel, EntryLevel};
 use cleave::linear_map::{
-    Action, BbmPolicy, Ending, Form, Kernel, LargestLeaf, Layout, LinearMap, MapPolicy, Roots, UpperTables, decide,
+    Action, BbmPolicy, Form, Kernel, LargestLeaf, Layout, LinearMap, MapPolicy, Outcome, Roots, UpperTables, decide,
     paint,
 };
 use cleave::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
@@ -47,7 +47,7 @@ impl Cpu for Cpus {
 /// There is no other CPU to kick or to wait for.
 impl Host for Cpus {
     type Masked = ();
-    fn kick_others(&self) {}
+    fn send_ipi(&self) {}
     fn ticks(&self) -> u64 {
         0
     }
@@ -77,7 +77,7 @@ struct Example {
 impl Kernel for Example {
     type Memory = Memory;
     type Roots = Memory;
-    type Window = Memory;
+    type Temporary = Memory;
     type Cpu = Cpus;
     type Stopped = Cpus;
     type Frames = RangeFrames<Memory>;
@@ -88,7 +88,7 @@ impl Kernel for Example {
     fn roots(&self) -> Memory {
         self.memory.clone()
     }
-    fn window(&self) -> Memory {
+    fn temporary(&self) -> Memory {
         self.memory.clone()
     }
     fn cpu(&self) -> Cpus {
@@ -124,10 +124,9 @@ fn main() {
     let memory = Memory::default();
     let free = PhysRange::new(PhysAddr(0x100_0000), PhysAddr(0x200_0000));
     let mut frames = RangeFrames::new(memory.clone(), free, layout.geometry());
-    let census =
-        paint(&layout, LargestLeaf::Block, &memory, &Cpus, &mut frames, ROOTS.live).expect("frames for tables");
-    println!("paint: one block of 1 GiB below {} table", census.tables);
-    assert_eq!((census.leaves.at(Level::L1), census.tables), (1, 1));
+    let stats = paint(&layout, LargestLeaf::Block, &memory, &Cpus, &mut frames, ROOTS.live).expect("frames for tables");
+    println!("paint: one block of 1 GiB below {} table", stats.tables);
+    assert_eq!((stats.leaves.at(Level::L1), stats.tables), (1, 1));
 
     let decision = decide([(BbmLevel::Zero, EntryLevel::El2)].into_iter(), BbmPolicy::Auto, MapPolicy::Auto);
     println!("decide: {:?}, since {}", decision.action, decision.reason);
@@ -146,12 +145,12 @@ fn main() {
     #[allow(unsafe_code, reason = "the online CPUs are counted")]
     let online = unsafe { OnlineCpus::of([&SLOT]) };
     let leader = Leader { rendezvous: &RENDEZVOUS, host: &Cpus, slot: &SLOT, online: &online };
-    let done = map.repaint(&mut kernel, &leader, &census, Form::Ahead);
-    let (ending, tally) = (done.ending, done.frame_counts);
+    let done = map.repaint(&mut kernel, &leader, &stats, Form::Ahead);
+    let (outcome, tally) = (done.outcome, done.frame_counts);
     let after = look("after");
-    println!("repaint: {ending:?}, {} tables used, {} given back", tally.used, tally.returned);
+    println!("repaint: {outcome:?}, {} tables used, {} given back", tally.used, tally.returned);
 
-    assert_eq!(ending, Ending::Done);
+    assert_eq!(outcome, Outcome::Done);
     // A table of level 2, 512 of pages, and a copy of the one there was.
     assert_eq!((tally.needed, tally.used, tally.returned), (514, 514, 1));
     assert_eq!((before, after), ((PhysAddr(0x4512_3456), Level::L1), (PhysAddr(0x4512_3456), Level::L3)));

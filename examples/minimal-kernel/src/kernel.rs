@@ -91,17 +91,17 @@ struct Minimal(RangeFrames<OffsetView>);
 impl Kernel for Minimal {
     type Memory = OffsetView;
     type Roots = OffsetView;
-    type Window = OffsetView;
+    type Temporary = OffsetView;
     type Cpu = ThisCpu;
     type Stopped = ThisCpu;
     type Frames = RangeFrames<OffsetView>;
     fn memory(&self) -> OffsetView { MEMORY }
     fn roots(&self) -> OffsetView { IMAGE }
-    fn window(&self) -> OffsetView { unreachable!("the tables are filled ahead") }
+    fn temporary(&self) -> OffsetView { unreachable!("the tables are filled ahead") }
     fn cpu(&self) -> ThisCpu { CPU }
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut Self::Frames) -> T) -> T { work(&mut self.0) }
     fn repeat(&self) -> TlbiRepeat { aarch64::tlbi_repeat([facts(0), facts(1)]) }
-    fn call_for_help(&mut self) { PollingCpus.kick_others() }
+    fn call_for_help(&mut self) { PollingCpus.send_ipi() }
     fn wait_until(&mut self, done: impl Fn() -> bool) { wait(done); }
     fn before_stop(&mut self, _attempt: u32) -> u64 { timer::frequency() }
     fn stopped(&mut self, _parked: &Parked<'_>) -> ThisCpu { CPU }
@@ -127,10 +127,10 @@ extern "C" fn minimal_main() -> ! {
     // SAFETY: `begin` maps the piece there, by entry 2 of table 4, which is the kernel's of level 1; table 5 is spare.
     let view = unsafe { OffsetView::of_mapping(VirtAddr(OFFSET + 0x8000_0000), piece.start) };
     let mut first = FirstPaint::begin(layout.geometry(), &IMAGE, &CPU, table(5), slot(table(4), 2), piece, view);
-    let census = first.paint(&layout, LargestLeaf::Block, &IMAGE, &CPU, ROOTS.replacement, ROOTS.live).expect("tables");
+    let stats = first.paint(&layout, LargestLeaf::Block, &IMAGE, &CPU, ROOTS.replacement, ROOTS.live).expect("tables");
     let mut frames = RangeFrames::new(MEMORY, FREE, layout.geometry());
     frames.claim(first.end(&IMAGE, &CPU, TlbiRepeat::Twice));
-    let _ = writeln!(Console, "minimal: painted {:?}", census.leaves);
+    let _ = writeln!(Console, "minimal: painted {:?}", stats.leaves);
 
     let mut map = LinearMap::new(layout, ROOTS);
     MAP.store(&raw mut map, Ordering::Release);
@@ -146,11 +146,11 @@ extern "C" fn minimal_main() -> ! {
     // SAFETY: both CPUs are online, each with its slot, and stay so.
     let online = unsafe { OnlineCpus::of(&SLOTS) };
     let leader = Leader { rendezvous: &RENDEZVOUS, host: &PollingCpus, slot: &SLOTS[0], online: &online };
-    let done = map.repaint(&mut Minimal(frames), &leader, &census, Form::Ahead);
-    let (ending, tally) = (done.ending, done.frame_counts);
+    let done = map.repaint(&mut Minimal(frames), &leader, &stats, Form::Ahead);
+    let (outcome, tally) = (done.outcome, done.frame_counts);
     let after = look(address);
-    let _ = writeln!(Console, "{ending:?}: {tally:?}\n{before:?} before, {after:?} after");
-    let split = decision.action == Action::Split && ending == Ending::Done && tally.used == tally.needed;
+    let _ = writeln!(Console, "{outcome:?}: {tally:?}\n{before:?} before, {after:?} after");
+    let split = decision.action == Action::Split && outcome == Outcome::Done && tally.used == tally.needed;
     let right = before == (Some(target), Some(Level::L2)) && after == (Some(target), Some(Level::L3));
     let _ = writeln!(Console, "minimal: {}", if split && right { "PASS" } else { "FAIL" });
     minimal_off()

@@ -102,7 +102,7 @@ pub(crate) fn open(dtb: &[u8]) -> Tree<'_> {
     Tree::new(dtb).expect("the tree is well formed")
 }
 
-/// The cells of a bus with the Raspberry Pi 4's three windows: child address, 64-bit parent address, size.
+/// The cells of a bus with the Raspberry Pi 4's three ranges: child address, 64-bit parent address, size.
 const RPI4_RANGES: [u32; 12] = [
     0x7e00_0000,
     0,

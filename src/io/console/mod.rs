@@ -4,7 +4,7 @@
 //! - A `println!` is written whole under the lock, so that CPUs do not interleave. Longer texts take [`lock`].
 //! - Before [`init`] the text goes to a ring of 4 KiB, which [`init`] writes out.
 //! - [`emergency_print`] is for panics and faults: it waits for the lock only for a while, asks no guard, and works
-//!   in the rendezvous window. From its first use on the ordinary output of all CPUs is dropped.
+//!   in the stop window. From its first use on the ordinary output of all CPUs is dropped.
 //! - A transmitter that never drains (no such device, a line held by flow control) costs one wait of [`STUCK_AFTER`];
 //!   after that bytes are dropped until there is room again. Nothing here waits without a bound.
 //!
@@ -211,7 +211,7 @@ mod device {
     /// The console for as long as the guard lives: for a text of several writes that must stay together.
     ///
     /// # Panics
-    /// Inside the rendezvous window, and when this CPU holds it already.
+    /// Inside the stop window, and when this CPU holds it already.
     #[track_caller]
     pub(crate) fn lock() -> IrqGuard<'static, Console> {
         ban::check(Ban::Log);
@@ -222,7 +222,7 @@ mod device {
     /// [`close`].
     ///
     /// # Panics
-    /// Inside the rendezvous window, and when the formatting of `text` itself prints.
+    /// Inside the stop window, and when the formatting of `text` itself prints.
     #[track_caller]
     pub(crate) fn print(text: fmt::Arguments<'_>) {
         ban::check(Ban::Log);

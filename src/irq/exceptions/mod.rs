@@ -3,7 +3,7 @@
 //! state whole are survived, and everything else is reported and ends the run.
 //!
 //! Nothing here takes a lock, allocates or touches the linear map: a fault may come from the middle of any of them, and
-//! from inside the rendezvous window. `boot/vectors.S` says on which stack each exception arrives.
+//! from inside the stop window. `boot/vectors.S` says on which stack each exception arrives.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "the vectors are part of this module")]
 

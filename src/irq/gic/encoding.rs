@@ -151,20 +151,20 @@ pub(crate) mod v3 {
 mod tests {
     use super::*;
 
-    const KICK: Sgi = Sgi::new(1);
+    const SGI_1: Sgi = Sgi::new(1);
 
     #[test]
     fn a_broadcast_never_reaches_the_sender() {
-        assert_eq!(v2::others(KICK), 0x0100_0001);
-        assert_eq!(v3::others(KICK), 0x100_0100_0000);
+        assert_eq!(v2::others(SGI_1), 0x0100_0001);
+        assert_eq!(v3::others(SGI_1), 0x100_0100_0000);
     }
 
     #[test]
     fn a_targeted_sgi_names_one_cpu() {
-        assert_eq!(v2::myself(KICK), 0x0200_0001);
-        assert_eq!(v3::one(Affinity::from_mpidr(0x8000_0003), KICK), 0x0100_0008);
-        assert_eq!(v3::one(Affinity::from_mpidr(0x0000_0105), KICK), 0x0101_0020);
-        assert_eq!(v3::one(Affinity::from_mpidr(0x21), KICK), 2 << 44 | 1 << 24 | 1 << 1);
+        assert_eq!(v2::myself(SGI_1), 0x0200_0001);
+        assert_eq!(v3::one(Affinity::from_mpidr(0x8000_0003), SGI_1), 0x0100_0008);
+        assert_eq!(v3::one(Affinity::from_mpidr(0x0000_0105), SGI_1), 0x0101_0020);
+        assert_eq!(v3::one(Affinity::from_mpidr(0x21), SGI_1), 2 << 44 | 1 << 24 | 1 << 1);
         assert_eq!(v3::one(Affinity::from_mpidr(0x02_0003_0400), Sgi::new(7)), 0x0002_0003_0704_0001);
     }
 

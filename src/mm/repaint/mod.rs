@@ -27,7 +27,7 @@ use crate::cpu::smp;
 use crate::irq::ipi::{RENDEZVOUS, ThisCpu as Host};
 use crate::mm::memory;
 
-pub(crate) use cleave::linear_map::Ending;
+pub(crate) use cleave::linear_map::Outcome;
 pub(crate) use fill::{help, wants_help};
 
 /// More frames than are reserved and filled in a second.
@@ -35,7 +35,7 @@ const MANY: u64 = 1 << 15;
 
 /// The result of a repaint, with times in ticks of the counter; `None` where there was no such step.
 #[derive(Default)]
-pub(crate) struct Account {
+pub(crate) struct RepaintStats {
     /// The frames taken and returned.
     pub(crate) frame_counts: FrameCounts,
     /// The errors on the way.
@@ -71,8 +71,8 @@ pub(crate) trait Watch {
     fn after_stop(&self);
 }
 
-/// Splits the whole linear map, whose census is `census`.
-pub(crate) fn repaint<W: Watch>(census: &MapStats, watch: &W) -> (Ending, Account) {
+/// Splits the whole linear map, whose counts are `stats`.
+pub(crate) fn repaint<W: Watch>(stats: &MapStats, watch: &W) -> (Outcome, RepaintStats) {
     let start = timer::count();
     let (map, layout) = (memory::map(), memory::layout());
     let form = match options::current().fill {
@@ -82,7 +82,7 @@ pub(crate) fn repaint<W: Watch>(census: &MapStats, watch: &W) -> (Ending, Accoun
     let mut session = session::Session::new(watch);
     let online = smp::online_cpus();
     let leader = leader(&online);
-    let Repainted { ending, frame_counts, measured, .. } = map.repaint(&mut session, &leader, census, form);
+    let Repainted { outcome, frame_counts, measured, .. } = map.repaint(&mut session, &leader, stats, form);
     if measured.is_some() {
         watch.after_stop();
     }
@@ -98,15 +98,15 @@ pub(crate) fn repaint<W: Watch>(census: &MapStats, watch: &W) -> (Ending, Accoun
     }
     account.measured = measured;
     account.frame_counts = frame_counts;
-    account.after = if ending == Ending::Done { split_counts(layout, census) } else { census.leaves };
+    account.after = if outcome == Outcome::Done { split_counts(layout, stats) } else { stats.leaves };
     account.total = timer::count().wrapping_sub(start);
-    (ending, account)
+    (outcome, account)
 }
 
 /// The counts of a map whose every leaf but the alias's is a page.
-pub(crate) fn split_counts(layout: &Layout<'_>, census: &MapStats) -> LeafCounts {
+pub(crate) fn split_counts(layout: &Layout<'_>, stats: &MapStats) -> LeafCounts {
     use cleave::tables::{Hint, Level};
-    let mut counts = census.alias;
+    let mut counts = stats.alias;
     let bytes: u64 = layout.regions().iter().map(|region| region.bytes()).sum();
     let pages = (bytes - layout.alias().bytes()) >> layout.geometry().page_shift();
     counts.add(Level::L3, Hint::Single, pages);

@@ -11,7 +11,7 @@ use cleave::rendezvous::{Parked, Refused};
 use cleave::tables::{BitmapFrames, TlbiRepeat};
 
 use super::progress::{Failing, WithProgress};
-use super::{Account, MANY, Watch, deadline, fill, marker};
+use super::{MANY, RepaintStats, Watch, deadline, fill, marker};
 use crate::cpu::smp;
 use crate::irq::ipi::wake_others;
 use crate::mm::memory;
@@ -20,12 +20,12 @@ use crate::mm::views::{ThisCpu, View};
 /// A repaint under way, and what it has to tell.
 pub(super) struct Session<'w, W> {
     watch: &'w W,
-    pub(super) account: Account,
+    pub(super) account: RepaintStats,
 }
 
 impl<'w, W> Session<'w, W> {
     pub(super) fn new(watch: &'w W) -> Self {
-        Self { watch, account: Account::default() }
+        Self { watch, account: RepaintStats::default() }
     }
 
     fn took(&mut self, step: Step, since: u64) {
@@ -40,7 +40,7 @@ impl<'w, W> Session<'w, W> {
 impl<W: Watch> Kernel for Session<'_, W> {
     type Memory = View;
     type Roots = View;
-    type Window = View;
+    type Temporary = View;
     type Cpu = ThisCpu;
     type Stopped = W::Cpu;
     type Frames = BitmapFrames<'static>;
@@ -53,7 +53,7 @@ impl<W: Watch> Kernel for Session<'_, W> {
         // SAFETY: the roots are the library's while it holds the map's lock.
         unsafe { View::image() }
     }
-    fn window(&self) -> View {
+    fn temporary(&self) -> View {
         // SAFETY: the library uses it while TTBR0 holds the temporary mapping's root, on the leader.
         unsafe { View::identity() }
     }

@@ -143,8 +143,8 @@ pub(crate) struct BentHost<'a, 'b> {
 impl Host for BentHost<'_, '_> {
     type Masked = <Scheduled<'static> as Host>::Masked;
 
-    fn kick_others(&self) {
-        self.host.kick_others();
+    fn send_ipi(&self) {
+        self.host.send_ipi();
     }
     fn ticks(&self) -> u64 {
         self.host.ticks()

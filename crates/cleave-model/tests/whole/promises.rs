@@ -31,7 +31,7 @@ pub(crate) struct Run {
 
 /// A map at one moment.
 pub(crate) struct Snapshot {
-    pub(crate) census: MapStats,
+    pub(crate) stats: MapStats,
     pub(crate) runs: Vec<Run>,
     pub(crate) descriptors: Vec<(PhysAddr, Descriptor)>,
     pub(crate) frames_out: BTreeSet<PhysAddr>,
@@ -58,11 +58,11 @@ impl Eye<'_> {
         let mut descriptors = Vec::new();
         self.visit(|visit| descriptors.push((visit.slot, visit.descriptor)));
         let frames_out = self.machine.frames_out().into_iter().collect();
-        Snapshot { census: self.census(), runs: self.runs(), descriptors, frames_out }
+        Snapshot { stats: self.stats(), runs: self.runs(), descriptors, frames_out }
     }
 
     /// A count of what is there, by a walk.
-    pub(crate) fn census(&self) -> MapStats {
+    pub(crate) fn stats(&self) -> MapStats {
         let (base, entries) = (self.layout.root_base(), self.layout.root_entries());
         let view = self.machine.view(0, Through::Physical);
         MapStats::of_tree(&view, self.case.geometry, LIVE, base, entries, self.case.alias)

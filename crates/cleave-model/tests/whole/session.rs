@@ -23,7 +23,7 @@ pub(crate) struct Session<'w, 'a> {
 impl<'a> Kernel for Session<'_, 'a> {
     type Memory = View<'a>;
     type Roots = Unmaking<View<'a>>;
-    type Window = View<'a>;
+    type Temporary = View<'a>;
     type Cpu = Bent<'a>;
     type Stopped = Bent<'a>;
     type Frames = Frames<'a>;
@@ -36,7 +36,7 @@ impl<'a> Kernel for Session<'_, 'a> {
         let live = PhysRange::new(LIVE, LIVE.offset(root_bytes));
         Unmaking { view: self.world.image(0), live, defect: self.world.defect() }
     }
-    fn window(&self) -> View<'a> {
+    fn temporary(&self) -> View<'a> {
         let wrong = self.world.defect() == Some(Defect::ThroughLinear);
         if wrong { self.world.linear(0) } else { self.world.machine.view(0, Through::Distance(0)) }
     }

@@ -8,12 +8,12 @@ use crate::defect::Defect;
 use crate::promises::{Failed, Snapshot, check};
 use crate::session::Session;
 use crate::world::World;
-use cleave::linear_map::{ATTEMPTS, Ending, Form, FrameCounts, Repainted};
+use cleave::linear_map::{ATTEMPTS, Form, FrameCounts, Outcome, Repainted};
 use cleave::rendezvous::{Leader, OnlineCpus};
 use cleave::tables::{
     Attributes, FrameSource, Level, PhysAddr, PhysRange, VirtAddr, map_blocks, replace_leaf, translate, unlink,
 };
-use cleave_model::{Access, Outcome, Scheduled};
+use cleave_model::{self as model, Access, Scheduled};
 
 impl World<'_> {
     /// Takes one step from what was there `before`, and says what is there after it.
@@ -50,9 +50,9 @@ impl World<'_> {
         trouble: Trouble,
         before: &Snapshot,
     ) -> Result<Snapshot, Failed> {
-        let grown = before.census.tables_to_split(self.case.geometry);
+        let grown = before.stats.tables_to_split(self.case.geometry);
         let (needed, more) = match form {
-            Form::Ahead => (grown + before.census.tables, 0),
+            Form::Ahead => (grown + before.stats.tables, 0),
             // Its window takes tables too.
             Form::InWindow => (grown, self.machine.frames(0).available().min(16)),
         };
@@ -68,25 +68,25 @@ impl World<'_> {
         #[allow(unsafe_code, reason = "the machine's online CPUs are counted")]
         let online = unsafe { OnlineCpus::of(&self.slots[..self.online() - miscounted]) };
         let leader = Leader { rendezvous: &self.rendezvous, host: cpu, slot: &self.slots[0], online: &online };
-        let Repainted { ending, frame_counts, .. } = self.map.repaint(&mut session, &leader, &before.census, form);
+        let Repainted { outcome, frame_counts, .. } = self.map.repaint(&mut session, &leader, &before.stats, form);
         let attempts = session.attempts;
         cpu.deafen(0);
         self.touch(cpu);
         self.machine.limit_frames(None);
         // A broken rule tells more than what came of it.
         self.verdict()?;
-        match ending {
-            Ending::Done => check!(limit >= needed, "frames out of nothing"),
-            Ending::OutOfMemory(missing) => check!(limit < needed + more, "{missing}"),
-            Ending::ForeignTable(table) => check!(false, "{table} is no frame of the machine"),
+        match outcome {
+            Outcome::Done => check!(limit >= needed, "frames out of nothing"),
+            Outcome::OutOfMemory(missing) => check!(limit < needed + more, "{missing}"),
+            Outcome::ForeignTable(table) => check!(false, "{table} is no frame of the machine"),
             // Whoever does not come is called for as often as the documentation says, and whoever does not fill, never.
-            Ending::Aborted => match trouble {
+            Outcome::Aborted => match trouble {
                 Trouble::Absent => check!(attempts == 3 && ATTEMPTS == 3, "aborted after {attempts} rendezvous"),
                 Trouble::Impatient => check!(attempts == 0 && frame_counts.lost > 0, "a rendezvous without its tables"),
                 _ => return Err("aborted".into()),
             },
             // Somebody left behind was still filling tables of an earlier one.
-            Ending::Busy => check!(self.lost.load(Ordering::Relaxed) > 0, "busy"),
+            Outcome::Busy => check!(self.lost.load(Ordering::Relaxed) > 0, "busy"),
         }
         check!(
             frame_counts.attempts == attempts,
@@ -95,7 +95,7 @@ impl World<'_> {
         );
         check!(self.map.try_lock().is_ok(), "the lock is still held");
         let after = self.eye().snapshot();
-        self.check_counts(form, ending, &frame_counts, before, &after)?;
+        self.check_counts(form, outcome, &frame_counts, before, &after)?;
         Ok(after)
     }
 
@@ -103,25 +103,25 @@ impl World<'_> {
     fn check_counts(
         &self,
         form: Form,
-        ending: Ending,
+        outcome: Outcome,
         frame_counts: &FrameCounts,
         before: &Snapshot,
         after: &Snapshot,
     ) -> Result<(), Failed> {
-        let grown = before.census.tables_to_split(self.case.geometry);
-        if ending == Ending::Done {
-            let old = if form == Form::Ahead { before.census.tables } else { 0 };
+        let grown = before.stats.tables_to_split(self.case.geometry);
+        if outcome == Outcome::Done {
+            let old = if form == Form::Ahead { before.stats.tables } else { 0 };
             check!(
                 (frame_counts.used, frame_counts.reserved) == (frame_counts.needed, frame_counts.needed),
                 "the reservation was not exact"
             );
             check!((frame_counts.surplus, frame_counts.returned) == (0, old), "{frame_counts:?}");
-            check!(after.census.tables_to_split(self.case.geometry) == 0, "something was not split");
-            let tables = before.census.tables + grown;
-            check!(after.census.tables == tables, "{} tables, not {tables}", after.census.tables);
+            check!(after.stats.tables_to_split(self.case.geometry) == 0, "something was not split");
+            let tables = before.stats.tables + grown;
+            check!(after.stats.tables == tables, "{} tables, not {tables}", after.stats.tables);
         } else {
             check!((frame_counts.used, frame_counts.returned) == (0, 0), "{frame_counts:?}");
-            check!(after.census == before.census, "the counts changed");
+            check!(after.stats == before.stats, "the counts changed");
             check!(after.descriptors == before.descriptors, "a live descriptor changed");
             let lost = after.frames_out.difference(&before.frames_out).count() as u64;
             check!(lost == frame_counts.lost, "{lost} frames are gone, not {}", frame_counts.lost);
@@ -151,7 +151,10 @@ impl World<'_> {
         self.machine.limit_frames(None);
         check!(mapped.is_ok() || frames < pages * 4, "{}", mapped.err().unwrap_or_default());
         for &address in &*self.area.lock().unwrap() {
-            check!(matches!(cpu.cpu().access(address, Access::Load), Outcome::Memory(_)), "{address} is not mapped");
+            check!(
+                matches!(cpu.cpu().access(address, Access::Load), model::Outcome::Memory(_)),
+                "{address} is not mapped"
+            );
         }
         Ok(())
     }
@@ -167,7 +170,10 @@ impl World<'_> {
         let (visit, old) = translate(&tables, geometry, LIVE, address).ok_or("a page that is not mapped")?;
         replace_leaf(&tables, &self.bent(0), visit.slot, Attributes::NORMAL.leaf(new, Level::L3), self.repeat());
         self.machine.check_settled(0);
-        check!(cpu.cpu().access(address, Access::Store) == Outcome::Memory(new), "{address} is not the new page");
+        check!(
+            cpu.cpu().access(address, Access::Store) == model::Outcome::Memory(new),
+            "{address} is not the new page"
+        );
         self.machine.hold_data(PhysRange::new(new, new.offset(geometry.page_size())));
         frames.free(old);
         self.publish(cpu, |area| area.push(address));
@@ -180,12 +186,12 @@ impl World<'_> {
         let (geometry, roots, on, piece) = (self.case.geometry, self.image(0), self.bent(0), self.case.first);
         map_blocks(&roots, &on, geometry, TEMPORARY, entry, piece, self.case.attributes);
         let last = VirtAddr(address.0 + piece.bytes() - 8);
-        let there = Outcome::Memory(PhysAddr(piece.end.0 - 8));
+        let there = model::Outcome::Memory(PhysAddr(piece.end.0 - 8));
         check!(cpu.cpu().access(last, Access::Store) == there, "{last} is not the end of {piece}");
         cpu.step();
         unlink(&roots, &on, entry, self.repeat());
         self.machine.check_settled(0);
-        check!(cpu.cpu().access(last, Access::Load) == Outcome::Fault, "{last} is still mapped");
+        check!(cpu.cpu().access(last, Access::Load) == model::Outcome::Fault, "{last} is still mapped");
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ fn a_cpu_left_behind_in_mid_fill_harms_no_repaint() {
     }
 }
 
-/// Each place at which a frame can be missing, of the reservation and of the physical window.
+/// Each place at which a frame can be missing, of the reservation and of the temporary mapping.
 #[test]
 fn frames_may_run_out_at_any_allocation() {
     for form in FORMS {
@@ -98,7 +98,7 @@ fn a_linear_map_may_begin_at_any_root_entry() {
 /// A kick that comes late may be taken by the leader anywhere in between. It never finds a rendezvous of the leader's own:
 /// fails when the phase leaves Idle before interrupts are masked.
 #[test]
-fn a_late_kick_finds_no_rendezvous_of_its_own_leader() {
+fn a_late_ipi_finds_no_rendezvous_of_its_own_leader() {
     for seed in 0..50 {
         let steps = [Trouble::None, Trouble::Late].map(|trouble| Step::Repaint(Form::Ahead, trouble));
         good(&Case { seed, ..plain(3, &steps) });

@@ -196,7 +196,7 @@ impl<'a> World<'a> {
         self.inside.fetch_add(1, Ordering::Relaxed);
         let (rendezvous, slots, defect) = (self.rendezvous.clone(), self.slots.clone(), self.defect());
         let used = self.usable.lock().unwrap().first().copied();
-        cpu.on_kick(move |cpu| {
+        cpu.on_ipi(move |cpu| {
             rendezvous.attend(&BentHost { host: cpu, defect }, &slots[me]);
             // Used at once: what is missing after a release shows here, before anything else synchronises the context.
             if let Some(address) = used {
@@ -208,7 +208,7 @@ impl<'a> World<'a> {
             self.touch(cpu);
             // Kicks of an earlier rendezvous that come late, to whichever CPU.
             if cpu.lot(8) == 0 {
-                cpu.kick(cpu.lot(cpus) as usize);
+                cpu.send_ipi_to(cpu.lot(cpus) as usize);
             }
             if self.map.wants_help(self.mine[me].load(Ordering::Relaxed)) {
                 self.work(me, Share::Fair);
@@ -222,20 +222,20 @@ impl<'a> World<'a> {
     fn lead(&self, cpu: &Scheduled<'_>) -> Result<(), Failed> {
         let on = cpu.cpu();
         let (rendezvous, slots, leaky) = (self.rendezvous.clone(), self.slots.clone(), self.case.leaky);
-        cpu.on_kick(move |cpu| {
+        cpu.on_ipi(move |cpu| {
             let (phase, _) = rendezvous.phase();
             let mine = matches!(phase, Phase::Gather | Phase::Run);
             assert!(leaky || !mine, "the leader is interrupted in its own rendezvous, in {phase:?}");
             assert!(!rendezvous.attend(cpu, &slots[0]), "the leader attends its own rendezvous");
         });
         if leaky {
-            cpu.leak_kicks();
+            cpu.leak_ipis();
         }
         on.set_ttbr0(Some(NOTHING));
         on.isb();
-        let census = self.paint()?;
+        let stats = self.paint()?;
         self.verdict()?;
-        check!(self.eye().census() == census, "the census is not what a walk finds");
+        check!(self.eye().stats() == stats, "the counts are not what a walk finds");
         self.now(Since::Painted);
         crate::plant::plant(self);
         let last = self.layout.regions().last().map_or(0, |region| region.end.0 - 1);
@@ -282,9 +282,9 @@ impl<'a> World<'a> {
         let Some((address, entry)) = self.case.window() else {
             // With a root of level 2 there is no room for a window of blocks: tables are reached some other way.
             let mut frames = self.machine.frames(0);
-            let census = paint(layout, largest, &roots, &on, &mut frames, REPLACEMENT).map_err(|e| e.to_string())?;
+            let stats = paint(layout, largest, &roots, &on, &mut frames, REPLACEMENT).map_err(|e| e.to_string())?;
             link(layout, &roots, &on, REPLACEMENT, LIVE);
-            return Ok(census);
+            return Ok(stats);
         };
         let piece = self.case.first;
         check!(
@@ -293,11 +293,11 @@ impl<'a> World<'a> {
         );
         let view = self.machine.view(0, Through::Distance(address.0.wrapping_sub(piece.start.0)));
         let mut first = FirstPaint::begin(geometry, &roots, &on, TEMPORARY, entry, piece, view);
-        let census = first.paint(layout, largest, &roots, &on, REPLACEMENT, LIVE).map_err(|e| e.to_string())?;
+        let stats = first.paint(layout, largest, &roots, &on, REPLACEMENT, LIVE).map_err(|e| e.to_string())?;
         let used = first.end(&roots, &on, TlbiRepeat::Twice);
         self.machine.check_settled(0);
         self.machine.claim_frames(used);
-        Ok(census)
+        Ok(stats)
     }
 
     /// Maps `pages` new pages in the kernel's own area, and tells everyone.

@@ -21,12 +21,12 @@ impl Program {
     /// Entry `index` of the level 3 table becomes `leaf`, by break-before-make.
     fn remap(&mut self, index: u64, leaf: Descriptor) {
         let at = L3.offset(index * 8);
-        let window = WINDOW + (at.0 - ROOT.0);
-        self.store(window, at, 0);
+        let linked = TABLES + (at.0 - ROOT.0);
+        self.store(linked, at, 0);
         self.execute(DSB_ISHST, 0);
         self.execute(TLBI_VMALLE1IS, 0);
         self.execute(DSB_ISH, 0);
-        self.store(window, at, leaf.0);
+        self.store(linked, at, leaf.0);
         self.execute(DSB_ISHST, 0);
         self.execute(ISB, 0);
     }
@@ -76,7 +76,7 @@ fn a_stale_fetch_shows_at_the_address_of_execution() {
     let (mut program, block) = Program::with_code();
     program.runs(block, PAGES[0]);
     let at = L3.offset(PAGES[1] * 8);
-    program.store(WINDOW + (at.0 - ROOT.0), at, 0);
+    program.store(TABLES + (at.0 - ROOT.0), at, 0);
     program.execute(DSB_ISHST, 0);
     program.runs(block, PAGES[1]);
     let (violation, instruction) = program.judged().violation.expect("a violation");
@@ -96,7 +96,7 @@ fn an_instruction_is_reported_at_the_address_of_execution() {
         // The second instruction changes the target of a live entry.
         let at = L3.offset(3 * 8);
         let leaf = Attributes::NORMAL.leaf(DATA.offset(0x7000), Level::L3);
-        program.recorder.stored(block + 1, WINDOW + (at.0 - ROOT.0), Some(at), 8, leaf.0);
+        program.recorder.stored(block + 1, TABLES + (at.0 - ROOT.0), Some(at), 8, leaf.0);
         let (violation, instruction) = program.judged().violation.expect("a violation");
         assert_eq!((violation.rule, instruction), (Rule::LiveTargetChange, Some(address(page) + 0x24)));
     }
@@ -115,7 +115,7 @@ fn an_exception_vector_is_known_where_it_is_executed() {
     program.execute(MSR_VBAR, VECTORS);
     program.boot();
     let at = L3.offset(3 * 8);
-    program.store(WINDOW + (at.0 - ROOT.0), at, 0);
+    program.store(TABLES + (at.0 - ROOT.0), at, 0);
     program.execute(DSB_ISHST, 0);
     // Translated where the firmware's identity map had it.
     let block = program.recorder.translated([(0x4100_0200, NOP)]);

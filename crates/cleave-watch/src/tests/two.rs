@@ -14,8 +14,8 @@ const CPU_ON: u64 = 0xc400_0003;
 const ENTRY: u64 = 0x4100_1000;
 
 /// Words by which the two know of each other.
-const HERE: (u64, PhysAddr) = (WINDOW + 0x8000, PhysAddr(ROOT.0 + 0x8000));
-const GO: (u64, PhysAddr) = (WINDOW + 0x9000, PhysAddr(ROOT.0 + 0x9000));
+const HERE: (u64, PhysAddr) = (TABLES + 0x8000, PhysAddr(ROOT.0 + 0x8000));
+const GO: (u64, PhysAddr) = (TABLES + 0x9000, PhysAddr(ROOT.0 + 0x9000));
 
 impl Program {
     /// The next block is one of this CPU.
@@ -56,7 +56,7 @@ impl Program {
     }
 }
 
-const SHARED: RangeInclusive<VirtAddr> = VirtAddr(BASE)..=VirtAddr(WINDOW - 0x10_0001);
+const SHARED: RangeInclusive<VirtAddr> = VirtAddr(BASE)..=VirtAddr(TABLES - 0x10_0001);
 
 /// The step that is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,12 +79,12 @@ fn rendezvous(missing: Missing) -> Program {
     if missing != Missing::Acquire {
         program.acquire(HERE);
     }
-    program.store(WINDOW, ROOT, 0);
+    program.store(TABLES, ROOT, 0);
     program.execute(DSB_ISHST, 0);
     program.execute(TLBI_VMALLE1IS, 0);
     program.execute(DSB_ISH, 0);
     program.execute(ISB, 0);
-    program.store(WINDOW, ROOT, Descriptor::table(L1).0);
+    program.store(TABLES, ROOT, Descriptor::table(L1).0);
     program.execute(DSB_ISHST, 0);
     program.execute(ISB, 0);
     program.release(GO);

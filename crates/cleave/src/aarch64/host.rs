@@ -14,7 +14,7 @@ impl Host for OneCpu {
     type Masked = interrupts::Masked;
 
     #[inline(always)]
-    fn kick_others(&self) {}
+    fn send_ipi(&self) {}
     #[inline(always)]
     fn ticks(&self) -> u64 {
         timer::count()
@@ -58,7 +58,7 @@ impl Host for PollingCpus {
     type Masked = interrupts::Masked;
 
     #[inline(always)]
-    fn kick_others(&self) {
+    fn send_ipi(&self) {
         // SEV is ordered against no access: the state of the rendezvous is visible before a CPU is made to look at it.
         barrier::dsb_ishst();
         hint::send_event();

@@ -85,7 +85,7 @@ pub struct InPlace<'a, R, W> {
     /// A table outside the linear map that keeps the root entries meanwhile.
     pub save: PhysAddr,
     /// The way to all other tables.
-    pub window: &'a TemporaryMapping<W>,
+    pub temporary: &'a TemporaryMapping<W>,
 }
 
 impl<R: TableMemory, W: TableMemory> InPlace<'_, R, W> {
@@ -93,12 +93,12 @@ impl<R: TableMemory, W: TableMemory> InPlace<'_, R, W> {
     /// many tables it used.
     ///
     /// # Panics
-    /// When the pool is too small: a defect of the census.
+    /// When the pool is too small: a defect of the counts.
     pub fn run<C: Cpu>(&self, cpu: &C, pool: &mut Pool, repeat: TlbiRepeat, _parked: &Parked<'_>) -> u64 {
-        let Self { layout, roots, live, save, window } = *self;
+        let Self { layout, roots, live, save, temporary } = *self;
         let geometry = layout.geometry();
         // Its tables are visible to the walker: painting them ended with a DSB ISHST.
-        cpu.set_ttbr0(window.root);
+        cpu.set_ttbr0(temporary.root);
         // The window may be used from here on; before, TTBR0 named an empty table, of which no TLB holds anything.
         cpu.isb();
         for entry in layout.root_entries() {
@@ -106,7 +106,7 @@ impl<R: TableMemory, W: TableMemory> InPlace<'_, R, W> {
             roots.store(slot(live, entry), Descriptor::EMPTY);
         }
         invalidate_everywhere(cpu, repeat);
-        let mut splitter = Splitter { layout, view: &window.view, pool, tables: 0 };
+        let mut splitter = Splitter { layout, view: &temporary.view, pool, tables: 0 };
         for entry in layout.root_entries() {
             let old = roots.load(slot(save, entry));
             let new = splitter.entry(old, geometry.root_level());
@@ -119,7 +119,7 @@ impl<R: TableMemory, W: TableMemory> InPlace<'_, R, W> {
             roots.store(slot(live, entry), roots.load(slot(save, entry)));
         }
         make_visible(cpu);
-        cpu.set_ttbr0(window.empty);
+        cpu.set_ttbr0(temporary.empty);
         // No walk begins at the window's root after this, ...
         cpu.isb();
         // ... so what this CPU's TLB holds of it is all there will be, and goes; no other CPU ever had the window.

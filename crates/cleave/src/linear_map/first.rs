@@ -62,9 +62,9 @@ impl<V: TableMemory> FirstPaint<V> {
         live: PhysAddr,
     ) -> Result<MapStats, PaintError> {
         let memory = TwoViews { range: self.tables.piece, near: &self.view, far: roots };
-        let census = paint(layout, largest, &memory, cpu, &mut self.tables, apart)?;
+        let stats = paint(layout, largest, &memory, cpu, &mut self.tables, apart)?;
         link(layout, roots, cpu, apart, live);
-        Ok(census)
+        Ok(stats)
     }
 
     /// Takes the temporary mapping away, on every CPU, and returns the memory that became tables.

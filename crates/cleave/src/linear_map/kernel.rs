@@ -24,8 +24,8 @@ pub trait Kernel {
     type Memory: TableMemory;
     /// Reaches the roots, always.
     type Roots: TableMemory;
-    /// Reaches every table of the map through a physical window while TTBR0 names one.
-    type Window: TableMemory;
+    /// Reaches every table of the map through the temporary mapping while TTBR0 names its root.
+    type Temporary: TableMemory;
     /// The CPU this runs on.
     type Cpu: Cpu;
     /// The CPU this runs on, while every CPU stands still: the same, unless a test watches it.
@@ -37,12 +37,12 @@ pub trait Kernel {
     fn memory(&self) -> Self::Memory;
     /// See [`Kernel::Roots`].
     fn roots(&self) -> Self::Roots;
-    /// See [`Kernel::Window`].
-    fn window(&self) -> Self::Window;
+    /// See [`Kernel::Temporary`].
+    fn temporary(&self) -> Self::Temporary;
     /// See [`Kernel::Cpu`].
     fn cpu(&self) -> Self::Cpu;
     /// Lends the frame allocator, locked. Never called with every CPU parked. It owns every table of the map below the
-    /// roots, as the old tables become its free frames: [`Ending::ForeignTable`](super::Ending::ForeignTable) otherwise.
+    /// roots, as the old tables become its free frames: [`Outcome::ForeignTable`](super::Outcome::ForeignTable) otherwise.
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut Self::Frames) -> T) -> T;
     /// Sets frames aside for tables.
     ///

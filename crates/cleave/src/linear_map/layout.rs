@@ -25,7 +25,7 @@ pub struct Layout<'a> {
 enum AliasIs {
     /// Mapped, read-only: in a linear map.
     Mapped,
-    /// A hole: in a physical window, where nobody has a use for it.
+    /// A hole: in a temporary mapping, where nobody has a use for it.
     LeftOut,
 }
 
@@ -113,7 +113,7 @@ impl<'a> Layout<'a> {
         Ok(Self { geometry, base, regions, alias, alias_is: AliasIs::Mapped, attributes })
     }
 
-    /// The plan of a physical window on the same memory: every byte of it at its physical address, in the lower half and
+    /// The plan of a temporary mapping on the same memory: every byte of it at its physical address, in the lower half and
     /// for one address space (nG), with the memory type it has here, so that the two mappings agree. The alias is left
     /// out, since what may be executed must not be writable by another way.
     #[must_use]
@@ -304,22 +304,25 @@ mod tests {
     }
 
     #[test]
-    fn a_physical_window_has_everything_but_the_alias_at_its_own_address() {
+    fn a_temporary_mapping_has_everything_but_the_alias_at_its_own_address() {
         let regions = [range(0x1000, 0x9000), range(0x9000, 0xb000)];
         let noncacheable = Attributes { memory: crate::tables::MemoryType::NonCacheable, ..Attributes::NORMAL };
         let alias = range(0x3000, 0x5000);
         let layout = Layout::new(Geometry::K4_V48, BASE, 1 << 40, &regions, alias, noncacheable).unwrap();
-        let window = layout.temporary_mapping();
-        assert_eq!((window.base(), window.root_base(), window.root_entries()), (VirtAddr(0), VirtAddr(0), 0..1));
-        assert_eq!(window.address(PhysAddr(0x1234)), VirtAddr(0x1234));
-        let segments: Vec<_> = window.segments().collect();
+        let temporary = layout.temporary_mapping();
+        assert_eq!(
+            (temporary.base(), temporary.root_base(), temporary.root_entries()),
+            (VirtAddr(0), VirtAddr(0), 0..1)
+        );
+        assert_eq!(temporary.address(PhysAddr(0x1234)), VirtAddr(0x1234));
+        let segments: Vec<_> = temporary.segments().collect();
         let pieces = [range(0x1000, 0x3000), range(0x5000, 0x9000), regions[1]];
         assert_eq!(segments, pieces.map(|piece| (piece, Part::Memory)));
         assert_eq!(
-            [0x2fff, 0x3000, 0x5000].map(|at| window.part(PhysAddr(at))),
+            [0x2fff, 0x3000, 0x5000].map(|at| temporary.part(PhysAddr(at))),
             [Some(Part::Memory), None, Some(Part::Memory)]
         );
         // The same memory type, or the two mappings would not agree; and nothing global, since it comes and goes.
-        assert_eq!(window.attributes(Part::Memory), Attributes { scope: Scope::AddressSpace, ..noncacheable });
+        assert_eq!(temporary.attributes(Part::Memory), Attributes { scope: Scope::AddressSpace, ..noncacheable });
     }
 }

@@ -43,6 +43,6 @@ pub use lock::{Busy, MapLock, MapLockGuard};
 pub use map::{LinearMap, Roots};
 pub use paint::{LargestLeaf, PaintError, link, paint, tables_bound};
 pub use pool::{OutOfMemory, Pool};
-pub use repaint::{ATTEMPTS, Ending, Form, FrameCounts, Repainted};
+pub use repaint::{ATTEMPTS, Form, FrameCounts, Outcome, Repainted};
 pub use replacement::UpperTables;
 pub use retire::free_tables;

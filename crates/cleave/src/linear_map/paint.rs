@@ -76,7 +76,7 @@ pub fn paint<M: TableMemory, C: Cpu, F: FrameSource>(
     frames: &mut F,
     root: PhysAddr,
 ) -> Result<MapStats, PaintError> {
-    let mut painter = Painter { layout, largest, memory, cpu, frames, census: MapStats::default() };
+    let mut painter = Painter { layout, largest, memory, cpu, frames, stats: MapStats::default() };
     let geometry = layout.geometry();
     let base = layout.root_base();
     let top = Table { at: root, level: geometry.root_level(), covers: 0 };
@@ -86,7 +86,7 @@ pub fn paint<M: TableMemory, C: Cpu, F: FrameSource>(
     }
     // Every table is visible to the walkers before whoever makes them reachable: a root entry, or a TTBR.
     cpu.dsb_ishst();
-    Ok(painter.census)
+    Ok(painter.stats)
 }
 
 /// Makes the map that was painted below the root `painted` reachable through `live`, whose entries for it are empty, and
@@ -110,7 +110,7 @@ struct Painter<'a, M, C, F> {
     memory: &'a M,
     cpu: &'a C,
     frames: &'a mut F,
-    census: MapStats,
+    stats: MapStats,
 }
 
 /// A table and the first address it covers, counted from the first address of the root.
@@ -180,7 +180,7 @@ impl<M: TableMemory, C: Cpu, F: FrameSource> Painter<'_, M, C, F> {
             Kind::Table(below) => self.paint(Table { at: below, level, covers }, piece),
             Kind::Empty => {
                 let below = self.frames.allocate().ok_or(PaintError::OutOfFrames(piece.output(at)))?;
-                self.census.tables += 1;
+                self.stats.tables += 1;
                 self.memory.store_run(below, Descriptor::EMPTY, 0, geometry.entries(level));
                 let painted = self.paint(Table { at: below, level, covers }, piece);
                 // The child's contents before the store that links it: a walker that sees the link sees the child.
@@ -222,7 +222,7 @@ impl<M: TableMemory, C: Cpu, F: FrameSource> Painter<'_, M, C, F> {
                 leaf = leaf.with_contiguous();
             }
             self.memory.store_run(first, leaf, size, run as usize);
-            self.census.add_leaves(table.level, hint, piece.part, run);
+            self.stats.add_leaves(table.level, hint, piece.part, run);
             done += run;
         }
         Ok(())

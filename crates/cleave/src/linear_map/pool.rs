@@ -72,10 +72,10 @@ impl Pool {
     /// Takes one frame.
     ///
     /// # Panics
-    /// When it is empty: the census was wrong, which is a defect.
+    /// When it is empty: the counts were wrong, which is a defect.
     #[inline]
     pub fn take<M: TableMemory>(&mut self, memory: &M) -> PhysAddr {
-        assert!(self.head != END, "the census counted too few tables");
+        assert!(self.head != END, "the counts gave too few tables");
         let frame = PhysAddr(self.head.0);
         self.head = memory.load(frame);
         self.frames -= 1;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "census counted too few")]
+    #[should_panic(expected = "counts gave too few")]
     fn an_empty_pool_is_a_defect() {
         let memory = FakeMemory::default();
         let mut pool = Pool::reserve(&memory, &mut FakeFrames::new(0, 0x1000, 0), 0).unwrap();

@@ -24,25 +24,25 @@ use crate::tables::{FrameSource, MapStats, PhysAddr, PhysRange, TwoViews, clear_
 pub const ATTEMPTS: u32 = 3;
 
 impl<A: Atomics> LinearMap<'_, A> {
-    /// Splits the whole map, whose counts are `census`, while every CPU that `leader` stops stands still. The map's lock is held
-    /// from the reservation until the old tables are back. Unless the outcome is [`Ending::Done`], map and allocator are as
+    /// Splits the whole map, whose counts are `stats`, while every CPU that `leader` stops stands still. The map's lock is held
+    /// from the reservation until the old tables are back. Unless the outcome is [`Outcome::Done`], map and allocator are as
     /// before, but for the frames that a CPU left behind may still write to ([`FrameCounts::lost`]).
     pub fn repaint<K: Kernel, H: Host>(
         &self,
         kernel: &mut K,
         leader: &Leader<'_, H, A>,
-        census: &MapStats,
+        stats: &MapStats,
         form: Form,
     ) -> Repainted {
-        let mut repaint = Repaint { map: self, kernel, leader, census, done: Repainted::default() };
-        repaint.done.ending = match self.lock.try_lock() {
+        let mut repaint = Repaint { map: self, kernel, leader, stats, done: Repainted::default() };
+        repaint.done.outcome = match self.lock.try_lock() {
             Ok(_held) => match form {
                 // A CPU left behind in the middle of filling tables reads the live ones, which this would give back.
-                Form::Ahead if !self.fill.is_idle() => Ending::Busy,
+                Form::Ahead if !self.fill.is_idle() => Outcome::Busy,
                 Form::Ahead => repaint.ahead(),
                 Form::InWindow => repaint.in_window(),
             },
-            Err(Busy) => Ending::Busy,
+            Err(Busy) => Outcome::Busy,
         };
         repaint.done
     }
@@ -59,7 +59,7 @@ pub enum Form {
 
 /// The outcome of a repaint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
+pub enum Outcome {
     /// Every leaf but the kernel alias is a page.
     Done,
     /// The tables could not be reserved; nothing has changed.
@@ -76,13 +76,13 @@ pub enum Ending {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct FrameCounts {
-    /// Frames the census asks for.
+    /// Frames the counts ask for.
     pub needed: u64,
     /// Frames reserved.
     pub reserved: u64,
     /// Frames that became tables of the new map.
     pub used: u64,
-    /// Frames reserved, neither used nor needed after all: a defect of the census unless it is 0.
+    /// Frames reserved, neither used nor needed after all: a defect of the counts unless it is 0.
     pub surplus: u64,
     /// Old tables given back.
     pub returned: u64,
@@ -105,7 +105,7 @@ impl FrameCounts {
 #[non_exhaustive]
 pub struct Repainted {
     /// The outcome.
-    pub ending: Ending,
+    pub outcome: Outcome,
     /// The frames taken and returned.
     pub frame_counts: FrameCounts,
     /// The rendezvous in which the map was changed.
@@ -114,7 +114,7 @@ pub struct Repainted {
 
 impl Default for Repainted {
     fn default() -> Self {
-        Self { ending: Ending::Busy, frame_counts: FrameCounts::default(), measured: None }
+        Self { outcome: Outcome::Busy, frame_counts: FrameCounts::default(), measured: None }
     }
 }
 
@@ -123,25 +123,25 @@ struct Repaint<'r, 'a, K, H, A: Atomics> {
     map: &'r LinearMap<'a, A>,
     kernel: &'r mut K,
     leader: &'r Leader<'r, H, A>,
-    census: &'r MapStats,
+    stats: &'r MapStats,
     done: Repainted,
 }
 
 impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
     /// Builds a complete replacement before the stop window, and exchanges root entries in it.
-    fn ahead(&mut self) -> Ending {
+    fn ahead(&mut self) -> Outcome {
         let LinearMap { layout, roots, .. } = self.map;
         let (geometry, entries) = (layout.geometry(), layout.root_entries());
-        let needed = self.census.tables_to_split(geometry) + self.census.tables;
+        let needed = self.stats.tables_to_split(geometry) + self.stats.tables;
         let (memory, root_view) = (self.kernel.memory(), black_box(self.kernel.roots()));
         let find =
             |frames: &mut K::Frames| foreign_table(geometry, &memory, &root_view, roots.live, entries.clone(), frames);
         if let Some(table) = self.kernel.with_frames(find) {
-            return Ending::ForeignTable(table);
+            return Outcome::ForeignTable(table);
         }
         let mut pool = match self.reserve(needed) {
             Ok(pool) => pool,
-            Err(missing) => return Ending::OutOfMemory(missing),
+            Err(missing) => return Outcome::OutOfMemory(missing),
         };
         let (map, cpus) = (self.map, self.leader.online.count());
         let (built, complete) = self.kernel.timed(Step::Fill, |kernel| {
@@ -155,7 +155,7 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
             // A CPU that claimed tables and did not finish them may still write to them, so they cannot be given back.
             self.done.frame_counts.lost = built.tables;
             clear_entries(&root_view, roots.replacement, entries);
-            return Ending::Aborted;
+            return Outcome::Aborted;
         }
         // The live root's entries, for giving the old tables back.
         copy_entries(&root_view, roots.live, roots.spare, entries.clone());
@@ -173,27 +173,27 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
         clear_entries(&root_view, roots.spare, entries.clone());
         clear_entries(&root_view, roots.replacement, entries);
         if !committed {
-            return Ending::Aborted;
+            return Outcome::Aborted;
         }
         self.done.frame_counts.used = built.tables;
         self.done.frame_counts.returned = freed;
-        Ending::Done
+        Outcome::Done
     }
 
     /// Splits the broken map on the leader while every CPU stands still, through a temporary mapping that is painted for it.
-    fn in_window(&mut self) -> Ending {
+    fn in_window(&mut self) -> Outcome {
         let LinearMap { layout, roots, .. } = self.map;
         let geometry = layout.geometry();
-        let mut pool = match self.reserve(self.census.tables_to_split(geometry)) {
+        let mut pool = match self.reserve(self.stats.tables_to_split(geometry)) {
             Ok(pool) => pool,
-            Err(missing) => return Ending::OutOfMemory(missing),
+            Err(missing) => return Outcome::OutOfMemory(missing),
         };
         let (memory, root_view) = (self.kernel.memory(), self.kernel.roots());
         let plan = layout.temporary_mapping();
         let painted = paint_temporary(self.kernel, &plan, roots.spare);
         let (mut committed, mut used) = (false, 0);
         if painted.is_ok() {
-            let window = TemporaryMapping { view: self.kernel.window(), root: roots.spare, empty: roots.empty };
+            let temporary = TemporaryMapping { view: self.kernel.temporary(), root: roots.spare, empty: roots.empty };
             let (repeat, pool) = (self.kernel.repeat(), &mut pool);
             committed = self.stop(|kernel, parked| {
                 let cpu = kernel.stopped(parked);
@@ -203,7 +203,7 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
                         roots: &root_view,
                         live: roots.live,
                         save: roots.replacement,
-                        window: &window,
+                        temporary: &temporary,
                     };
                     split.run(&cpu, pool, repeat, parked)
                 });
@@ -221,9 +221,9 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
         clear_entries(&root_view, roots.spare, plan.root_entries());
         clear_entries(&root_view, roots.replacement, layout.root_entries());
         match painted {
-            Err(missing) => Ending::OutOfMemory(missing),
-            Ok(()) if committed => Ending::Done,
-            Ok(()) => Ending::Aborted,
+            Err(missing) => Outcome::OutOfMemory(missing),
+            Ok(()) if committed => Outcome::Done,
+            Ok(()) => Outcome::Aborted,
         }
     }
 
@@ -270,7 +270,7 @@ fn fill<K: Kernel, A: Atomics>(kernel: &mut K, map: &LinearMap<'_, A>, cpus: u32
     complete
 }
 
-/// Paints the physical window. Its tables are no part of the repaint's account: they come and go.
+/// Paints the temporary mapping. Its tables are no part of the repaint's account: they come and go.
 fn paint_temporary<K: Kernel>(kernel: &mut K, plan: &Layout<'_>, root: PhysAddr) -> Result<(), OutOfMemory> {
     let root_bytes = 8 * plan.geometry().entries(plan.geometry().root_level()) as u64;
     let range = PhysRange::new(root, root.offset(root_bytes));
@@ -283,6 +283,6 @@ fn paint_temporary<K: Kernel>(kernel: &mut K, plan: &Layout<'_>, root: PhysAddr)
             return Err(missing);
         }
         let painted = paint(plan, LargestLeaf::Block, &memory, &cpu, frames, root);
-        painted.map(|_census| ()).map_err(|_| missing)
+        painted.map(|_stats| ()).map_err(|_| missing)
     })
 }

@@ -23,7 +23,7 @@ impl UpperTables {
     /// tables from `pool`. `roots` reaches the two root tables, `memory` all others. The live map is only read.
     ///
     /// # Panics
-    /// When the pool is too small for the map: a defect of the census.
+    /// When the pool is too small for the map: a defect of the counts.
     pub fn build<M: TableMemory, R: TableMemory>(
         layout: &Layout<'_>,
         memory: &M,

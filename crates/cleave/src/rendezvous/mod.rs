@@ -32,7 +32,7 @@ pub trait Host {
 
     /// Calls every other CPU by an interrupt that makes it call [`Rendezvous::attend`] (or, when it waits in
     /// [`Host::wait`], ends the wait). The caller's earlier stores are visible to the called before the call arrives.
-    fn kick_others(&self);
+    fn send_ipi(&self);
     /// The counter, in ticks; reads of it are in program order with the accesses around them.
     fn ticks(&self) -> u64;
     /// Waits a while, at most some 100 microseconds, for another CPU to make progress: the leader's wait, which has a
@@ -67,7 +67,7 @@ impl OnlineCpus {
     ///
     /// # Safety
     /// Each slot is of another CPU, and the slots are those of every CPU that is online, the caller's included. As long as the
-    /// value lives no CPU comes online or goes offline, and each answers an IPI of [`Host::kick_others`] by
+    /// value lives no CPU comes online or goes offline, and each answers an IPI of [`Host::send_ipi`] by
     /// [`Rendezvous::attend`] with its own slot. [`Parked`] is a proof on the strength of this.
     #[must_use]
     #[allow(unsafe_code, reason = "the set of online CPUs is a promise that no type can hold")]
@@ -189,7 +189,7 @@ impl<H: Host, A: Atomics> Leader<'_, H, A> {
         };
         let kicked = host.ticks();
         slot.kicked(kicked);
-        host.kick_others();
+        host.send_ipi();
         host.before_arrival();
         host.on_arrival();
         let arrived = host.ticks();
@@ -199,7 +199,7 @@ impl<H: Host, A: Atomics> Leader<'_, H, A> {
         if let Err(refused) = rendezvous.await_run(host, generation, cpus, kicked, deadline) {
             host.on_release();
             // Those that came wait for a kick.
-            host.kick_others();
+            host.send_ipi();
             slot.leave();
             drop(masks);
             return Err(refused);
@@ -212,7 +212,7 @@ impl<H: Host, A: Atomics> Leader<'_, H, A> {
         // No other CPU changes the word in Run. Release: what the function did comes before any CPU that sees this.
         rendezvous.state.store(release, Ordering::Release);
         let ended = host.ticks();
-        host.kick_others();
+        host.send_ipi();
         slot.released(ended);
         host.on_release();
         slot.leave();

@@ -65,7 +65,7 @@ fn a_cpu_that_comes_late_spoils_nothing_and_is_there_the_next_time() {
 /// However late the last one was that came: fails when the time is counted from an arrival. In ticks of a clock that waits
 /// for the threads.
 #[test]
-fn the_deadline_is_counted_from_the_kick() {
+fn the_deadline_is_counted_from_the_ipi() {
     for (last, comes) in [(90, true), (110, false)] {
         let world = World::stepped(3);
         with_followers(&world, &[60, last].map(Duration::from_micros), || {
@@ -130,14 +130,14 @@ fn a_caller_with_interrupts_masked_is_a_named_defect() {
 }
 
 #[test]
-fn a_stray_kick_is_harmless() {
+fn a_stray_ipi_is_harmless() {
     let world = World::new(2);
     assert!(!world.cpu(1).attend());
     assert_eq!(world.rendezvous.phase(), (Phase::Idle, 0));
 }
 
 /// Leads again and again beside a follower; each time a kick of an earlier rendezvous reaches the leader one point later.
-fn lead_beside_a_late_kick(leaky: bool) {
+fn lead_beside_a_late_ipi(leaky: bool) {
     let world = World::new(2);
     with_followers(&world, &[Duration::ZERO], || {
         for late in 0.. {
@@ -156,12 +156,12 @@ fn lead_beside_a_late_kick(leaky: bool) {
 
 /// Fails when the phase leaves Idle before interrupts are masked.
 #[test]
-fn a_late_kick_finds_no_rendezvous_of_its_own_leader() {
-    lead_beside_a_late_kick(false);
+fn a_late_ipi_finds_no_rendezvous_of_its_own_leader() {
+    lead_beside_a_late_ipi(false);
 }
 
 /// Fails when `attend` goes on in spite of the mark in the leader's slot.
 #[test]
 fn a_leader_whose_masks_leak_does_not_wait_for_itself() {
-    lead_beside_a_late_kick(true);
+    lead_beside_a_late_ipi(true);
 }

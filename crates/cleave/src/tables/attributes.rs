@@ -102,8 +102,8 @@ mod tests {
         assert_eq!(text.0, 0x0040_0000_0000_1783);
         let device = Attributes { memory: MemoryType::Device, ..Attributes::NORMAL };
         assert_eq!(device.leaf(PhysAddr(0x900_0000), Level::L3).0, 0x0060_0000_0900_0707);
-        let window = Attributes { scope: Scope::AddressSpace, ..Attributes::NORMAL };
-        assert_eq!(window.leaf(PhysAddr(0), Level::L1).0, 0x0060_0000_0000_0f01);
+        let one_space = Attributes { scope: Scope::AddressSpace, ..Attributes::NORMAL };
+        assert_eq!(one_space.leaf(PhysAddr(0), Level::L1).0, 0x0060_0000_0000_0f01);
         assert_eq!(Descriptor::table(PhysAddr(0x4567_8000)).0, 0x4567_8003);
     }
 }

@@ -101,16 +101,16 @@ impl MapStats {
         entries: core::ops::Range<usize>,
         alias: PhysRange,
     ) -> Self {
-        let mut census = Self::default();
+        let mut stats = Self::default();
         walk(memory, geometry, root, base, entries, &mut |visit: Visit| match visit.kind {
-            Kind::Table(_) => census.tables += 1,
+            Kind::Table(_) => stats.tables += 1,
             Kind::Leaf(output) | Kind::InvalidLeaf(output) => {
                 let part = if alias.contains(output) { Part::Alias } else { Part::Memory };
-                census.add_leaves(visit.level, visit.descriptor.into(), part, 1);
+                stats.add_leaves(visit.level, visit.descriptor.into(), part, 1);
             }
             Kind::Empty | Kind::Reserved => {}
         });
-        census
+        stats
     }
 }
 
@@ -150,28 +150,28 @@ mod tests {
 
         let alias = PhysRange::new(PhysAddr(0x8500_0000), PhysAddr(0x8520_0000));
         let base = VirtAddr(0xffff_0000_0000_0000);
-        let census = MapStats::of_tree(&memory, Geometry::K4_V48, root, base, 0..4, alias);
-        assert_eq!(census.tables, 2);
-        assert_eq!((census.leaves.plain(Level::L1), census.leaves.contiguous(Level::L1)), (2, 0));
-        assert_eq!((census.leaves.plain(Level::L2), census.leaves.contiguous(Level::L2)), (2, 16));
-        assert_eq!((census.alias.at(Level::L2), census.alias.at(Level::L1)), (1, 0));
+        let stats = MapStats::of_tree(&memory, Geometry::K4_V48, root, base, 0..4, alias);
+        assert_eq!(stats.tables, 2);
+        assert_eq!((stats.leaves.plain(Level::L1), stats.leaves.contiguous(Level::L1)), (2, 0));
+        assert_eq!((stats.leaves.plain(Level::L2), stats.leaves.contiguous(Level::L2)), (2, 16));
+        assert_eq!((stats.alias.at(Level::L2), stats.alias.at(Level::L1)), (1, 0));
         // An invalid block counts: its pages will be there, invalid.
-        assert_eq!(census.tables_to_split(Geometry::K4_V48), 2 * 513 + 17);
+        assert_eq!(stats.tables_to_split(Geometry::K4_V48), 2 * 513 + 17);
     }
 
     #[test]
     fn what_a_split_takes_depends_on_the_granule_and_leaves_the_alias_out() {
         for (granule, per_l1) in [(Granule::K4, 513), (Granule::K16, 2049), (Granule::K64, 8193)] {
             let geometry = Geometry { granule, va_bits: VaBits::V48 };
-            let mut census = MapStats::default();
-            census.add_leaves(Level::L2, Hint::Contiguous, Part::Memory, 32);
-            census.add_leaves(Level::L2, Hint::Single, Part::Alias, 5);
-            census.add_leaves(Level::L3, Hint::Single, Part::Memory, 1000);
-            census.add_leaves(Level::L3, Hint::Contiguous, Part::Alias, 128);
-            assert_eq!(census.tables_to_split(geometry), 32);
+            let mut stats = MapStats::default();
+            stats.add_leaves(Level::L2, Hint::Contiguous, Part::Memory, 32);
+            stats.add_leaves(Level::L2, Hint::Single, Part::Alias, 5);
+            stats.add_leaves(Level::L3, Hint::Single, Part::Memory, 1000);
+            stats.add_leaves(Level::L3, Hint::Contiguous, Part::Alias, 128);
+            assert_eq!(stats.tables_to_split(geometry), 32);
             if geometry.leaf_allowed(Level::L1) {
-                census.add_leaves(Level::L1, Hint::Single, Part::Memory, 2);
-                assert_eq!(census.tables_to_split(geometry), 32 + 2 * per_l1);
+                stats.add_leaves(Level::L1, Hint::Single, Part::Memory, 2);
+                assert_eq!(stats.tables_to_split(geometry), 32 + 2 * per_l1);
             }
         }
     }

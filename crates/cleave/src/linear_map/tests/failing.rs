@@ -17,7 +17,7 @@ fn call_off(plan: Plan, seed: u64, fillers: u64) {
     let (live, leaves) = (live_tables(&world), world.leaves(LIVE));
     let (free, out) = (world.frames.available(), world.frames.out.clone());
 
-    let needed = world.census.tables_to_split(geometry) + world.census.tables;
+    let needed = world.stats.tables_to_split(geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&tables(&world.memory), &mut world.frames, needed).unwrap();
     let upper =
         UpperTables::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
@@ -37,7 +37,7 @@ fn call_off(plan: Plan, seed: u64, fillers: u64) {
     assert_eq!((world.frames.available(), &world.frames.out), (free, &out));
     assert_eq!(live_tables(&world), live);
     assert_eq!(world.leaves(LIVE), leaves);
-    assert_eq!(world.recount(), world.census);
+    assert_eq!(world.recount(), world.stats);
 }
 
 proptest! {
@@ -54,9 +54,9 @@ fn out_of_memory_at_every_frame_changes_nothing() {
     let plan = Plan::k4(&regions, range(0x20_0000, 0x40_0000));
     let mut world = World::painted(plan.clone(), LargestLeaf::Block);
     let (live, out) = (live_tables(&world), world.frames.out.clone());
-    let to_split = world.census.tables_to_split(plan.geometry);
+    let to_split = world.stats.tables_to_split(plan.geometry);
     assert!(to_split >= 6);
-    for needed in [to_split, to_split + world.census.tables] {
+    for needed in [to_split, to_split + world.stats.tables] {
         for limit in 0..needed {
             // The honest answer, and the one that runs out on the way.
             for claims in [0, needed] {
@@ -79,11 +79,11 @@ fn out_of_memory_at_every_frame_changes_nothing() {
 }
 
 #[test]
-#[should_panic(expected = "census counted too few")]
+#[should_panic(expected = "counts gave too few")]
 fn a_pool_one_frame_short_is_noticed_before_anything_live_changes() {
     let mut world = World::painted(Plan::k4(&[range(0, 0x80_0000)], PhysRange::default()), LargestLeaf::Block);
     let plan = world.plan.clone();
-    let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
+    let needed = world.stats.tables_to_split(plan.geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed - 1).unwrap();
     UpperTables::build(&plan.layout(), &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
 }

@@ -20,7 +20,7 @@ pub(super) struct Opened {
 impl Opened {
     pub(super) fn new(plan: Plan) -> Self {
         let mut world = World::painted(plan.clone(), LargestLeaf::Block);
-        let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
+        let needed = world.stats.tables_to_split(plan.geometry) + world.stats.tables;
         let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
         let view = &world.memory;
         let upper = UpperTables::build(&plan.layout(), view, view, LIVE, REPLACEMENT, &mut pool);
@@ -307,7 +307,7 @@ fn every_chunk_ends_with_a_barrier() {
     let mut world = World::painted(Plan::k4(&[range(0, 0x480_0000)], PhysRange::default()), LargestLeaf::Block);
     let plan = world.plan.clone();
     let layout = plan.layout();
-    let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
+    let needed = world.stats.tables_to_split(plan.geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
     UpperTables::build(&layout, &world.memory, &world.memory, LIVE, REPLACEMENT, &mut pool);
     let fill = Fill::new();

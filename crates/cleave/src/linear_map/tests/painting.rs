@@ -58,16 +58,16 @@ fn check_paint(plan: Plan, largest: LargestLeaf) {
 
     check_groups(&world);
     check_edges(&world);
-    assert_eq!(world.recount(), world.census);
-    assert_eq!(world.frames.out.len() as u64, world.census.tables);
+    assert_eq!(world.recount(), world.stats);
+    assert_eq!(world.frames.out.len() as u64, world.stats.tables);
     let bound = tables_bound(&layout, largest);
-    assert!(world.census.tables <= bound, "{} tables, at most {bound} expected", world.census.tables);
+    assert!(world.stats.tables <= bound, "{} tables, at most {bound} expected", world.stats.tables);
     // The bound as the kernel uses it: with so many frames and not one more, painting succeeds.
     let memory = FakeMemory::default();
     memory.zero_table(LIVE, geometry.entries(geometry.root_level()));
     let mut frames = FakeFrames::new(0x9000_0000_0000, geometry.page_size(), bound);
     let again = paint(&layout, largest, &memory, &FakeCpu::default(), &mut frames, LIVE);
-    assert_eq!(again, Ok(world.census));
+    assert_eq!(again, Ok(world.stats));
 }
 
 /// Every group with the hint is complete, aligned at both ends of the translation, and of one attribute.
@@ -216,7 +216,7 @@ fn a_painter_without_frames_leaves_every_table_it_took_in_the_tree() {
     let plan = Plan::k4(&[range(0x1000, 0x4060_3000), range(0x80_0000_0000, 0x80_0000_1000)], PhysRange::default());
     let geometry = plan.geometry;
     let layout = plan.layout();
-    let enough = World::painted(plan.clone(), LargestLeaf::Block).census.tables;
+    let enough = World::painted(plan.clone(), LargestLeaf::Block).stats.tables;
     assert_eq!(enough, 8);
     for limit in 0..enough {
         let memory = FakeMemory::default();
@@ -237,7 +237,7 @@ fn an_empty_plan_paints_nothing() {
     let plan = Plan::k4(&[], PhysRange::default());
     check_paint(plan.clone(), LargestLeaf::Block);
     assert_eq!(plan.layout().root_entries(), 0..0);
-    assert_eq!(World::painted(plan, LargestLeaf::Block).census.tables_to_split(Geometry::K4_V48), 0);
+    assert_eq!(World::painted(plan, LargestLeaf::Block).stats.tables_to_split(Geometry::K4_V48), 0);
 }
 
 #[test]

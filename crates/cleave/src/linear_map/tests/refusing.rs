@@ -6,7 +6,7 @@ use super::filling::{Opened, Stalling, ram};
 use super::world::*;
 use crate::atomics::Atomics;
 use crate::linear_map::{
-    Ending, Form, FrameCounts, Kernel, LargestLeaf, LinearMap, OutOfMemory, Pool, Repainted, ReplacementMap, Roots,
+    Form, FrameCounts, Kernel, LargestLeaf, LinearMap, OutOfMemory, Outcome, Pool, Repainted, ReplacementMap, Roots,
     Share, UpperTables,
 };
 use crate::rendezvous::{Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
@@ -25,7 +25,7 @@ impl<'a> Unasked<'a> {
 impl<'a> Kernel for Unasked<'a> {
     type Memory = View<'a>;
     type Roots = View<'a>;
-    type Window = View<'a>;
+    type Temporary = View<'a>;
     type Cpu = FakeCpu;
     type Stopped = FakeCpu;
     type Frames = FakeFrames;
@@ -36,7 +36,7 @@ impl<'a> Kernel for Unasked<'a> {
     fn roots(&self) -> View<'a> {
         roots(self.memory())
     }
-    fn window(&self) -> View<'a> {
+    fn temporary(&self) -> View<'a> {
         unreachable!()
     }
     fn cpu(&self) -> FakeCpu {
@@ -75,14 +75,14 @@ impl<'a> Kernel for Unasked<'a> {
 }
 
 /// Repaints `map` with `kernel`, led by the only CPU.
-fn repaint(map: &LinearMap<'_>, kernel: Unasked<'_>, census: &MapStats) -> Repainted {
+fn repaint(map: &LinearMap<'_>, kernel: Unasked<'_>, stats: &MapStats) -> Repainted {
     let (rendezvous, slot): (Rendezvous, Slot) = Default::default();
     // SAFETY: there is one CPU, and this is its slot.
     #[allow(unsafe_code, reason = "the one CPU is counted")]
     let online = unsafe { OnlineCpus::of([&slot]) };
     let leader = Leader { rendezvous: &rendezvous, host: &Alone, slot: &slot, online: &online };
     let mut kernel = kernel;
-    map.repaint(&mut kernel, &leader, census, Form::Ahead)
+    map.repaint(&mut kernel, &leader, stats, Form::Ahead)
 }
 
 /// A CPU that was left behind in the middle of a chunk still reads the live tables: a repaint that would give those back
@@ -99,7 +99,7 @@ fn no_repaint_begins_while_somebody_is_in_the_middle_of_a_chunk() {
         opened.work(fill, &cpu, Share::Everything, &mut 0);
         fill.close();
         assert!(!fill.is_idle());
-        assert_eq!(repaint(&map, Unasked(None), &opened.world.census).ending, Ending::Busy);
+        assert_eq!(repaint(&map, Unasked(None), &opened.world.stats).outcome, Outcome::Busy);
     };
     assert!(fill.is_idle());
     fill.open(&layout, &cpu, 4);
@@ -120,8 +120,8 @@ fn a_repaint_whose_old_tables_the_allocator_does_not_own_is_refused() {
     let map = LinearMap::new(layout, roots);
     let table = world.frames.out.pop_last().unwrap();
     let (before, available) = (world.memory.contents(), world.frames.available());
-    let done = repaint(&map, Unasked(Some((&world.memory, &mut world.frames))), &world.census);
-    assert_eq!((done.ending, done.frame_counts), (Ending::ForeignTable(table), FrameCounts::default()));
+    let done = repaint(&map, Unasked(Some((&world.memory, &mut world.frames))), &world.stats);
+    assert_eq!((done.outcome, done.frame_counts), (Outcome::ForeignTable(table), FrameCounts::default()));
     assert_eq!((world.memory.contents(), world.frames.available()), (before, available));
     assert!(map.try_lock().is_ok());
 }

@@ -26,8 +26,8 @@ fn growth(world: &World, leaves: &[Leaf]) -> u64 {
         .sum()
 }
 
-/// The census of the map once it is split.
-fn census_after(world: &World, leaves: &[Leaf]) -> MapStats {
+/// The counts of the map once it is split.
+fn stats_after(world: &World, leaves: &[Leaf]) -> MapStats {
     let geometry = world.plan.geometry;
     let mut pages = LeafCounts::default();
     for leaf in leaves {
@@ -37,7 +37,7 @@ fn census_after(world: &World, leaves: &[Leaf]) -> MapStats {
             pages.add(Level::L3, Hint::Single, leaf.bytes / geometry.page_size());
         }
     }
-    MapStats { leaves: pages, tables: world.census.tables + growth(world, leaves), ..world.census }
+    MapStats { leaves: pages, tables: world.stats.tables + growth(world, leaves), ..world.stats }
 }
 
 /// Splits through a replacement, checking the books on the way.
@@ -45,7 +45,7 @@ fn split_ahead(world: &mut World, before: &[Leaf]) {
     let (plan, geometry) = (world.plan.clone(), world.plan.geometry);
     let layout = plan.layout();
     let free = world.frames.available();
-    let needed = world.census.tables_to_split(geometry) + world.census.tables;
+    let needed = world.stats.tables_to_split(geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&tables(&world.memory), &mut world.frames, needed).unwrap();
     let live_before = live_tables(world);
     let upper =
@@ -82,11 +82,11 @@ fn split_ahead(world: &mut World, before: &[Leaf]) {
         );
     });
     let old = free_tables(geometry, &tables(&world.memory), &roots(&world.memory), SAVE, entries, &mut world.frames);
-    assert_eq!(old, world.census.tables);
+    assert_eq!(old, world.stats.tables);
     assert_eq!(upper.tables - old, growth(world, before));
     assert_eq!(world.frames.available(), free - growth(world, before));
     check_split(world, before, LIVE);
-    assert_eq!(world.recount(), census_after(world, before));
+    assert_eq!(world.recount(), stats_after(world, before));
     // Every frame that is out is a table of the map, and nothing else is.
     assert_eq!(world.frames.out, linked_tables(world, LIVE));
 }
@@ -96,20 +96,20 @@ fn split_classic(world: &mut World, before: &[Leaf]) {
     let (plan, geometry) = (world.plan.clone(), world.plan.geometry);
     let layout = plan.layout();
     let free = world.frames.available();
-    let needed = world.census.tables_to_split(geometry);
+    let needed = world.stats.tables_to_split(geometry);
     let mut pool = Pool::reserve(&tables(&world.memory), &mut world.frames, needed).unwrap();
-    let window = TemporaryMapping { view: tables(&world.memory), root: WINDOW, empty: NOTHING };
+    let temporary = TemporaryMapping { view: tables(&world.memory), root: TEMPORARY, empty: NOTHING };
     let roots = roots(&world.memory);
     let used = parked(|everyone| {
         let repeat = TlbiRepeat::Once;
-        let split = InPlace { layout: &layout, roots: &roots, live: LIVE, save: SAVE, window: &window };
+        let split = InPlace { layout: &layout, roots: &roots, live: LIVE, save: SAVE, temporary: &temporary };
         split.run(&world.cpu, &mut pool, repeat, everyone)
     });
     assert_eq!((used, pool.frames()), (needed, 0));
     assert_eq!(used, growth(world, before));
     assert_eq!(world.frames.available(), free - used);
     check_split(world, before, LIVE);
-    assert_eq!(world.recount(), census_after(world, before));
+    assert_eq!(world.recount(), stats_after(world, before));
     assert_eq!(world.frames.out, linked_tables(world, LIVE));
 }
 
@@ -120,12 +120,12 @@ fn check_both(plan: Plan, largest: LargestLeaf, seed: Option<u64>) {
             world.plant(seed);
         }
         // What was planted is no news to the count.
-        assert_eq!(world.recount(), world.census);
+        assert_eq!(world.recount(), world.stats);
         let before = world.leaves(LIVE);
         split(&mut world, &before);
         // Splitting what is split already finds nothing to split, and changes nothing.
-        world.census = world.recount();
-        assert_eq!(world.census.tables_to_split(plan.geometry), 0);
+        world.stats = world.recount();
+        assert_eq!(world.stats.tables_to_split(plan.geometry), 0);
     }
 }
 
@@ -146,7 +146,7 @@ proptest! {
         for split in [split_ahead, split_classic, split_ahead] {
             let before = world.leaves(LIVE);
             split(&mut world, &before);
-            world.census = world.recount();
+            world.stats = world.recount();
         }
     }
 
@@ -160,11 +160,11 @@ proptest! {
 fn the_figures_are_513_a_gibibyte_and_1_for_two_mebibytes() {
     let gibibyte = Plan::k4(&[range(1 << 30, 2 << 30)], PhysRange::default());
     let world = World::painted(gibibyte.clone(), LargestLeaf::Block);
-    assert_eq!((world.census.tables, world.census.tables_to_split(gibibyte.geometry)), (1, 513));
+    assert_eq!((world.stats.tables, world.stats.tables_to_split(gibibyte.geometry)), (1, 513));
     check_both(gibibyte, LargestLeaf::Block, None);
     let small = Plan::k4(&[range(0x20_0000, 0x40_0000)], PhysRange::default());
     let world = World::painted(small.clone(), LargestLeaf::Block);
-    assert_eq!((world.census.tables, world.census.tables_to_split(small.geometry)), (2, 1));
+    assert_eq!((world.stats.tables, world.stats.tables_to_split(small.geometry)), (2, 1));
     check_both(small, LargestLeaf::Block, None);
 }
 
@@ -264,10 +264,10 @@ fn the_frame_allocator_has_all_but_the_growth_afterwards() {
     for root in [LIVE, REPLACEMENT, SAVE] {
         memory.zero_table(root, 512);
     }
-    let census = paint(&layout, LargestLeaf::Block, &memory, &cpu, &mut frames, LIVE).unwrap();
+    let stats = paint(&layout, LargestLeaf::Block, &memory, &cpu, &mut frames, LIVE).unwrap();
     let before = frames.available();
 
-    let needed = census.tables_to_split(geometry) + census.tables;
+    let needed = stats.tables_to_split(geometry) + stats.tables;
     let mut pool = Pool::reserve(&memory, &mut frames, needed).unwrap();
     assert_eq!(frames.available(), before - needed);
     UpperTables::build(&layout, &memory, &memory, LIVE, REPLACEMENT, &mut pool);
@@ -281,10 +281,10 @@ fn the_frame_allocator_has_all_but_the_growth_afterwards() {
     }
     parked(|everyone| exchange(&memory, &cpu, RootSpan::of(&layout, LIVE, REPLACEMENT), TlbiRepeat::Twice, everyone));
     let returned = free_tables(geometry, &memory, &memory, SAVE, entries, &mut frames);
-    assert_eq!(returned, census.tables);
+    assert_eq!(returned, stats.tables);
     // The alias keeps the only gibibyte from being one block.
-    let split = census.leaves.at(Level::L2) - census.alias.at(Level::L2);
-    assert_eq!((census.leaves.at(Level::L1), census.alias.at(Level::L2)), (0, 1));
+    let split = stats.leaves.at(Level::L2) - stats.alias.at(Level::L2);
+    assert_eq!((stats.leaves.at(Level::L1), stats.alias.at(Level::L2)), (0, 1));
     assert_eq!(before - frames.available(), split);
     for physical in [0x4000_0000, 0x401f_ffff, 0x4020_0000, 0x8fff_ffff] {
         let found = translate(&memory, geometry, LIVE, layout.address(PhysAddr(physical)));

@@ -27,7 +27,7 @@ fn invalidation(repeat: TlbiRepeat) -> Vec<Event> {
 fn exchanged(plan: &Plan, repeat: TlbiRepeat) -> (Vec<Event>, [Descriptor; 2]) {
     let mut world = World::painted(plan.clone(), LargestLeaf::Block);
     let layout = plan.layout();
-    let needed = world.census.tables_to_split(plan.geometry) + world.census.tables;
+    let needed = world.stats.tables_to_split(plan.geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
     UpperTables::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
     let fill = Fill::new();
@@ -66,14 +66,14 @@ fn split_log(plan: &Plan, repeat: TlbiRepeat) -> (Vec<Event>, Vec<Descriptor>, W
     let mut world = World::painted(plan.clone(), LargestLeaf::Block);
     let layout = plan.layout();
     let old = layout.root_entries().map(|entry| world.memory.load(slot(LIVE, entry))).collect();
-    let needed = world.census.tables_to_split(plan.geometry);
+    let needed = world.stats.tables_to_split(plan.geometry);
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
     let cpu = FakeCpu::default();
     let view = tables(&world.memory).logged(&cpu);
-    let window = TemporaryMapping { view, root: WINDOW, empty: NOTHING };
+    let temporary = TemporaryMapping { view, root: TEMPORARY, empty: NOTHING };
     let reach_roots = roots(&world.memory).logged(&cpu);
     parked(|everyone| {
-        InPlace { layout: &layout, roots: &reach_roots, live: LIVE, save: SAVE, window: &window }
+        InPlace { layout: &layout, roots: &reach_roots, live: LIVE, save: SAVE, temporary: &temporary }
             .run(&cpu, &mut pool, repeat, everyone)
     });
     (cpu.take(), old, world)
@@ -87,7 +87,7 @@ fn a_split_in_the_window_breaks_all_before_it_edits_and_makes_after() {
         let is_edit = |event: &Event| matches!(event, Store(..)) && !is_root(event);
 
         // The window comes first, then the break, each entry saved before it is lost.
-        let mut opening = vec![SetTtbr0(WINDOW), Isb];
+        let mut opening = vec![SetTtbr0(TEMPORARY), Isb];
         for (entry, &descriptor) in old.iter().enumerate() {
             opening.push(Store(slot(SAVE, entry), descriptor));
             opening.push(Store(slot(LIVE, entry), Descriptor::EMPTY));

@@ -14,7 +14,7 @@ const ROOTS: u64 = 0xe000_0000_0000;
 pub(super) const LIVE: PhysAddr = PhysAddr(ROOTS);
 pub(super) const REPLACEMENT: PhysAddr = PhysAddr(ROOTS + 0x1_0000);
 pub(super) const SAVE: PhysAddr = PhysAddr(ROOTS + 0x2_0000);
-pub(super) const WINDOW: PhysAddr = PhysAddr(ROOTS + 0x8_0000);
+pub(super) const TEMPORARY: PhysAddr = PhysAddr(ROOTS + 0x8_0000);
 pub(super) const NOTHING: PhysAddr = PhysAddr(ROOTS + 0x9_0000);
 /// The first frame for tables: so high that an address bit lost anywhere shows.
 const FRAMES: u64 = 0xf000_0000_0000;
@@ -34,7 +34,7 @@ pub(super) struct World {
     pub(super) memory: FakeMemory,
     pub(super) cpu: FakeCpu,
     pub(super) frames: FakeFrames,
-    pub(super) census: MapStats,
+    pub(super) stats: MapStats,
 }
 
 /// One leaf of a map, with everything a split must keep.
@@ -57,9 +57,9 @@ impl World {
         memory.zero_table(LIVE, geometry.entries(geometry.root_level()));
         let cpu = FakeCpu::default();
         let mut frames = FakeFrames::new(FRAMES, geometry.page_size(), 1 << 20);
-        let census = paint(&plan.layout(), largest, &memory, &cpu, &mut frames, LIVE).unwrap();
+        let stats = paint(&plan.layout(), largest, &memory, &cpu, &mut frames, LIVE).unwrap();
         cpu.take();
-        Self { plan, memory, cpu, frames, census }
+        Self { plan, memory, cpu, frames, stats }
     }
 
     pub(super) fn recount(&self) -> MapStats {
@@ -179,7 +179,7 @@ pub(super) struct Alone;
 impl Host for Alone {
     type Masked = ();
 
-    fn kick_others(&self) {}
+    fn send_ipi(&self) {}
     fn ticks(&self) -> u64 {
         0
     }

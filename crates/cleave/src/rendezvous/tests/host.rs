@@ -60,7 +60,7 @@ impl Line {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kick(&self) {
+    fn interrupt(&self) {
         *self.pending() = true;
         self.kicked.notify_all();
     }
@@ -269,7 +269,7 @@ impl Cpu {
         }
         let point = own.points.replace(own.points.get() + 1);
         if own.late.get() == Some(point) {
-            self.line().kick();
+            self.line().interrupt();
         }
         own.handling.set(true);
         if own.leads_alone.get() && !own.leaky.get() {
@@ -304,11 +304,11 @@ impl Drop for Masks {
 impl Host for Cpu {
     type Masked = Masks;
 
-    fn kick_others(&self) {
+    fn send_ipi(&self) {
         let online = self.world.online.load(Ordering::Relaxed);
         for (cpu, line) in self.world.lines.iter().enumerate().take(online) {
             if cpu != self.me {
-                line.kick();
+                line.interrupt();
             }
         }
     }

@@ -10,22 +10,22 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread::yield_now;
 
 /// A leader that a kick of an earlier rendezvous reaches at any point, and a follower that comes in time.
-fn lead_beside_a_late_kick(leaky: bool) {
+fn lead_beside_a_late_ipi(leaky: bool) {
     let world = World::new(2, Clock::Stopped);
     let follower = in_thread(&world, |world| {
-        world.board.kick(0);
+        world.board.send_ipi_to(0);
         world.follow(1);
     });
     let cpu = world.cpu(0);
     let handler = world.clone();
-    let handling = cpu.on_kick(move |cpu| {
+    let handling = cpu.on_ipi(move |cpu| {
         let (phase, _) = handler.rendezvous.phase();
         let mine = matches!(phase, Phase::Gather | Phase::Run);
         assert!(leaky || !mine, "the leader is interrupted in its own rendezvous, in {phase:?}");
         assert!(!handler.attend(cpu), "the leader attends its own rendezvous");
     });
     if leaky {
-        cpu.leak_kicks();
+        cpu.leak_ipis();
     }
     world.lead(&cpu, NEVER).expect("everyone comes");
     assert_eq!(world.read(), 1);
@@ -33,32 +33,32 @@ fn lead_beside_a_late_kick(leaky: bool) {
     follower.join().unwrap();
 }
 
-pub(crate) const A_LATE_KICK: Model =
-    Model { name: "a late kick", bound: Bound::Preemptions(1), scenario: || lead_beside_a_late_kick(false) };
+pub(crate) const A_LATE_IPI: Model =
+    Model { name: "a late kick", bound: Bound::Preemptions(1), scenario: || lead_beside_a_late_ipi(false) };
 
 /// Fails when the phase leaves Idle before interrupts are masked.
 #[test]
-fn a_late_kick_finds_no_rendezvous_of_its_own_leader() {
-    A_LATE_KICK.check();
+fn a_late_ipi_finds_no_rendezvous_of_its_own_leader() {
+    A_LATE_IPI.check();
 }
 
 /// Fails when `attend` goes on in spite of the mark in the leader's slot.
 #[test]
 fn a_leader_whose_masks_leak_does_not_wait_for_itself() {
-    let scenario = || lead_beside_a_late_kick(true);
+    let scenario = || lead_beside_a_late_ipi(true);
     Model { name: "a late kick, masks that leak", bound: Bound::Preemptions(1), scenario }.check();
 }
 
-pub(crate) const A_STRAY_KICK: Model =
-    Model { name: "a stray kick", bound: Bound::Preemptions(2), scenario: a_stray_kick };
+pub(crate) const A_STRAY_IPI: Model =
+    Model { name: "a stray kick", bound: Bound::Preemptions(2), scenario: a_stray_ipi };
 
-fn a_stray_kick() {
+fn a_stray_ipi() {
     let world = World::new(2, Clock::Counting);
     let follower = in_thread(&world, |world| {
         let (cpu, before) = (world.cpu(1), world.read());
         // Nothing orders this after what the leader did before it called.
         if !world.attend(&cpu) {
-            cpu.await_kick();
+            cpu.await_ipi();
             assert!(world.attend(&cpu));
         }
         assert_eq!(world.read(), before + 1);
@@ -71,14 +71,14 @@ fn a_stray_kick() {
 /// A follower that no kick of this rendezvous called knows all the same how many are expected: fails when that is not there
 /// before the phase is, which the kick hides from the followers that wait for it.
 #[test]
-fn a_stray_kick_on_a_fresh_rendezvous_joins_it_whole_or_not_at_all() {
-    A_STRAY_KICK.check();
+fn a_stray_ipi_on_a_fresh_rendezvous_joins_it_whole_or_not_at_all() {
+    A_STRAY_IPI.check();
 }
 
 /// One of two callers; it attends the other's rendezvous wherever it can be interrupted.
 fn call(world: &Arc<World>, me: usize, done: &AtomicUsize, lead: impl FnOnce(&World, &Cpu)) {
     let (cpu, handler) = (world.cpu(me), world.clone());
-    let handling = cpu.on_kick(move |cpu| {
+    let handling = cpu.on_ipi(move |cpu| {
         if handler.attend(cpu) {
             handler.read();
         }

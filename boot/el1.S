@@ -14,8 +14,8 @@ cleave_init_el1:
     msr     sctlr_el1, x0
     isb                             // vectors, MMU off and byte order hold for every access and fault below
 
-    // Entered at EL1 nobody above says that TCR2_EL1, SCTLR2_EL1 and GCSCR_EL1 count as zero (el2.S does, with
-    // HCRX_EL2): make them zero.
+    // At EL2, el2.S makes TCR2_EL1, SCTLR2_EL1 and GCSCR_EL1 count as zero, with HCRX_EL2. Entered at EL1 no hypervisor
+    // promises that: make them zero.
     cmp     x20, #1
     b.ne    3f
     mrs     x0, S3_0_C0_C7_3        // ID_AA64MMFR3_EL1; reserved ID registers read as zero

@@ -61,8 +61,8 @@ cleave_drop_to_el1:
     isb                             // HCR before every register below, as at the first write
 
 13:
-    // HCRX_EL2 = 0: FEAT_MOPS, GCS, TCR2 and SCTLR2 stay off at EL1; TCR2_EL1 and SCTLR2_EL1 count as zero whatever
-    // they hold (HCRX_EL2.TCR2En, SCTLR2En).
+    // HCRX_EL2 = 0: FEAT_MOPS, GCS, TCR2 and SCTLR2 stay off at EL1; TCR2_EL1 and SCTLR2_EL1 count as zero, regardless
+    // of their values (HCRX_EL2.TCR2En, SCTLR2En).
     mrs     x0, id_aa64mmfr1_el1
     ubfx    x0, x0, #40, #4         // HCX
     cbz     x0, 3f

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // The image's first bytes: the header a boot loader looks for, and the boot CPU's way from it to kernel_main.
 //
-// Everything before `cleave_primary_high` runs with the MMU off at whatever address the image was loaded: addresses
-// come from ADR and ADRP only, never from the linker's absolute values. With SCTLR_EL1.M = 0 every data access is
-// Device-nGnRnE (DDI 0487, "Behavior when stage 1 address translation is disabled"): no exclusives, no unaligned access, no DC ZVA; none is used, and no stack.
+// Everything before `cleave_primary_high` runs with the MMU off at the address where the image was loaded, which may be
+// any: addresses come from ADR and ADRP only, never from the linker's absolute values. With SCTLR_EL1.M = 0 every data
+// access is Device-nGnRnE (DDI 0487, "Behavior when stage 1 address translation is disabled"): no exclusives, no
+// unaligned access, no DC ZVA; none is used, and no stack.
 //
 // Assumed of the loader, as the arm64 Linux boot protocol has it: MMU off, the image's file part cleaned to the point
 // of coherency, image_size bytes from the load address on free for us, x0 = physical address of the device tree.

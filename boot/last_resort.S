@@ -43,10 +43,11 @@ cleave_park_saying:
     b.ne    9f
     cmp     x20, #1                 // a guest of a hypervisor is not the board
     b.eq    9f
-    // A fault of the read must find cleave_early_vectors: at EL1 it would, at EL2 and EL3 nobody may have said so yet. Loaded
-    // off a page, as the reason may be, they begin off VBAR's boundary; so the boundary is chosen whose synchronous vector,
-    // 0x200 behind it with SPSel = 1, lies among them. A slot is a branch, and NOPs that lead to the next branch; those of
-    // the last one lead to cleave_park, with the reason in x0. ADR, since ADRP is wrong off a page.
+    // A fault of the read must find cleave_early_vectors. At EL1 it would; at EL2 and EL3 VBAR may not be written yet.
+    // Loaded off a page, as the reason may be, they begin off VBAR's boundary; so the boundary is chosen whose
+    // synchronous vector, 0x200 behind it with SPSel = 1, lies among them. A slot is a branch, and NOPs that lead to
+    // the next branch; those of the last one lead to cleave_park, with the reason in x0. ADR, since ADRP is wrong off a
+    // page.
     msr     spsel, #1
     adr     x2, cleave_early_vectors
     add     x2, x2, #0x5ff

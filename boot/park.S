@@ -37,7 +37,7 @@ cleave_early_fault:
     mrs     x2, elr_el1
     mrs     x3, far_el1
     PARK_WITH {REASON_FAULT_EL1}
-1:  // HVC with nobody at EL2 to serve it: NOT_SUPPORTED (DEN 0028, return codes), so that a caller can say so.
+1:  // HVC with no hypervisor at EL2: NOT_SUPPORTED (DEN 0028, return codes), so that the caller can report it.
     // x0 is free to use: a call returns its result there.
     mrs     x0, esr_el2
     ubfx    x0, x0, #26, #6         // ESR_EL2.EC

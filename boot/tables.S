@@ -157,7 +157,7 @@ cleave_discard_tables:
     lsl     x2, x2, x0
     adrp    x0, cleave_tables_start
     adrp    x1, cleave_tables_end
-1:  dc      ivac, x0                // drops, and writes nothing back: nobody's data is here
+1:  dc      ivac, x0                // drops, and writes nothing back: the lines hold no data to keep
     add     x0, x0, x2
     cmp     x0, x1
     b.lo    1b

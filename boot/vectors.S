@@ -68,7 +68,7 @@
     b       cleave_thread_exception
     .endm
 
-    // An exception of a handler: SP is whatever it was.
+    // An exception taken inside a handler: SP may have any value.
     .macro HANDLER_VECTOR number
     .balign 128
     msr     tpidrro_el0, x0

@@ -94,7 +94,7 @@ pub(crate) struct SecondaryBoot {
 const _: () = assert!(size_of::<SecondaryBoot>() == 64, "a record is one 64-byte block");
 
 /// Physical address of the first record of the chain that CPUs of a spin-table search; zero for an empty chain. Read by
-/// `boot/secondary.S` past the caches: whoever writes it cleans it.
+/// `boot/secondary.S` past the caches: its writer cleans it to the point of coherency.
 pub(crate) static SPIN_TABLE_RECORDS: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "C" {
@@ -137,7 +137,7 @@ pub(crate) const BOARD_MARK: u32 = u32::from_le_bytes(*b"RPI4");
 
 // SCTLR_EL1 with the MMU off. RES1 on cores without the feature that gives the bit a meaning: LSMAOE 29,
 // nTLSMD 28, SPAN 23, EIS 22, TSCXT 20, EOS 11, SED 8, ITD 7. SA 3 and SA0 4: SP alignment is checked. EE = 0.
-// WXN 19: whatever is writable is never executed, whichever descriptor says so.
+// WXN 19: writable memory is never executed, regardless of its descriptors.
 const SCTLR_EL1_OFF: u64 =
     1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 20 | 1 << 19 | 1 << 11 | 1 << 8 | 1 << 7 | 3 << 3;
 // The same with M 0, C 2 and I 12. A 1 stays 0: unaligned access to Normal memory is allowed.
@@ -177,8 +177,8 @@ const PAGE_TEXT: u64 = PAGE_RW | READ_ONLY;
 const PAGE_RODATA: u64 = PAGE_RW | READ_ONLY | PXN;
 const PAGE_DATA: u64 = PAGE_RW | PXN;
 
-// In x27 while the last-resort console is looked for: a number nobody computes, since a fault much later may find the
-// same register in use.
+// In x27 while the last-resort console is looked for: a number that no other code computes, since at a fault much later
+// the same register may be in use.
 const PROBING: u64 = 0x5052_4f42_494e_4721;
 
 // One block, in this order: macros first.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The pages for people: whatever they name exists.
+//! Checks of the documentation pages: everything that they name exists.
 //!
 //! Links, files, make targets and variables, boot arguments and faults, tests. Each scanner is tried on text that
 //! breaks its rule, in the last tests here.

@@ -139,7 +139,7 @@ fn has(code: &str, word: &str, suffix: &str) -> bool {
     code.match_indices(&wanted).any(|(at, _)| alone(at))
 }
 
-/// Absolute paths of somebody's machine in a text.
+/// Returns the absolute paths of a developer's machine in a text.
 fn machine_paths(text: &str) -> Vec<String> {
     let follows = |folder: &str, next: Option<char>| match folder {
         "work" => !next.is_some_and(|next| next.is_alphanumeric() || "_-".contains(next)),

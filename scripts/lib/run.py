@@ -166,7 +166,7 @@ def run(command: list[str], options) -> tuple[Verdict, str]:
     except Interrupted as what:
         reason = f"interrupted by {what}"
     except BrokenPipeError:
-        reason = "nobody reads the console any more"
+        reason = "the reader of the console is gone"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         status = finish(child, bool(reason), options.stdin)

@@ -156,10 +156,10 @@ pub(crate) fn record_calls() {
     }
 }
 
-/// A lock for nobody but the fault that takes it.
+/// A lock that only the injected fault takes.
 static PROBE_LOCK: IrqLock<()> = IrqLock::new("fault", ());
 
-/// True when some fault is to be made inside the window.
+/// Returns true when a fault is to be injected inside the window.
 pub(crate) fn any_in_window() -> bool {
     let made = |fault| matches!(fault, Fault::Ban { .. } | Fault::CpuBan { .. } | Fault::RendezvousSecond);
     options::current().faults().any(made)

@@ -28,10 +28,10 @@ use crate::mm::memory;
 use crate::mm::memory::GEOMETRY;
 use crate::mm::views::{ThisCpu, View};
 
-/// No follower probes.
-const NOBODY: usize = usize::MAX;
+/// The value of [`FOLLOWER`] when no follower probes.
+const NO_CPU: usize = usize::MAX;
 
-static FOLLOWER: AtomicUsize = AtomicUsize::new(NOBODY);
+static FOLLOWER: AtomicUsize = AtomicUsize::new(NO_CPU);
 static STAGE: AtomicU8 = AtomicU8::new(IDLE);
 static ADDRESS: AtomicU64 = AtomicU64::new(0);
 static LEADER: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -78,7 +78,7 @@ fn outcome(of: &AtomicU8) -> Outcome {
 
 /// Returns the outcomes of the leader's probe and of the follower's; `None` where there was no follower.
 pub(crate) fn outcomes() -> (Outcome, Option<Outcome>) {
-    let follower = FOLLOWER.load(Ordering::Relaxed) != NOBODY;
+    let follower = FOLLOWER.load(Ordering::Relaxed) != NO_CPU;
     (outcome(&LEADER), follower.then(|| outcome(&RESULT)))
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn arm() {
 fn arm_for(address: VirtAddr) {
     ADDRESS.store(address.0, Ordering::Relaxed);
     let me = percpu::this_cpu().id;
-    let follower = smp::online().map(|cpu| cpu.id).find(|&id| id != me).unwrap_or(NOBODY);
+    let follower = smp::online().map(|cpu| cpu.id).find(|&id| id != me).unwrap_or(NO_CPU);
     FOLLOWER.store(follower, Ordering::Relaxed);
     STAGE.store(WARM, Ordering::Release);
 }
@@ -220,7 +220,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nobody probed it when the rendezvous was refused.
+        // When the rendezvous was refused, no CPU has probed it.
         Self::unlink(&ThisCpu);
         let (roots, spare, entries) = (roots(), Table::TemporaryRoot.phys(), Self::entries());
         // SAFETY: the map is whole, and the scratch page's tables are unlinked: no other code has them.
@@ -234,7 +234,7 @@ impl ProbingCpu {
     /// The leader and the follower warm their TLBs here, every CPU parked and the map still whole.
     pub(crate) fn new(plan: Plan) -> Self {
         load();
-        if FOLLOWER.load(Ordering::Relaxed) != NOBODY {
+        if FOLLOWER.load(Ordering::Relaxed) != NO_CPU {
             wake_follower();
             await_stage(WARMED);
         }
@@ -246,7 +246,7 @@ impl ProbingCpu {
             inject::touch_linear_map();
         }
         LEADER.store(load(), Ordering::Release);
-        if FOLLOWER.load(Ordering::Relaxed) != NOBODY {
+        if FOLLOWER.load(Ordering::Relaxed) != NO_CPU {
             STAGE.store(GO, Ordering::Release);
             wake_follower();
             await_stage(DONE);

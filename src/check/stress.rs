@@ -176,7 +176,7 @@ pub(crate) fn start() {
     if options::current().injects(Fault::LoadSwap) {
         exchange(areas.iter().flatten().find_map(|area| area.frames.get(1..3)));
     }
-    // Release: whoever sees them sees them whole.
+    // Release: a CPU that sees the areas sees their contents.
     AREAS.store(Box::into_raw(Box::new(areas)), Ordering::Release);
     ON.store(true, Ordering::SeqCst);
     crate::irq::ipi::wake_others();
@@ -370,7 +370,7 @@ pub(crate) fn stop() -> Totals {
     }
     let gone = AREAS.swap(core::ptr::null_mut(), Ordering::AcqRel);
     if !gone.is_null() {
-        // SAFETY: it came from a box, and nobody uses it: see `areas`.
+        // SAFETY: it came from a box, and no CPU uses it any more: see `areas`.
         drop(unsafe { Box::from_raw(gone) });
     }
     account

@@ -2,13 +2,13 @@
 //! The ban between a CPU's arrival in a rendezvous and its release.
 //!
 //! From its own arrival until the release a CPU may not allocate, free, take a lock, log or touch the linear map:
-//! the map is broken, and another CPU may be parked in the middle of whatever the lock protects. The broken map traps
-//! its own accesses; this guard traps the other four. Each of those rooms calls [`check`] first, which costs a load
-//! and a branch and is therefore always compiled in.
+//! the map is broken, and another CPU may be parked in the middle of the data that the lock protects. The broken map
+//! traps its own accesses; this guard traps the other four. Each of those rooms calls [`check`] first, which costs a
+//! load and a branch and is therefore always compiled in.
 //!
 //! The state is a flag in each per-CPU block, which only its own CPU writes and reads, in program order: relaxed accesses are
 //! enough. Before a CPU has its block there is no rendezvous it could be in.
-//! The emergency path of the console asks nobody, so that a CPU can report from inside the window.
+//! The emergency path of the console does not call [`check`], so that a CPU can report from inside the window.
 
 #![cfg(target_os = "none")]
 
@@ -63,14 +63,15 @@ pub(crate) fn leave() {
 /// Says that this CPU is about to do what `ban` names.
 ///
 /// # Panics
-/// Inside the window: a broken invariant of the kernel, whatever would have come of it.
+/// Inside the window: a broken invariant of the kernel, even where the access would have done no harm.
 #[inline]
 #[track_caller]
 pub(crate) fn check(ban: Ban) {
     if let Some(cpu) = percpu::try_this_cpu()
         && cpu.in_rendezvous.load(Ordering::Relaxed)
     {
-        // The panic's own path takes no lock and allocates nothing; leaving lets whatever it calls in passing be.
+        // The panic's own path takes no lock and allocates nothing; leaving the ban lets the code that it calls in
+        // passing do either.
         cpu.in_rendezvous.store(false, Ordering::Relaxed);
         violated(ban, cpu.id);
     }

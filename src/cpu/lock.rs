@@ -21,8 +21,8 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 use crate::cpu::ban::{self, Ban};
 use crate::cpu::percpu::{self, PerCpu};
 
-/// No CPU: what [`IrqLock::owner`] holds while the lock is free.
-const NOBODY: u64 = 0;
+/// The value of [`IrqLock::owner`] while the lock is free: no CPU.
+const NO_OWNER: u64 = 0;
 
 /// The function that a CPU calls when it has just taken a lock; none in an ordinary run.
 static AT_LOCK: Once<fn()> = Once::new();
@@ -32,8 +32,8 @@ pub(crate) fn call_at_locks(hook: fn()) {
     AT_LOCK.call_once(|| hook);
 }
 
-/// A value that is unlike on every CPU and never [`NOBODY`]. It comes from MPIDR_EL1, which is there from the first
-/// instruction on, before any per-CPU block is.
+/// Returns a value that differs on every CPU and is never [`NO_OWNER`]. It comes from MPIDR_EL1, which is there from
+/// the first instruction on, before any per-CPU block is.
 fn this_cpu() -> u64 {
     cpu::mpidr() | 1 << 63
 }
@@ -50,7 +50,7 @@ pub(crate) struct IrqLock<T> {
 impl<T> IrqLock<T> {
     /// A free lock; `name` is for diagnostics.
     pub(crate) const fn new(name: &'static str, value: T) -> Self {
-        Self { name, owner: AtomicU64::new(NOBODY), inner: SpinMutex::new(value) }
+        Self { name, owner: AtomicU64::new(NO_OWNER), inner: SpinMutex::new(value) }
     }
 
     /// Takes the lock, waiting for as long as it takes.
@@ -128,7 +128,7 @@ pub(crate) struct IrqGuard<'a, T> {
 impl<T> Drop for IrqGuard<'_, T> {
     fn drop(&mut self) {
         // Before the release, or the next owner's name could be wiped out.
-        self.owner.store(NOBODY, Ordering::Relaxed);
+        self.owner.store(NO_OWNER, Ordering::Relaxed);
     }
 }
 

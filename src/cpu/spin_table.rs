@@ -55,7 +55,7 @@ pub(crate) fn enlist(record: RecordPlace) {
     cache::clean(word..word.offset(WORD));
 }
 
-/// Writes the entry point into the release word at `word`, and wakes whoever waits on it.
+/// Writes the entry point into the release word at `word`, and wakes the CPU that waits on it.
 ///
 /// # Errors
 /// [`ReleaseError`].
@@ -68,7 +68,7 @@ pub(crate) fn release(word: PhysAddr) -> Result<(), ReleaseError> {
         return Err(ReleaseError::NotMapped(word));
     }
     let address = memory::linear(word);
-    // SAFETY: in the linear map, as checked, which nobody changes while CPUs start; aligned; its page is reserved, so
+    // SAFETY: in the linear map, as checked, which no CPU changes while CPUs start; aligned; its page is reserved, so
     // that nothing of ours is there. Volatile: a CPU that the compiler does not know reads it.
     unsafe { (address.0 as *mut u64).write_volatile(image::physical(spin_table_entry()).0) };
     // To the point of coherency, where a CPU with its caches off reads. The DSB SY that ends it completes the clean, and

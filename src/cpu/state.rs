@@ -91,7 +91,7 @@ impl CpuState {
     }
 
     pub(crate) fn set_stage(&self, stage: Stage) {
-        // Release: what was written before it is there for whoever sees it.
+        // Release: a CPU that sees the stage sees all that was written before it.
         self.stage.store(stage as u8, Ordering::Release);
         // The stage is visible before the event that makes a waiting CPU look.
         barrier::dsb_ishst();
@@ -163,6 +163,6 @@ pub(crate) enum Coherency {
     Unknown = 0,
     /// Set: it takes part.
     Enabled = 1,
-    /// Clear: firmware's omission, which nobody below EL3 can mend, or an emulator that has no such bit.
+    /// Clear: firmware's omission, which no code below EL3 can mend, or an emulator that has no such bit.
     Disabled = 2,
 }

@@ -18,7 +18,7 @@ use crate::irq::gic::{self, encoding::Sgi};
 /// Stops a CPU for good.
 pub(crate) const STOP: Sgi = Sgi::new(2);
 
-/// Somebody has asked: without it a stray interrupt of that number stops nobody.
+/// Set once a CPU has asked the others to stop: without it a stray interrupt of that number stops no CPU.
 static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Tells every other CPU to stop.

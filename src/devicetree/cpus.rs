@@ -81,7 +81,7 @@ impl fmt::Display for EnableMethod<'_> {
 pub(crate) enum CpuStatus<'a> {
     /// It runs, or it is quiescent and waits for its enable-method: "okay", "disabled", or no status.
     Usable,
-    /// It must not be used: "fail", or whatever else stands there.
+    /// It must not be used: "fail", or any other value.
     Unusable(&'a str),
 }
 
@@ -97,7 +97,7 @@ impl<'a> CpuStatus<'a> {
 /// A CPU of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cpu<'a> {
-    /// Its number: its place in the tree's order, from 0, whatever its status is.
+    /// Its number: its place in the tree's order, from 0, regardless of its status.
     pub(crate) id: usize,
     /// The node's name, with its unit address.
     pub(crate) node: &'a str,

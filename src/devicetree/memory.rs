@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which memory there is, which of it must not be mapped, and which may be mapped but not given away.
 //!
-//! The difference matters: a CPU may speculate into whatever is mapped cacheable, so `no-map` memory is a hole in the linear
-//! map, while an initrd, the tree itself and a spin-table's page are ordinary memory that nobody gives away.
+//! The difference matters: a CPU may speculate into all memory that is mapped cacheable, so `no-map` memory is a hole
+//! in the linear map, while an initrd, the tree itself and a spin-table's page are ordinary memory that the allocator
+//! does not get.
 
 use core::fmt;
 
@@ -72,7 +73,7 @@ pub(crate) struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// All RAM that can be used: every memory node that is switched on, whatever is reserved in it.
+    /// All RAM that can be used: every memory node that is switched on, with the reservations in it.
     #[must_use]
     pub(crate) fn ram(&self) -> &MemoryRanges {
         &self.ram

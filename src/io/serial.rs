@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The console's pins and clock, where firmware has not seen to them: as the device tree says, and only as far as it does.
+//! Set-up of the console's pins and clock by the device tree, where firmware has not done it.
 //!
-//! A pin that has some function already is somebody's choice and stays. What the tree does not say, or says in a way that
-//! `crate::devicetree` does not know, stays as it is too.
+//! A pin that has some function already was set up by firmware and stays. So does all that the tree does not describe,
+//! or describes in a way that `crate::devicetree` does not know.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "devices are named by their addresses, and firmware reads a buffer")]
 
@@ -19,7 +19,7 @@ use crate::mm::memory;
 
 /// Sets up the pins of `console` and returns the rate of its clock in Hz, if either is known.
 pub(crate) fn prepare(tree: &Tree<'static>, console: &Console<'static>) -> Option<u32> {
-    // A line whose pins are nobody's choice has no clock to look for either: it is an emulator's, and works as it is.
+    // A line without pins in the tree has no clock to look for either: it is an emulator's, and works as it is.
     if !console.has_pins() {
         return None;
     }

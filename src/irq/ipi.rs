@@ -65,7 +65,7 @@ pub(crate) fn handle_irq() {
     } else if is_ipi {
         RENDEZVOUS.attend(&ThisCpu, &this_cpu().state.slot);
     } else if !known {
-        log::warn!("interrupt {id}, which nobody asked for");
+        log::warn!("unexpected interrupt {id}");
     }
 }
 

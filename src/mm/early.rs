@@ -94,7 +94,7 @@ pub(crate) fn device_tree(physical: PhysAddr) -> Result<(Tree<'static>, PhysRang
     let address = VirtAddr(TEMPORARY_AREA + offset);
     let header = PhysRange::new(physical, physical.offset(HEADER_BYTES as u64));
     map(VirtAddr(TEMPORARY_AREA), header, attributes).map_err(NoTree::Map)?;
-    // SAFETY: mapped above, and nobody writes it; the boot code saw that the pointer is aligned and the magic there.
+    // SAFETY: mapped above, and no code writes it; the boot code saw that the pointer is aligned and the magic there.
     let bytes = unsafe { core::slice::from_raw_parts(address.0 as *const u8, HEADER_BYTES) };
     let size = check_header(bytes).map_err(NoTree::Tree)?;
     let whole = PhysRange::new(physical, physical.offset(size as u64));

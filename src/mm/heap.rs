@@ -99,7 +99,7 @@ impl fmt::Display for Statistics {
 /// See [`HeapError`]; the region is untouched then.
 ///
 /// # Safety
-/// The region is mapped as ordinary memory that can be read and written, on every CPU and for good, and nobody else
+/// The region is mapped as ordinary memory that can be read and written, on every CPU and for good, and no other code
 /// uses it.
 #[expect(unsafe_code, reason = "the region is named by its address")]
 pub(crate) unsafe fn init(start: VirtAddr, bytes: usize) -> Result<(), HeapError> {

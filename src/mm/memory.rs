@@ -157,7 +157,7 @@ fn make_heap() -> Result<(), MapError> {
     let memory = frames.allocate_adjacent(HEAP_BYTES / FRAME_SIZE).ok_or(MapError::OutOfFrames(address))?;
     map_in(&mut frames, address, memory, Attributes::NORMAL)?;
     drop(frames);
-    // SAFETY: mapped just now, for good, on every CPU (the holding root shares the kernel half); nobody else has it.
+    // SAFETY: mapped just now, for good, on every CPU (the holding root shares the kernel half); no other code has it.
     unsafe { heap::init(address, HEAP_BYTES as usize) }.unwrap_or_else(|error| panic!("heap: {error}"));
     Ok(())
 }
@@ -184,8 +184,8 @@ fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -
     let painted = first.paint(layout, largest, &roots, &ThisCpu, apart, live);
     let stats = painted.unwrap_or_else(|error| panic!("{error}"));
     let ticks = timer::count().wrapping_sub(start);
-    // Nobody else runs yet, and the CPUs that will must not find it in a TLB of theirs: everywhere. No core of the
-    // system is known yet, so the careful form.
+    // No other CPU runs yet, and those that will must not find it in their TLBs: a broadcast invalidation. The kernel
+    // has not identified any core yet, so the careful form, which repeats it.
     let used = first.end(&roots, &ThisCpu, TlbiRepeat::Twice);
     (Painted { stats, ticks }, used)
 }

@@ -28,12 +28,12 @@ pub(super) fn cpus(_: &mut Session, words: &[&str]) -> Done {
                     Some(smp::Method::Boot) => "the loader",
                     Some(smp::Method::Psci) => "PSCI",
                     Some(smp::Method::SpinTable) => "a spin-table",
-                    None => "nobody",
+                    None => "an unknown method",
                 };
                 let level = level.number();
                 writeln!(Screen, "  online, {midr}, BBM level {level}, started by {method} at {entry}")?;
             }
-            _ => writeln!(Screen, "  not online: {}", cpu.error.as_deref().unwrap_or("nobody knows why"))?,
+            _ => writeln!(Screen, "  not online: {}", cpu.error.as_deref().unwrap_or("reason unknown"))?,
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ pub(super) enum Word<'a> {
     Task(Task),
     /// `fault=`, with its list.
     Faults(&'a str),
-    /// Somebody else's.
+    /// A word for another program.
     Unknown,
     /// A known word with a bad value; this is what it should be.
     Bad(&'static str),

@@ -232,7 +232,7 @@ pub(crate) fn record_repaint(outcome: &Outcome, account: &RepaintStats) {
 pub(crate) fn record_timeline() {
     let kicked = percpu::this_cpu().state.slot.times().kicked;
     if kicked == 0 {
-        // It was refused before it called anybody.
+        // It was refused before it called a CPU.
         return;
     }
     let known = |ticks: u64| (ticks >= kicked).then_some(ticks);

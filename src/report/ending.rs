@@ -98,7 +98,7 @@ mod device {
     /// Claims the report of a panic or a fault for this CPU, before its first word. Masks its interrupts for good. Any
     /// other CPU that comes later sleeps for ever.
     pub(crate) fn enter_panic() -> PanicEntry {
-        // Whatever this CPU was in the middle of, it will not come back to it; its report may do what it must.
+        // This CPU does not return to the code that it was in the middle of, so its report may do what the ban forbids.
         ban::leave();
         if !claim() {
             return PanicEntry::Again;
@@ -153,7 +153,7 @@ mod device {
     /// machine stops, but their output is dropped.
     pub(crate) fn end(verdict: Verdict) -> ! {
         if claim() {
-            // Nobody panicked.
+            // No CPU has panicked.
             match verdict {
                 Verdict::Pass | Verdict::Fail => console::close(Some(format_args!("cleave: {verdict}\n"))),
                 Verdict::Panic => console::close(None),

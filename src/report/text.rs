@@ -11,7 +11,7 @@ use super::wrap::{Elapsed, Grouped, INDENT, Maybe, wrapped};
 use crate::options::{Bootargs, FillMode};
 use core::fmt::{self, Write};
 
-/// Rows of a table shown whatever they hold.
+/// The number of rows of a table that are always shown.
 const ROWS: usize = 16;
 
 /// The destination of the text.

@@ -18,7 +18,7 @@ fn with(fault: &str) -> Run {
 #[test]
 fn the_load_finds_changed_bytes_and_lines_of_other_frames() {
     let run = with(&format!("{},{}", fault::LOAD_FLIP, fault::LOAD_SWAP));
-    run.claim(run.number("/load/mismatches") == 2 + 4, "somebody did not see a changed byte, or another frame's line");
+    run.claim(run.number("/load/mismatches") == 2 + 4, "a CPU did not see a changed byte, or another frame's line");
 }
 
 /// A frame that is gone fails the run. A check of the frames that says so and does not fail the run, fails this.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What must be true of a boot, whatever was asked of it.
+//! Claims that hold for every boot, with any boot arguments.
 
 use crate::{
     qemu::{Board, Run},
@@ -81,7 +81,7 @@ impl Run {
         self
     }
 
-    /// Blocks before and after; nobody was stopped for it.
+    /// Claims that the map has blocks before and after, and that no CPU was stopped.
     #[track_caller]
     pub(crate) fn kept(&self) -> &Self {
         self.claim(self.value("/decision/action") == "keep", "the decision is not to keep the blocks");
@@ -178,7 +178,7 @@ impl Run {
         self.claim(used.checked_sub(returned) == Some(needed), format_args!("{needed} tables are needed"));
     }
 
-    /// Everyone was kicked, arrived, stood still and left, in this order, and nobody left before all stood still.
+    /// Everyone was kicked, arrived, stood still and left, in this order, and no CPU left before all stood still.
     #[track_caller]
     fn timeline_is_in_order(&self) {
         let timeline = self.list("/timeline");
@@ -218,7 +218,7 @@ impl Run {
         self.claim(complete, "the stress test was not on every CPU");
         // A CPU that did not come in time need not be back by the end.
         let aborted = self.value("/decision/outcome") == "aborted";
-        // A repaint given up before anybody was called has nothing to be during.
+        // A repaint given up before any CPU was called has no stop to check during.
         let uncalled = aborted && self.number("/decision/attempts") == 0;
         for (cpu, lines) in online.iter().zip(per_cpu) {
             let late = aborted && self.error_says(&format!("missing: CPU {}", cpu["id"]));

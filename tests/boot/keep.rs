@@ -5,7 +5,8 @@
 
 use crate::qemu::Boot;
 
-/// Level 2 counts where the kernel was entered at EL2, since then nobody below can need to clean up.
+/// Level 2 counts where the kernel was entered at EL2, since then no hypervisor runs below that would have to handle a
+/// conflict abort.
 #[test]
 fn level_2_keeps_its_blocks_at_el2() {
     for cpu in ["max", "neoverse-v1", "neoverse-n2"] {
@@ -25,8 +26,8 @@ fn level_2_keeps_its_blocks_at_el1_when_trusted() {
     }
 }
 
-/// A listed core raises no conflict aborts, whatever its ID register says: level 3 at EL2. At EL1 its name is a hypervisor's
-/// word and counts as level 2.
+/// A listed core raises no conflict aborts, regardless of its ID register: level 3 at EL2. At EL1 a hypervisor chooses
+/// its MIDR, so the core counts as level 2.
 #[test]
 fn a_listed_core_keeps_its_blocks() {
     for (boot, level) in [

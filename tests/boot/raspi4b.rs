@@ -133,8 +133,8 @@ fn a_cpu_that_failed_and_memory_in_too_many_pieces_are_left_out_and_named() {
     run.claim(run.error_says("bytes are not used: it is in more than 64 pieces"), "what is lost is not named");
 }
 
-/// A board has nobody to take a semihosting call: without the runner's word for it the verdict is printed, and the CPUs
-/// sleep. A call made unasked ends QEMU, where this one has to be stopped.
+/// A board has no debugger that takes a semihosting call: unless the runner asks for one the verdict is printed, and
+/// the CPUs sleep. A call made unasked ends QEMU, where this one has to be stopped.
 #[test]
 fn without_psci_the_end_is_a_verdict_and_sleep() {
     let mut command = Boot::on_raspi4b(SpinTable, "minimal").runner();

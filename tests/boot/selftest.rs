@@ -71,7 +71,7 @@ fn people_get_tables_and_a_verdict() {
     for part in ["decision", "leaves", "window", "audit", "result      pass"] {
         run.claim(run.console.contains(part), format_args!("{part:?} is not on the console"));
     }
-    run.claim(run.line("CLEAVE-REPORT").is_none(), "a report for programs that nobody asked for");
+    run.claim(run.line("CLEAVE-REPORT").is_none(), "a report for programs without `report=json`");
     let report = run.console.lines().skip_while(|line| !line.starts_with("cleave      "));
     let wide = report.clone().find(|line| line.chars().count() > 100);
     run.claim(report.count() > 20, "no report for people");

@@ -29,8 +29,8 @@ fn a_call_at_every_lock_finds_no_lock_held() {
     for gic in [2, 3] {
         let run = Boot::on("cortex-a72").gic(gic).fault(fault::LOCK_CALL).run();
         run.passed().split();
-        run.claim(run.console.contains("called at "), "nobody was called");
-        run.claim(!run.console.contains("called at 0 locks"), "nobody was called");
+        run.claim(run.console.contains("called at "), "no lock was called");
+        run.claim(!run.console.contains("called at 0 locks"), "no lock was called");
     }
 }
 
@@ -140,7 +140,7 @@ fn a_second_caller_of_the_rendezvous_is_turned_away() {
     Boot::on("cortex-a72").fault(fault::SECOND).run().survived().split();
 }
 
-/// Words of somebody else are listed and harmless.
+/// Boot arguments of other programs are listed and harmless.
 #[test]
 fn an_unknown_bootarg_is_listed_and_harmless() {
     let run = Boot::on("cortex-a72").word("frobnicate=1 console=ttyAMA0,115200").run();

@@ -20,7 +20,7 @@ pub(crate) struct Board {
 /// The source of the time.
 #[derive(Debug)]
 pub(crate) enum Clock {
-    /// Always the same: nobody looks, and loom has less to try.
+    /// Always the same: no CPU reads it, and loom has less to try.
     Stopped,
     /// Later whenever a CPU looks, for each CPU by itself: no time is 0, and any deadline has passed at the second look.
     Counting,

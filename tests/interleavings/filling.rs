@@ -51,7 +51,7 @@ impl TableMemory for View<'_> {
     #[allow(unsafe_code, reason = "the cells are what the models watch")]
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         match self.0.pages.get(&first.0) {
-            // SAFETY: loom panics when somebody else is at it at the same time.
+            // SAFETY: loom panics when another thread accesses the cell at the same time.
             Some(table) => table.with_mut(|filled| unsafe { *filled += 1 }),
             None => (0..count).for_each(|index| {
                 self.store(
@@ -146,7 +146,7 @@ impl World {
     /// Returns the number of times that each table was filled.
     #[allow(unsafe_code, reason = "the cells are what the models watch")]
     fn filled(&self) -> Vec<u32> {
-        // SAFETY: loom panics when somebody writes at the same time.
+        // SAFETY: loom panics when another thread writes at the same time.
         self.tables.pages.values().map(|table| table.with(|filled| unsafe { *filled })).collect()
     }
 
@@ -226,7 +226,7 @@ fn left_behind() {
     world.fill.open(&world.layout, &Quiet, 2);
     world.work(Share::Everything, &mut 0);
     world.fill.close();
-    // It is given up at once, and its tables are free again when nobody writes to them any more.
+    // It is given up at once, and its tables are free again when no CPU writes to them any more.
     if soon(|| world.fill.is_idle()) {
         assert_eq!(world.filled(), [1, 1]);
     }

@@ -106,7 +106,7 @@ pub(crate) const TWO_CALLERS: Model =
     Model { name: "two callers", bound: Bound::Preemptions(1), scenario: two_callers };
 
 fn two_callers() {
-    // Whoever finds the other's under way is told so, and attends it.
+    // A caller that finds the other's rendezvous under way gets `Busy`, and attends it.
     let lead = |world: &World, cpu: &Cpu| {
         let led = world.lead(cpu, NEVER);
         assert!(matches!(led, Ok(()) | Err(Refused::Busy)), "{led:?}");

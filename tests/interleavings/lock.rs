@@ -21,7 +21,7 @@ impl World {
     #[allow(unsafe_code, reason = "the cell is what the model watches")]
     fn change(&self) {
         if let Ok(_held) = self.lock.try_lock() {
-            // SAFETY: loom panics when somebody else is at it at the same time.
+            // SAFETY: loom panics when another thread accesses the cell at the same time.
             self.map.with_mut(|value| unsafe { *value += 1 });
         }
     }

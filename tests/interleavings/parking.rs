@@ -73,7 +73,7 @@ fn a_deadline() {
         Ok(()) => assert_eq!(world.read(), 1),
         Err(refused) => {
             assert!(matches!(refused, Refused::Deadline { expected: 2, generation: 0, .. }));
-            // Nobody is in the middle of anything: the leader may write as if it were alone.
+            // No follower is inside the rendezvous: the leader may write as if it were alone.
             assert_eq!(world.read(), 0);
         }
     }

@@ -36,13 +36,13 @@ impl World {
 
     #[allow(unsafe_code, reason = "the cell is what the models watch")]
     pub(crate) fn read(&self) -> u32 {
-        // SAFETY: loom panics when somebody writes at the same time.
+        // SAFETY: loom panics when another thread writes at the same time.
         self.map.with(|value| unsafe { *value })
     }
 
     #[allow(unsafe_code, reason = "the cell is what the models watch")]
     fn write(&self) {
-        // SAFETY: loom panics when somebody else is at it at the same time.
+        // SAFETY: loom panics when another thread accesses the cell at the same time.
         self.map.with_mut(|value| unsafe { *value += 1 });
     }
 

@@ -46,7 +46,7 @@ fn packages() -> Vec<Value> {
     found["packages"].as_array().expect("packages").clone()
 }
 
-/// Returns the versions of each crate that Cargo.lock has, whatever it is built for.
+/// Returns the versions of each crate that Cargo.lock has, for any target.
 fn locked(text: &str) -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::<String, Vec<String>>::new();
     let mut name = "";

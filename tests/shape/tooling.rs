@@ -44,7 +44,7 @@ fn the_changelog_has_a_section_for_the_version() {
     assert!(changelog.lines().any(|line| line == format!("## {version}")), "no section {version}");
 }
 
-/// CI, its provider's file and the hook run the same script. A check that only one of them has fails nobody's push.
+/// CI, its provider's file and the hook run the same script. A check that only one of them has would stop no push.
 #[test]
 fn ci_and_the_hook_run_the_checks_that_make_runs() {
     let runs =

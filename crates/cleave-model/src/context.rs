@@ -102,7 +102,7 @@ impl State {
     /// Puts the written registers in force, at a context synchronisation event. Roots that are gone may still be cached.
     pub(super) fn apply_registers(&mut self, cpu: usize) {
         let (old, new) = (self.cpus[cpu].registers, self.cpus[cpu].pending);
-        // Until here they may have been walked, whatever was invalidated meanwhile.
+        // The CPU may have walked the old roots until here, so an invalidation in between did not end them.
         for (root, base) in std::mem::take(&mut self.cpus[cpu].replaced) {
             let after = if base == VirtAddr(0) { new.ttbr0 } else { new.ttbr1 };
             self.remember_left_root(cpu, root, after, base);
@@ -158,7 +158,7 @@ impl State {
 
     pub(super) fn turn_on(&mut self, cpu: usize) {
         if !self.cpus[cpu].local_tlb_clean {
-            let detail = "the MMU is turned on while the TLB holds whatever reset left there";
+            let detail = "the MMU is turned on while the TLB holds entries from before reset";
             self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
         }
         if self.cpus[cpu].registers != self.cpus[cpu].pending {

@@ -54,7 +54,7 @@ impl State {
                     && !(table && named.last == LastLevel::Only)
                     // A hint speaks of the leaf; entries above it go as well when all levels are asked for.
                     && named.hint.is_none_or(|hint| if table { stale.level < Some(hint) } else { stale.level == Some(hint) })
-                    // Entries above the leaf have the ASID they were walked under, whatever the leaf's nG says.
+                    // Entries above the leaf have the ASID they were walked under, regardless of the leaf's nG.
                     && named.asid.is_none_or(|asid| stale.asid == asid || !table && global)
                     // A leaf that can be walked again through a cached table entry is not gone for good.
                     && (named.last == LastLevel::AllLevels || !self.can_be_walked_again(stale, stale.holders & reached))
@@ -110,7 +110,7 @@ impl State {
                 (true, false) => Rule::StoreBeforeTlbi,
                 (true, true) => {
                     self.cpus[cpu].issued.push(Issued { stale: stale.number, scope: tlbi.scope, second: false });
-                    // A CPU that it does not reach keeps the entry, whatever comes after.
+                    // A CPU that this TLBI does not reach keeps the entry: a later DSB changes nothing there.
                     if stale.holders & !reached == 0 { Rule::DsbAfterTlbi } else { Rule::TlbiCoverage }
                 }
             };

@@ -249,7 +249,7 @@ impl Machine {
         state.frames.data.extend((0..whole.bytes() / page).map(|n| whole.start.offset(n * page)));
     }
 
-    /// Makes the allocator fail after `frames` more, whatever it says it has; `None` for no such limit.
+    /// Makes the allocator fail after `frames` more, regardless of the number it reports; `None` for no such limit.
     pub fn limit_frames(&self, frames: Option<u64>) {
         self.state().frames.limit = frames;
     }

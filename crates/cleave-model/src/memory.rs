@@ -43,7 +43,7 @@ impl Page {
     }
 }
 
-/// A map whose keys are numbers of pages, lines or tables: nobody chooses them to collide.
+/// A map whose keys are numbers of pages, lines or tables. No input is chosen to make them collide.
 pub(super) type ByNumber<V> = HashMap<u64, V, BuildHasherDefault<Spread>>;
 
 /// Spreads a number over all bits, by Fibonacci hashing.
@@ -119,7 +119,7 @@ impl Memory {
         self.place(slot).is_some_and(|place| self.pages[place].stored[word / 64] >> (word % 64) & 1 == 1)
     }
 
-    /// Sets a word without anybody's store.
+    /// Sets a word without a store by any CPU.
     pub(super) fn set(&mut self, slot: PhysAddr, value: Descriptor) {
         let word = word(slot);
         let page = self.place_mut(slot);

@@ -124,7 +124,7 @@ impl Tlbi {
         Self { scope: Scope::InnerShareable, covers: Coverage::Asid(asid) }
     }
 
-    /// TLBI VAAE1IS: leaf and table entries for the address, whatever the ASID.
+    /// Returns TLBI VAAE1IS: leaf and table entries for the address, of any ASID.
     #[must_use]
     pub const fn vaae1is(address: VirtAddr) -> Self {
         let covers = Coverage::Address { address, asid: None, last: LastLevel::AllLevels, hint: None };
@@ -138,7 +138,7 @@ impl Tlbi {
         Self { scope: Scope::InnerShareable, covers }
     }
 
-    /// Decodes the operand of TLBI VAE1IS or VALE1IS: VA\[55:12\] in bits 43:0 whatever the granule, the TTL hint in
+    /// Decodes the operand of TLBI VAE1IS or VALE1IS: VA\[55:12\] in bits 43:0 for any granule, the TTL hint in
     /// bits 47:44, the ASID in bits 63:48. See [`Tlbi::for_every_asid`] for VAAE1IS and VAALE1IS.
     #[must_use]
     pub const fn from_operand(operand: u64, last: LastLevel, geometry: Geometry) -> Self {

@@ -124,8 +124,8 @@ pub enum Access {
 
 /// The observer of every access of [`Observed`] atomics.
 pub trait Observer: 'static {
-    /// Does `operation` on the atomic at the address `cell`, and whatever belongs before and after it. The operation returns
-    /// nothing when it stored nothing though it is a [`Access::Modify`].
+    /// Performs `operation` on the atomic at the address `cell`, and the observer's own steps before and after it. The
+    /// operation returns `None` when it stored nothing though it is an [`Access::Modify`].
     fn observe<T>(cell: usize, access: Access, operation: impl FnOnce() -> Option<T>) -> Option<T>;
 }
 

@@ -29,7 +29,7 @@ impl Ordinary {
     }
 
     /// Returns true for Normal memory, write-back in both caches, shareable: what the architecture promises for the
-    /// attributes asked for, whatever it makes of the hints.
+    /// attributes asked for, regardless of how it treats the hints.
     pub(super) const fn is_promised(self) -> bool {
         is_write_back(self.attributes) && matches!(self.shareability, Shareability::Inner | Shareability::Outer)
     }

@@ -51,7 +51,7 @@ pub(crate) fn audit(expected: &LeafCounts) -> Findings {
     walk_everything(layout, &mut findings, &mut progress);
     compare_counts(&expected, &mut findings);
     if !findings.is_clean() {
-        // What there is, for whoever has to find out why. The console does not fail.
+        // The tables as they are, for the reader who looks for the cause. The console does not fail.
         let _ = dump::write_all(&mut console::Lines);
     }
     findings

@@ -47,7 +47,7 @@ fn make(fault: Fault) {
             replace(memory::linear(last), Attributes::NORMAL.leaf(PhysAddr(last.0 ^ 1 << 30), Level::L3));
         }
         Fault::PageReadonly => {
-            // A page of nobody's, and for good.
+            // A page that no other code has, allocated for good.
             let frame = memory::frames().allocate().unwrap_or_else(|| panic!("fault: no frame is left"));
             permit(memory::linear(frame), |leaf| leaf | READ_ONLY);
         }
@@ -75,7 +75,7 @@ fn leaf(address: VirtAddr) -> Visit {
     page.unwrap_or_else(|| panic!("fault: {address} is not mapped by a page of its own"))
 }
 
-/// Replaces the page of `address` by break-before-make; nobody uses what it maps.
+/// Replaces the page of `address` by break-before-make; no code uses the mapped memory.
 fn replace(address: VirtAddr, new: Descriptor) {
     // SAFETY: the map is whole, and the audit has not begun: no other code changes tables.
     let tables = unsafe { View::linear() };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The other CPUs: started one after the other, checked in under the holding root, admitted, and then at work.
 //!
-//! A secondary runs on the holding root, which has the kernel half and no linear map, until it is admitted: one that
-//! comes late can do no harm, whatever the map is going through. One that does not come at all is named in the report.
+//! A secondary runs on the holding root, which has the kernel half and no linear map, until it is admitted: a late CPU
+//! does no harm in any state of the map. A CPU that does not come at all is named in the report.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "a per-CPU block is installed, and TTBR1 changes")]
 
@@ -232,7 +232,7 @@ extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
     while cpu.state.stage() != Stage::Admitted {
         hint::wait_for_event();
     }
-    // SAFETY: the real root has all the holding root has, and the linear map, which nobody is changing: a CPU is
+    // SAFETY: the real root has all the holding root has, and the linear map, which no CPU is changing: a CPU is
     // admitted before the decision, while the map is as it was painted.
     unsafe { mmu::switch_ttbr1(memory::root()) };
     cpu.state.set_stage(Stage::Online);

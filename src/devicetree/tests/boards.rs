@@ -57,7 +57,7 @@ fn every_raspberry_pi_4s_memory_is_mapped_to_the_byte_and_nothing_beyond_it() {
             assert_eq!(tree.cpus().count(), cpus);
             let memory = tree.memory().unwrap();
             assert_eq!(memory.mapped().as_slice(), pieces, "{gib} GiB");
-            // Peripherals and the VideoCore's share: a CPU may speculate into whatever is mapped.
+            // Peripherals and the VideoCore's share: a CPU may speculate into all memory that is mapped.
             for device in [range(0x3b40_0000, 0x4000_0000), range(0xfc00_0000, 0x1_0000_0000)] {
                 assert!(!memory.mapped().overlaps(device), "{gib} GiB, {device}");
             }

@@ -54,8 +54,8 @@ fn psci_that_is_switched_off_is_not_there() {
     assert_eq!(open(&dtb(root().with(psci))).psci(), Ok(None));
 }
 
-/// A bus that is switched off switches off what is below it, however deep and whatever the device says of itself. Looking at the
-/// device alone fails this.
+/// A bus that is switched off switches off what is below it, at any depth and regardless of the device's own status.
+/// Looking at the device alone fails this.
 #[test]
 fn a_device_below_a_bus_that_is_switched_off_is_not_there() {
     let below = |status: &str, device: N| {

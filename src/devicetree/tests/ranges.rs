@@ -55,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A set large enough for whatever the test makes.
+/// Returns a set of `ranges`, large enough for every test here.
 fn set_of(ranges: &[PhysRange]) -> RangeSet<16> {
     let mut set = RangeSet::new();
     ranges.iter().for_each(|range| set.insert(*range).unwrap());

@@ -205,7 +205,7 @@ fn header(data: &[u8]) -> Result<Header, TreeError> {
 /// For a kernel that maps the page with the header, and only then the rest of the tree.
 ///
 /// # Errors
-/// Whatever is wrong with the header: magic, version, size, or the place of a block.
+/// A defect of the header: magic, version, size, or the place of a block.
 pub(crate) fn check_header(bytes: &[u8]) -> Result<usize, TreeError> {
     header(bytes).map(|header| header.totalsize)
 }

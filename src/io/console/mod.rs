@@ -56,11 +56,11 @@ mod device {
     /// The writers that are allowed.
     #[repr(u8)]
     enum Phase {
-        /// Everybody.
+        /// Every CPU, through the lock.
         Open = 0,
         /// Only the emergency path: a CPU is reporting a panic or a fault.
         Emergency = 1,
-        /// Nobody: the verdict was the last line.
+        /// None: the verdict was the last line.
         Closed = 2,
     }
 
@@ -204,7 +204,7 @@ mod device {
             line.ends = ends;
         });
         console.line = Some(line);
-        // Release: whoever sees the address sees the device as it was set up.
+        // Release: a CPU that sees the address sees the device as it was set up.
         DEVICE.store(base.0, Ordering::Release);
     }
 
@@ -227,12 +227,12 @@ mod device {
     pub(crate) fn print(text: fmt::Arguments<'_>) {
         ban::check(Ban::Log);
         if phase_is(Phase::Open) {
-            // Neither the ring nor a serial line fails; an error of a `Display` has nobody to be told to.
+            // Neither the ring nor a serial line fails; an error of a `Display` has no reader.
             let _ = CONSOLE.lock().write_fmt(text);
         }
     }
 
-    /// The console for a long text: each write is one [`print`], so that nobody is kept from it for the whole.
+    /// The console for a long text: each write is one [`print`], so that no CPU waits for the whole text.
     pub(crate) struct Lines;
 
     impl Write for Lines {
@@ -251,7 +251,7 @@ mod device {
         if phase_is(Phase::Closed) {
             return;
         }
-        // The first one begins a line of its own, whatever it interrupted.
+        // The first one begins a line of its own, even if it interrupted one.
         if let Some(mut console) = CONSOLE.emergency_lock(deadline(EMERGENCY_WAIT)) {
             if first {
                 console.begin_line();
@@ -263,7 +263,7 @@ mod device {
         }
     }
 
-    /// The device, whoever holds the lock.
+    /// Returns the device without taking the lock, even if another CPU holds it.
     #[expect(unsafe_code, reason = "a device is named by its address")]
     fn line_without_lock() -> Option<Line> {
         // Acquire: pairs with the release in `init`.

@@ -45,7 +45,7 @@ global_asm!(
 );
 
 /// The most TLB conflicts in a row at one instruction, for one address, that are survived. The handler invalidates this CPU's
-/// whole TLB, so the same access meets another only if somebody remakes it; a third is a bug.
+/// whole TLB, so the same access meets another only if a walk caches conflicting entries again; a third is a bug.
 const CONFLICTS_IN_A_ROW: u64 = 2;
 
 /// Reports an exception that ends the run, and ends it.
@@ -115,7 +115,7 @@ fn survives_tlb_conflict(frame: &Frame) -> bool {
     if cpu.conflicts.count(frame.elr, frame.far) > CONFLICTS_IN_A_ROW {
         return false;
     }
-    // Every entry of this CPU goes, whatever sizes they have; no table changed, so nothing is to be ordered before it.
+    // Every entry of this CPU goes, of any size; no table changed, so no store has to be ordered before it.
     tlb::vmalle1();
     // It is complete on this CPU before...
     barrier::dsb_nsh();

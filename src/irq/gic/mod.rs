@@ -154,7 +154,7 @@ mod controller {
             self.id
         }
 
-        /// True when it is the SGI `sgi`, whoever sent it.
+        /// Returns true when it is the SGI `sgi`, from any sender.
         pub(crate) fn is(&self, sgi: Sgi) -> bool {
             self.id == u32::from(sgi.number())
         }
@@ -230,7 +230,7 @@ mod controller {
             }
         }
 
-        /// Brings the distributor from whatever state firmware left it in to one where it forwards interrupts of our
+        /// Brings the distributor from any state that firmware may leave to one where it forwards interrupts of our
         /// group and no shared one is enabled. Once, on the boot CPU, before any `init_cpu`.
         ///
         /// # Errors

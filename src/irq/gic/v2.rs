@@ -116,7 +116,7 @@ impl GicV2 {
     #[inline]
     pub(super) fn send_sgi(&self, command: u32) {
         // DSB ISHST: orders this CPU's stores to ordinary memory before the SGI, so that the CPU that takes it sees
-        // them (pairs with the acquire of whatever they published). The SGI is a store to Device memory, which alone
+        // them (pairs with the acquire of the data they published). The SGI is a store to Device memory, which alone
         // would not be ordered behind them.
         barrier::dsb_ishst();
         self.gicd.write(offset_of!(Gicd, sgir), command);

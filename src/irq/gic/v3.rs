@@ -106,7 +106,7 @@ impl GicV3 {
     #[inline]
     pub(super) fn send_sgi(&self, command: u64) {
         // DSB ISHST: completes this CPU's stores before the SGI, so that the CPU that takes it sees them (pairs with
-        // the acquire of whatever they published). A write to a system register is not ordered behind stores at all.
+        // the acquire of the data they published). A write to a system register is not ordered behind stores at all.
         barrier::dsb_ishst();
         // SAFETY: ICC_SGI1R_EL1 sends an interrupt; it accesses no memory of ours.
         unsafe { asm!("msr S3_0_C12_C11_5, {}", in(reg) command, options(nostack, preserves_flags)) };
@@ -117,8 +117,9 @@ impl GicV3 {
     #[inline]
     pub(super) fn acknowledge(&self) -> Option<Interrupt> {
         let token: IntId = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)?;
-        // DSB SY: orders the activation before whatever the handler does, the end included: a read of ICC_IAR1_EL1
-        // alone does not say that the redistributor has seen it (IHI 0069H, on the effects of acknowledging).
+        // DSB SY: orders the activation before everything that the handler does, the end included: a read of
+        // ICC_IAR1_EL1 alone does not say that the redistributor has seen it (IHI 0069H, on the effects of
+        // acknowledging).
         barrier::dsb_sy();
         Some(Interrupt::new(encoding::v3::acknowledged(token.raw_value())?, token))
     }

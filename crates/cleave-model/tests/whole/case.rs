@@ -70,7 +70,7 @@ pub(crate) enum Trouble {
     Absent,
     /// A CPU does not come the first time.
     Late,
-    /// The leader waits for nobody who fills tables.
+    /// The leader does not wait for followers that still fill tables.
     Impatient,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a machine, or the code on it, can be made to do wrong, to see that somebody notices.
+//! Seeded defects of the machine and of the code on it, each of which the model must report.
 
 use cleave::rendezvous::Host;
 use cleave::tables::{Cpu, Descriptor, PhysAddr, PhysRange, TableMemory};
@@ -22,7 +22,7 @@ pub(crate) enum Defect {
     Miscount,
     /// The old tables are given back before the commit.
     EarlyFree,
-    /// The tables of the replacement are linked, and filled by nobody.
+    /// The tables of the replacement are linked, and no CPU fills them.
     NoFill,
     /// The window's tables are reached through the map that is broken.
     ThroughLinear,
@@ -32,7 +32,7 @@ pub(crate) enum Defect {
     NotReserved,
     /// Everyone is let go while the map is broken.
     NoMake,
-    /// A latecomer is given the whole map before anybody admits it.
+    /// A latecomer is given the whole map before the leader admits it.
     EarlyRoot,
 }
 

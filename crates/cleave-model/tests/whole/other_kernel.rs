@@ -8,7 +8,8 @@ use cleave::tables::VirtAddr;
 use cleave_model::Rule;
 use example::{ADDRESS, BLOCK, Modelled, entry, machine, split_and_use, unmap, unsplit};
 
-/// Fails if a verdict looks at no more than the steps that were made: this one breaks nothing before somebody uses the page.
+/// Fails if a verdict looks at no more than the steps that were made: this kernel breaks no rule before a CPU uses the
+/// page.
 #[test]
 fn another_kernels_unmap_without_a_tlbi_is_caught() {
     let machine = machine();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Maps that somebody has been at: leaves made read-only or invalid before anybody has used them.
+//! Modified maps: leaves made read-only or invalid before any CPU has used them.
 
 use crate::world::World;
 use cleave::tables::{Descriptor, Kind, PhysRange, VirtAddr};

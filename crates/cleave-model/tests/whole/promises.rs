@@ -37,7 +37,7 @@ pub(crate) struct Snapshot {
     pub(crate) frames_out: BTreeSet<PhysAddr>,
 }
 
-/// Looks at a machine's tables, as nobody on it can.
+/// A view of a machine's tables from outside, which no CPU of the machine has.
 #[derive(Clone, Copy)]
 pub(crate) struct Eye<'a> {
     pub(crate) machine: &'a Machine,

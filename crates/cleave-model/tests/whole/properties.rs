@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Random machines, memories, schedules and troubles: whatever happens, the promises hold.
+//! Random machines, memories, schedules and failures, under all of which the promises hold.
 
 use std::time::{Duration, Instant};
 
@@ -172,7 +172,7 @@ fn keep_their_promises(of: &[(u32, Granule, VaBits)], count: u32) {
             cases,
             failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/machine.txt"))),
             max_shrink_iters: 2000,
-            // A case in which nobody gets anywhere takes long.
+            // A case in which no CPU makes progress takes long.
             max_shrink_time: 120_000,
             ..ProptestConfig::default()
         };

@@ -79,13 +79,14 @@ impl World<'_> {
             Outcome::Done => check!(limit >= needed, "frames out of nothing"),
             Outcome::OutOfMemory(missing) => check!(limit < needed + more, "{missing}"),
             Outcome::ForeignTable(table) => check!(false, "{table} is no frame of the machine"),
-            // Whoever does not come is called for as often as the documentation says, and whoever does not fill, never.
+            // A CPU that does not arrive is called as often as the documentation says; one that does not finish its
+            // tables stops the repaint before any rendezvous.
             Outcome::Aborted => match trouble {
                 Trouble::Absent => check!(attempts == 3 && ATTEMPTS == 3, "aborted after {attempts} rendezvous"),
                 Trouble::Impatient => check!(attempts == 0 && frame_counts.lost > 0, "a rendezvous without its tables"),
                 _ => return Err("aborted".into()),
             },
-            // Somebody left behind was still filling tables of an earlier one.
+            // A CPU that an earlier repaint gave up on was still filling that one's tables.
             Outcome::Busy => check!(self.lost.load(Ordering::Relaxed) > 0, "busy"),
         }
         check!(
@@ -159,7 +160,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Replaces one page of the kernel's own by another, by break-before-make; nobody uses it meanwhile.
+    /// Replaces one page of the kernel's own by another, by break-before-make; no CPU uses it meanwhile.
     fn replace(&self, cpu: &Scheduled<'_>) -> Result<(), Failed> {
         let (geometry, tables) = (self.case.geometry, self.tables(0));
         let Some(address) = self.area.lock().unwrap().last().copied() else { return Ok(()) };

@@ -34,7 +34,7 @@ pub(crate) struct World<'a> {
     /// Addresses to use: of the linear map, and of the kernel's own.
     usable: Mutex<Vec<VirtAddr>>,
     pub(crate) area: Mutex<Vec<VirtAddr>>,
-    /// Frames that nobody may have again.
+    /// Frames that must never be allocated again.
     pub(crate) lost: AtomicU64,
 }
 
@@ -150,7 +150,7 @@ impl<'a> World<'a> {
             on.access(address, Access::Load);
         }
         if let Some(address) = some(&self.area) {
-            // Somebody mapped it lately and has told so. No ISB: where FEAT_ETS2 is missing it may fault once, and the
+            // Another CPU has mapped it and set the flag. No ISB: where FEAT_ETS2 is missing it may fault once, and the
             // handler finds that it translates by then.
             on.load_flag(AREA, Flag::Ordered);
             on.branch();
@@ -252,7 +252,7 @@ impl<'a> World<'a> {
         for &step in &self.case.steps {
             now = self.take(cpu, step, &now)?;
         }
-        // Who comes late finds the map whole, whatever became of it.
+        // A latecomer finds the map whole, whether or not it was repainted.
         self.admit(cpu, cpus);
         for _ in 0..4 {
             self.touch(cpu);

@@ -29,6 +29,6 @@ pub fn clean(range: Range<VirtAddr>) {
         unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) }
         address += line;
     }
-    // Complete before anybody who looks past the caches: devices, and CPUs with their MMU off.
+    // Complete before any observer that bypasses the caches reads: devices, and CPUs with their MMU off.
     barrier::dsb_sy();
 }

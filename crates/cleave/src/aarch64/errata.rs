@@ -44,7 +44,7 @@ pub enum Remedy {
     /// A second TLBI; DSB follows each broadcast one: the first may complete before the accesses have that used the old
     /// translation. The invalidation itself is sound.
     RepeatTlbi,
-    /// The core counts as level 0 of FEAT_BBM, whatever its ID register says: no live mapping changes its size.
+    /// The core counts as level 0 of FEAT_BBM, regardless of its ID register: no live mapping changes its size.
     BreakBeforeMake,
     /// A barrier stands beside the instruction in question, on every core.
     DataBarriers,
@@ -208,7 +208,7 @@ impl Midr {
     }
 
     /// Returns true for cores known to change the size of live mappings without ever raising a TLB conflict abort,
-    /// whatever their ID register says.
+    /// regardless of their ID register.
     #[must_use]
     pub fn raises_no_conflict_aborts(self) -> bool {
         self.has(NoConflictAborts)

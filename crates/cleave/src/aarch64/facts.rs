@@ -23,8 +23,8 @@ pub struct CpuFacts {
 impl CpuFacts {
     /// Returns the level of FEAT_BBM that the CPU counts as, and `at_most` that one.
     ///
-    /// A core that is known to raise no conflict aborts counts as level 3 when it was entered at EL2, whatever its
-    /// register says. Entered at EL1 it counts as level 2, since only its name speaks for it, unless the register says 3:
+    /// A core that is known to raise no conflict aborts counts as level 3 when it was entered at EL2, regardless of its
+    /// ID register. Entered at EL1 it counts as level 2, since only its MIDR speaks for it, unless the register says 3:
     /// that is a promise of the architecture, which a hypervisor gives for every core the guest may run on. A core
     /// whose level 2 has an erratum counts as level 0.
     #[must_use]

@@ -56,7 +56,7 @@ pub fn mask_all() -> Masked {
     Masked { before, _this_cpu: PhantomData }
 }
 
-/// Returns true when this CPU takes no IRQ, whatever becomes of FIQs: SGIs are IRQs, so PSTATE.I alone decides whether this
+/// Returns true when this CPU takes no IRQ, regardless of FIQs: SGIs are IRQs, so PSTATE.I alone decides whether this
 /// CPU can answer one.
 #[inline(always)]
 #[must_use]

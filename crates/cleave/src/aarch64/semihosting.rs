@@ -8,7 +8,7 @@ const SYS_EXIT_EXTENDED: u64 = 0x20;
 /// The reason: the application ended of its own accord.
 const ADP_STOPPED_APPLICATION_EXIT: u64 = 0x2_0026;
 
-/// Ends the emulator with `status`. Returns when whoever takes the call ignores it.
+/// Ends the emulator with `status`. Returns when the emulator or debugger that takes the call ignores it.
 ///
 /// The instruction is undefined where nothing takes semihosting calls: the caller must expect that exception.
 pub fn exit(status: u64) {

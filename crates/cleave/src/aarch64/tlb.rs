@@ -6,8 +6,8 @@
 
 use crate::tables::VirtAddr;
 
-/// The operand of a TLBI by address (DDI 0487, C5.5, TLBI VAE1IS and its like): VA\[55:12\] in bits 43:0 whatever the granule,
-/// TTL (bits 47:44) zero, which names no level, ASID in bits 63:48.
+/// Returns the operand of a TLBI by address (DDI 0487, C5.5, TLBI VAE1IS and its like): VA\[55:12\] in bits 43:0 for
+/// any granule, TTL (bits 47:44) zero, which names no level, ASID in bits 63:48.
 ///
 /// The upper bits of a TTBR1 address do not spill into TTL, where they would name a level the entry is not on.
 ///

@@ -28,11 +28,12 @@ impl RootSpan {
     }
 }
 
-/// Exchanges the root entries of the live map for those of the replacement, by break-before-make. The old entries are gone
-/// then: who wants to give the old tables back has copied them before.
+/// Exchanges the root entries of the live map for those of the replacement, by break-before-make. The old root entries
+/// are overwritten: the caller copies them first if it is going to free the old tables.
 ///
-/// `roots` reaches both roots and lies outside the linear map. Every CPU is parked, so nobody uses what is broken; the
-/// replacement is complete and visible to walkers (its fillers did DSB ISHST, and the caller acquired their word).
+/// `roots` reaches both roots and lies outside the linear map. Every CPU is parked, so no CPU uses a broken entry; the
+/// replacement is complete and visible to walkers (its fillers did DSB ISHST, and the caller acquired the state word
+/// that they released).
 #[inline(always)]
 pub fn exchange<R: TableMemory, C: Cpu>(
     roots: &R,

@@ -147,7 +147,7 @@ mod tests {
     fn level_two_is_trusted_at_el2_only_unless_told_otherwise() {
         use EntryLevel::{El1, El2};
         assert_eq!(decided(&[(2, El2), (3, El2)], BbmPolicy::Auto), (2, Action::Keep, Reason::LevelTwoAtEl2));
-        // Whatever the order: a hypervisor below one CPU is below all.
+        // In any order of the CPUs: a hypervisor below one CPU is below all.
         let split = (2, Action::Split, Reason::EnteredAtEl1);
         for mixed in [[El2, El1, El2], [El1, El2, El2], [El2, El2, El1], [El1, El1, El2], [El1, El1, El1]] {
             assert_eq!(decided(&mixed.map(|entry| (2, entry)), BbmPolicy::Auto), split, "{mixed:?}");

@@ -61,8 +61,8 @@ impl<A: Atomics> Fill<A> {
     pub fn open<C: Cpu>(&self, layout: &Layout<'_>, cpu: &C, cpus: u64) {
         let chunks: u64 = chunk_spans(layout).map(|(_, chunks)| chunks).sum();
         self.chunks.store(chunks, Ordering::Relaxed);
-        // An even share leaves nobody idle only if all are equally fast; two fifths more let the fast help, and still
-        // keep any of four CPUs below 40 % of the tables.
+        // With even shares no CPU is idle only if all are equally fast. Two fifths more let the fast CPUs help, and
+        // still keep any of four CPUs below 40 % of the tables.
         self.share.store((chunks * 7 / (cpus * 5)).max(chunks.div_ceil(cpus)), Ordering::Relaxed);
         let filling = filling(self.next.load(Ordering::Relaxed)).wrapping_add(1 << 32);
         self.done.store(filling, Ordering::Relaxed);
@@ -74,24 +74,24 @@ impl<A: Atomics> Fill<A> {
         self.open.store(true, Ordering::Release);
     }
 
-    /// True when there is work to claim.
+    /// Returns true when there is work to claim.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
             && count(self.next.load(Ordering::Relaxed)) < self.chunks.load(Ordering::Relaxed)
     }
 
-    /// True when every chunk is filled; what the fillers stored is then visible to the caller.
+    /// Returns true when every chunk is filled. The fillers' stores are then visible to the caller.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         count(self.done.load(Ordering::Acquire)) == self.chunks.load(Ordering::Relaxed)
     }
 
-    /// True when nobody is in the middle of filling tables: what was claimed is done. Asked of a filling that is closed, of
-    /// which the leader has claimed all that others left, so that nobody claims more of it.
+    /// Returns true when no CPU is in the middle of filling tables: every claimed chunk is done. For a filling that is
+    /// closed, of which the leader has claimed all the chunks that the others left, so that no CPU can claim another.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        // Acquire: whatever the fillers read and stored comes before what the caller does now.
+        // Acquire: the fillers' reads and stores come before all that the caller does next.
         self.done.load(Ordering::Acquire) == self.next.load(Ordering::Relaxed)
     }
 
@@ -132,8 +132,8 @@ impl<A: Atomics> Fill<A> {
         tables
     }
 
-    /// The next chunk nobody has claimed, with the filling it belongs to. Never counts beyond the last: a late look must
-    /// not disturb the next filling.
+    /// Claims the next free chunk, and returns it with the number of its filling. Never counts beyond the last chunk: a
+    /// late claim must not disturb the next filling.
     fn claim(&self) -> Option<u64> {
         // Acquire: with the word of a filling comes what was stored before it was opened, the number of chunks first.
         let step = |next: u64| (count(next) < self.chunks.load(Ordering::Relaxed)).then_some(next + 1);

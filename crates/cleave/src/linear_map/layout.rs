@@ -25,7 +25,7 @@ pub struct Layout<'a> {
 enum AliasIs {
     /// Mapped, read-only: in a linear map.
     Mapped,
-    /// A hole: in a temporary mapping, where nobody has a use for it.
+    /// A hole: in a temporary mapping, where no code uses the alias.
     LeftOut,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Layout<'a> {
         if !base.is_aligned(unit) {
             return Err(LayoutError::Base(base));
         }
-        // What is left of the address range behind the base, whatever the caller hoped for.
+        // At most the addresses from the base to the end of the range, even if the caller asked for more.
         let space = 1 << geometry.address_bits();
         let size = size.min(space - (base.0 & (space - 1)));
         let page = geometry.page_size();

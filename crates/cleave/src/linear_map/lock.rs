@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The map lock: one change of the linear map at a time, and nobody waits for it.
+//! The map lock, a try-lock that admits one change of the linear map at a time.
 
 use core::fmt;
 use core::sync::atomic::Ordering;
 
 use crate::atomics::{Atomic, Atomics, Native};
 
-/// Somebody else is changing the linear map, or the decision about it is still open.
+/// Another CPU is changing the linear map, or the decision about it is still open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Busy;
 
@@ -16,8 +16,8 @@ impl fmt::Display for Busy {
     }
 }
 
-/// A try-lock: whoever finds it taken is told so at once. Waiting for it with interrupts masked would keep the
-/// rendezvous of its holder from ever completing.
+/// A try-lock: a caller that finds it taken gets an error at once. A CPU that waited for it with interrupts masked
+/// would keep the holder's rendezvous from ever completing.
 pub struct MapLock<A: Atomics = Native> {
     taken: A::Bool,
 }

@@ -68,7 +68,7 @@ pub enum Outcome {
     ForeignTable(PhysAddr),
     /// Not every CPU came, or one that had promised to fill tables did not; nothing has changed.
     Aborted,
-    /// Somebody else is changing the map, or has not yet finished a table of an earlier repaint; nothing has changed.
+    /// Another CPU is changing the map, or has not yet finished a table of an earlier repaint; nothing has changed.
     Busy,
 }
 
@@ -86,7 +86,7 @@ pub struct FrameCounts {
     pub surplus: u64,
     /// Old tables given back.
     pub returned: u64,
-    /// Frames that nobody may have again: a CPU that stopped may still write to them.
+    /// Frames that must never be allocated again: a CPU that stopped may still write to them.
     pub lost: u64,
     /// Rendezvous tried.
     pub attempts: u32,

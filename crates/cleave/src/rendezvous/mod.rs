@@ -291,7 +291,7 @@ impl<A: Atomics> Rendezvous<A> {
                 return Ok(());
             }
             if deadline.has_passed(host.ticks()) {
-                // The swap fails when somebody arrived in this very moment; then look again.
+                // The swap fails when a follower arrived in this very moment; then look again.
                 if self.swap(state, State::idle(generation.wrapping_add(1))).is_ok() {
                     return Err(Refused::Deadline { arrived: cpus - state.missing, expected: cpus, generation });
                 }

@@ -244,7 +244,7 @@ impl FakeFrames {
         Self { next: start, size, limit: Cell::new(limit), out: Default::default(), claims: 0 }
     }
 
-    /// From now on `limit` frames are free, whatever was before.
+    /// Sets the number of free frames to `limit`, regardless of the number before.
     pub(crate) fn limit_to(&self, limit: u64) {
         self.limit.set(limit);
     }

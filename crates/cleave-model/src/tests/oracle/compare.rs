@@ -40,7 +40,7 @@ pub(super) enum Agreement {
 
 /// Rules that forbid more than what goes wrong by itself, so that the oracle has no harm to show for each case.
 const STRICT: [Rule; 9] = [
-    // A live entry changes its size or its target: undefined by itself, whatever is cached.
+    // A live entry changes its size or its target: undefined by itself, regardless of what is cached.
     Rule::LiveSizeChange,
     Rule::LiveTargetChange,
     // A table's contents are not ordered before its link: also where they are what was there before.
@@ -179,7 +179,7 @@ fn held_alike(machine: &Machine, oracle: &Oracle, cpus: usize) -> Result<(), Dis
     }
 }
 
-/// Checks that each access breaks the rules that it should, whatever was broken before.
+/// Checks that each access breaks the rules that it should, for any rules broken before.
 fn access_alike(event: Event, harms: &[Harm], broken: &[Violation], oracle: &Oracle) -> Result<(), Disagreement> {
     if !matches!(event.doing, Doing::Access(..)) {
         return Ok(());

@@ -24,7 +24,7 @@ impl Oracle {
     /// - an invalidation of the last level follows a local one: where one CPU has lost a table descriptor and another has
     ///   not, it counts for both or for none;
     /// - an invalidation follows a store of another CPU that its own does not know of, by what orders a TLBI: it may have been
-    ///   executed before the store, whatever the clock says, and the oracle does not follow that;
+    ///   executed before the store, regardless of the clock, and the oracle does not follow that;
     /// - a table changes that was linked once: what a walk found in it before is not known any more.
     pub(super) fn is_loose(&self, event: Event) -> bool {
         let open = |slot: Slot| self.memory.versions(slot).iter().filter_map(|version| version.by);

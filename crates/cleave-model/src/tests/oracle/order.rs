@@ -118,8 +118,8 @@ impl Order {
     /// event of `cpu`.
     ///
     /// A fault may come from a walk at any time since the CPU's last context synchronisation event. With FEAT_ETS2 the
-    /// walk comes after whatever is ordered before the access, and after the CPU's own loads and stores in front of it
-    /// (ETS-ordered-before; herd7's verdict).
+    /// walk comes after everything that is ordered before the access, and after the CPU's own loads and stores in front
+    /// of it (ETS-ordered-before; herd7's verdict).
     pub(super) fn before_fault(&self, cpu: usize, ets2: Ets2) -> Events {
         let mut before = 0;
         for (number, event) in self.events.iter().enumerate().filter(|(_, event)| event.cpu == cpu) {

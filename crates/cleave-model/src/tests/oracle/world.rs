@@ -103,7 +103,7 @@ pub(super) const fn pages_at(level: Level) -> u64 {
     GEOMETRY.size(level) / GEOMETRY.page_size()
 }
 
-/// Something to store, whatever the slot.
+/// A value to store, for any slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Value {
     Empty,

@@ -117,7 +117,7 @@ fn a_deferred_error_is_an_serror_with_the_same_fields() {
     assert_eq!(Syndrome::from_deferred(0b110 << 10 | 0b01_0001), None);
     let deferred = Syndrome::from_deferred(1 << 31 | 0b110 << 10 | 0b01_0001).unwrap();
     assert_eq!(deferred.as_error(), Some(ErrorState::Corrected));
-    // Bits 30:25 are RES0 in DISR_EL1, whatever comes there.
+    // Bits 30:25 are RES0 in DISR_EL1, and their values are ignored.
     assert_eq!(Syndrome::from_deferred(0xffff_ffff).unwrap().class_code(), 0x2f);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whatever fails, and wherever: the map and the frames are as before.
+//! Failures at any step of a repaint, after which the map and the frames are as before.
 
 use proptest::prelude::*;
 

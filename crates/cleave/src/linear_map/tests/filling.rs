@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The filling of a replacement by several CPUs: every table once, nobody too much, nothing lost.
+//! The filling of a replacement by several CPUs: every table once, in fair shares, no chunk lost.
 
 use proptest::prelude::*;
 
@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(tables, opened.waiting);
         prop_assert!(fill.is_complete() && !fill.is_open());
         prop_assert!(opened.filled_each(1));
-        // However often it looked, nobody had more than two fifths beyond an even part, rounded up to whole chunks.
+        // No CPU, however often it claimed, had more than two fifths beyond an even part, rounded up to whole chunks.
         let chunks: u64 = mine.iter().sum();
         let most = (chunks * 7 / (5 * cpus)).max(chunks.div_ceil(cpus));
         prop_assert!(fair.iter().all(|&mine| mine <= most), "{fair:?} of {chunks}");

@@ -220,7 +220,7 @@ fn a_plan_up_to_the_last_page_of_the_address_space_splits() {
     }
 }
 
-/// Root entries of others, between and behind those of the map, are nobody's business here.
+/// A repaint leaves the root entries of other owners alone, between and behind those of the map.
 #[test]
 fn root_entries_outside_the_plan_are_not_touched() {
     for geometry in GEOMETRIES {

@@ -184,10 +184,10 @@ impl Host for Alone {
         0
     }
     fn pause(&self) {
-        panic!("nobody to wait for");
+        panic!("no other CPU to wait for");
     }
     fn wait(&self) {
-        panic!("nobody to wait for");
+        panic!("no other CPU to wait for");
     }
     fn wake(&self) {}
     fn interrupts_enabled(&self) -> bool {

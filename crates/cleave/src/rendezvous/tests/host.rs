@@ -87,7 +87,7 @@ impl World {
         Arc::new(Self::with_clock(cpus, None))
     }
 
-    /// A world in which it is as late as the leader's steps make it, whatever the host's threads do.
+    /// Returns a world whose clock only the leader's steps advance, regardless of how the host schedules its threads.
     pub(super) fn stepped(cpus: usize) -> Arc<Self> {
         Arc::new(Self::with_clock(cpus, Some(AtomicU64::new(0))))
     }

@@ -14,7 +14,7 @@ use cleave::aarch64::{barrier, hint, timer};
 use cleave::deadline::Deadline;
 use cleave::linear_map::free_tables;
 use cleave::tables::{
-    Cpu, Level, MapError, PhysAddr, PhysRange, TlbiRepeat, VirtAddr, clear_entries, copy_entries,
+    Cpu, Level, MapError, PhysAddr, PhysRange, TableTree, TlbiRepeat, VirtAddr, clear_entries, copy_entries,
     invalidate_everywhere, slot, unlink,
 };
 
@@ -225,7 +225,8 @@ impl Drop for Scratch {
         let (roots, spare, entries) = (roots(), Table::TemporaryRoot.phys(), Self::entries());
         // SAFETY: the map is whole, and the scratch page's tables are unlinked: no other code has them.
         let tables = unsafe { View::linear() };
-        free_tables(GEOMETRY, &tables, &roots, spare, entries.clone(), &mut *memory::frames());
+        let tree = TableTree { memory: tables, geometry: GEOMETRY, root: spare };
+        free_tables(&tree, &roots, entries.clone(), &mut *memory::frames());
         clear_entries(&roots, spare, entries);
     }
 }

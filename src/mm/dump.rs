@@ -5,7 +5,7 @@
 use core::fmt::{self, Write};
 
 use cleave::aarch64::mmu;
-use cleave::tables::{MapStats, PhysAddr, VirtAddr, dump, path};
+use cleave::tables::{MapStats, PhysAddr, TableTree, VirtAddr};
 
 use crate::mm::address_class::Place;
 use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
@@ -46,6 +46,11 @@ impl Half {
         }
     }
 
+    /// The tables under that root, as `memory` reaches them.
+    pub(crate) fn tree<M>(self, memory: M) -> TableTree<M> {
+        TableTree { memory, geometry: GEOMETRY, root: self.root() }
+    }
+
     const fn base(self) -> VirtAddr {
         match self {
             Self::Lower => VirtAddr(0),
@@ -58,11 +63,11 @@ impl Half {
 ///
 /// Outside the stop window: the tables are read through the linear map.
 pub(crate) fn write_half(half: Half, out: &mut impl Write) -> Result<u64, fmt::Error> {
-    let root = half.root();
-    writeln!(out, "{}: root {root} ({}_EL1)", half.name(), half.name())?;
+    let tree = half.tree(Reader);
+    writeln!(out, "{}: root {} ({}_EL1)", half.name(), tree.root, half.name())?;
     let entries = 0..GEOMETRY.entries(GEOMETRY.root_level());
     let (mut result, mut runs, mut warnings) = (Ok(()), 0, 0);
-    dump(&Reader, GEOMETRY, root, half.base(), entries, &mut |run| {
+    tree.dump(half.base(), entries, |run| {
         runs += 1;
         warnings += u64::from(run.is_writable_and_executable());
         // In the lower half there is nothing but the temporary mapping of the classic split.
@@ -92,17 +97,17 @@ pub(crate) fn write_all(out: &mut impl Write) -> fmt::Result {
 
 /// Writes the way from the root to `address`.
 pub(crate) fn write_path(memory: &Careful, half: Half, address: VirtAddr, out: &mut impl Write) -> fmt::Result {
-    let root = half.root();
-    writeln!(out, "{:#018x}: {}; root {root} ({}_EL1)", address.0, Place::of(address), half.name())?;
+    let tree = half.tree(memory);
+    writeln!(out, "{:#018x}: {}; root {} ({}_EL1)", address.0, Place::of(address), tree.root, half.name())?;
     let mut result = Ok(());
-    path(memory, GEOMETRY, root, address, &mut |index, at, found| {
+    tree.path(address, |index, at, found| {
         let line = writeln!(out, "  L{} [{index:3}] {at}: {:?}  {found}", found.level.number(), found.descriptor);
         if result.is_ok() {
             result = line;
         }
     });
     result?;
-    match cleave::tables::translate(memory, GEOMETRY, root, address) {
+    match tree.translate(address) {
         Some((_, output)) => writeln!(out, "  -> {output}"),
         None => writeln!(out, "  not mapped"),
     }
@@ -112,5 +117,5 @@ pub(crate) fn write_path(memory: &Careful, half: Half, address: VirtAddr, out: &
 pub(crate) fn linear_stats() -> MapStats {
     let layout = memory::layout();
     let entries = 0..(LINEAR_BYTES >> 39) as usize;
-    MapStats::of_tree(&Reader, GEOMETRY, memory::root(), layout.root_base(), entries, layout.alias())
+    MapStats::of_tree(&memory::tree(Reader), layout.root_base(), entries, layout.alias())
 }

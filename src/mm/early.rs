@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::devicetree::{HEADER_BYTES, Tree, TreeError, check_header};
 use cleave::tables::{
-    Attributes, FRAME_SIZE, FrameSource, Geometry, MapError, Permissions, PhysAddr, PhysRange, VirtAddr, map_pages,
+    Attributes, FRAME_SIZE, FrameSource, Geometry, MapError, Permissions, PhysAddr, PhysRange, TableTree, VirtAddr,
 };
 
 use crate::mm::image::{self, Table};
@@ -47,22 +47,13 @@ impl FrameSource for EarlyTables {
 /// Maps the pages of `range` from `address` on, page for page.
 ///
 /// # Errors
-/// As [`map_pages`].
+/// As [`TableTree::map_pages`].
 pub(crate) fn map(address: VirtAddr, range: PhysRange, attributes: Attributes) -> Result<(), MapError> {
     let range = range.grow_to(FRAME_SIZE);
     // SAFETY: early in the boot, on the only CPU: no other code changes tables.
     let tables = unsafe { View::image() };
-    map_pages(
-        &tables,
-        &ThisCpu,
-        &mut EarlyTables,
-        Geometry::K4_V48,
-        Table::Root.phys(),
-        address,
-        range.start,
-        range.bytes() / FRAME_SIZE,
-        attributes,
-    )
+    let tree = TableTree { memory: tables, geometry: Geometry::K4_V48, root: Table::Root.phys() };
+    tree.map_pages(&ThisCpu, &mut EarlyTables, address, range, attributes)
 }
 
 /// An error that leaves the kernel without a device tree.

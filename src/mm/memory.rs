@@ -12,10 +12,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::devicetree::{MEMORY_RANGES, MemoryMap, MemoryRanges, RangeSet};
 use cleave::aarch64::timer;
-use cleave::linear_map::{FirstPaint, LargestLeaf, Layout, LinearMap, Roots};
+use cleave::linear_map::{FirstPaint, LargestLeaf, Layout, LinearMap, Roots, first_paint_bytes};
 use cleave::tables::{
     Attributes, BitmapFrames, FRAME_SIZE, FrameSource, Geometry, Level, MapError, MapStats, MemoryType, PhysAddr,
-    PhysRange, TlbiRepeat, VirtAddr, map_pages, slot,
+    PhysRange, TableTree, TemporaryBlocks, TlbiRepeat, VirtAddr, slot,
 };
 use spin::Once;
 
@@ -116,8 +116,8 @@ pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf) -> Painted {
         spare: Table::TemporaryRoot.phys(),
         empty: Table::EmptyRoot.phys(),
     };
-    let layout = MAP.call_once(|| LinearMap::new(layout, roots)).layout();
-    let (painted, used) = first_paint(layout, largest, &free);
+    let map = MAP.call_once(|| LinearMap::new(layout, roots));
+    let (painted, used) = first_paint(map, largest, &free);
     make_frames(&free, used);
     make_heap().unwrap_or_else(|error| panic!("heap: {error}"));
     painted
@@ -163,9 +163,9 @@ fn make_heap() -> Result<(), MapError> {
 }
 
 /// Paints with tables from one piece of free memory. Returns the tables' memory as well.
-fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -> (Painted, PhysRange) {
+fn first_paint(map: &LinearMap<'_>, largest: LargestLeaf, free: &MemoryRanges) -> (Painted, PhysRange) {
     const BLOCK: u64 = GEOMETRY.size(Level::L2);
-    let bytes = FirstPaint::<View>::bytes(layout, largest);
+    let bytes = first_paint_bytes(map.layout(), largest);
     let piece =
         free.iter().map(|range| range.shrink_to(BLOCK)).find(|range| range.bytes() >= bytes).unwrap_or_else(|| {
             panic!("no {} KiB of adjacent free memory for the tables of the linear map", bytes >> 10)
@@ -177,16 +177,14 @@ fn first_paint(layout: &Layout<'_>, largest: LargestLeaf, free: &MemoryRanges) -
     let roots = unsafe { View::image() };
     // SAFETY: `begin` maps the piece there, and the view goes with `first`, whose end takes the mapping away.
     let view = unsafe { View::temporary(PAINT_MAPPING, piece.start) };
-    let mut first = FirstPaint::begin(GEOMETRY, &roots, &ThisCpu, table, entry, piece, view);
+    let mut first = FirstPaint::begin(map.layout(), &roots, &ThisCpu, TemporaryBlocks { piece, table, entry }, view);
     let start = timer::count();
-    // Below a root that no walker uses, since the kernel runs on the real one.
-    let (apart, live) = (Table::ReplacementRoot.phys(), Table::Root.phys());
-    let painted = first.paint(layout, largest, &roots, &ThisCpu, apart, live);
+    let painted = first.paint(largest, map.roots());
     let stats = painted.unwrap_or_else(|error| panic!("{error}"));
     let ticks = timer::count().wrapping_sub(start);
     // No other CPU runs yet, and those that will must not find it in their TLBs: a broadcast invalidation. The kernel
     // has not identified any core yet, so the careful form, which repeats it.
-    let used = first.end(&roots, &ThisCpu, TlbiRepeat::Twice);
+    let used = first.end(TlbiRepeat::Twice);
     (Painted { stats, ticks }, used)
 }
 
@@ -216,7 +214,7 @@ fn make_frames(free: &MemoryRanges, used: PhysRange) {
 /// Maps new frames for `bytes` bytes of the kernel half from `address` on, readable and writable.
 ///
 /// # Errors
-/// As [`map_pages`]; [`MapError::OutOfFrames`] for the memory itself as well.
+/// As [`TableTree::map_pages`]; [`MapError::OutOfFrames`] for the memory itself as well.
 pub(crate) fn map_new(address: VirtAddr, bytes: u64) -> Result<(), MapError> {
     ban::check(ban::Ban::LinearMap);
     let mut frames = frames();
@@ -231,7 +229,7 @@ pub(crate) fn map_new(address: VirtAddr, bytes: u64) -> Result<(), MapError> {
 /// Maps the RAM in `range` at `address` of the kernel half or beyond it as well, readable and writable.
 ///
 /// # Errors
-/// As [`map_pages`].
+/// As [`TableTree::map_pages`].
 pub(crate) fn map_again(address: VirtAddr, range: PhysRange) -> Result<(), MapError> {
     ban::check(ban::Ban::LinearMap);
     map_in(&mut frames(), address, range, Attributes::NORMAL)
@@ -240,17 +238,7 @@ pub(crate) fn map_again(address: VirtAddr, range: PhysRange) -> Result<(), MapEr
 fn map_in(frames: &mut Frames, address: VirtAddr, range: PhysRange, attributes: Attributes) -> Result<(), MapError> {
     // SAFETY: the caller holds the frame allocator, so that tables of the kernel half change one by one; the map is whole.
     let tables = unsafe { View::linear() };
-    map_pages(
-        &tables,
-        &ThisCpu,
-        &mut **frames,
-        GEOMETRY,
-        Table::Root.phys(),
-        address,
-        range.start,
-        range.bytes() / FRAME_SIZE,
-        attributes,
-    )
+    tree(tables).map_pages(&ThisCpu, &mut **frames, address, range, attributes)
 }
 
 /// The address of the next device.
@@ -259,7 +247,7 @@ static NEXT_DEVICE: AtomicU64 = AtomicU64::new(DEVICE_AREA);
 /// Maps the registers in `range` for good and says where.
 ///
 /// # Errors
-/// As [`map_pages`].
+/// As [`TableTree::map_pages`].
 pub(crate) fn map_device(range: PhysRange) -> Result<VirtAddr, MapError> {
     let pages = range.grow_to(FRAME_SIZE);
     // A page is left out behind each, so that an access beyond its registers faults. Only the boot CPU maps devices.
@@ -272,6 +260,11 @@ pub(crate) fn map_device(range: PhysRange) -> Result<VirtAddr, MapError> {
         early::map(address, pages, attributes)?
     }
     Ok(address.offset(range.start.0 - pages.start.0))
+}
+
+/// Returns the tables of the real map, as `memory` reaches them.
+pub(crate) fn tree<M>(memory: M) -> TableTree<M> {
+    TableTree { memory, geometry: GEOMETRY, root: root() }
 }
 
 /// The root of the real map.

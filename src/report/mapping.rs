@@ -6,13 +6,13 @@ use core::fmt;
 
 use cleave::aarch64::syndrome::{Abort, Access, Status};
 use cleave::rendezvous::Phase;
-use cleave::tables::{PhysAddr, VirtAddr, translate as walk_to};
+use cleave::tables::{PhysAddr, VirtAddr};
 
 use crate::irq::ipi::RENDEZVOUS;
 use crate::mm::address_class::Place;
 use crate::mm::dump::{self, Half};
 use crate::mm::layout::LINEAR_BASE;
-use crate::mm::memory::{self, GEOMETRY};
+use crate::mm::memory;
 use crate::mm::views::Careful;
 
 /// The mapping of an address, and why the abort was taken: lines of a report.
@@ -25,7 +25,7 @@ pub(crate) struct Mapping {
 
 impl Mapping {
     fn is_mapped(&self, half: Half, tables: &Careful) -> bool {
-        walk_to(tables, GEOMETRY, half.root(), self.address).is_some()
+        half.tree(tables).translate(self.address).is_some()
     }
 
     fn why(&self, tables: &Careful) -> &'static str {

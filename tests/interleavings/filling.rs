@@ -95,6 +95,10 @@ impl Cpu for Quiet {
     fn set_ttbr0(&self, _root: PhysAddr) {}
 }
 
+fn replacement<'a>(layout: &'a Layout<'_>, view: View<'a>) -> ReplacementMap<'a, View<'a>, View<'a>> {
+    ReplacementMap { layout, memory: view, roots: view, live: LIVE, replacement: REPLACEMENT }
+}
+
 struct World {
     layout: Layout<'static>,
     tables: Tables,
@@ -113,7 +117,7 @@ impl World {
         let needed = stats.tables_to_split(Geometry::K4_V48) + stats.tables;
         let mut pool = Pool::reserve(&view, &mut frames, needed).unwrap();
         let first = frames.0 - needed + 1;
-        UpperTables::build(&layout, &view, &view, LIVE, REPLACEMENT, &mut pool);
+        UpperTables::build(&replacement(&layout, view), &mut pool);
         // The last two that were taken are those of the pages, wherever they are: those that nothing was copied to.
         let filled = |table: u64| tables.words.lock().unwrap().range(table..table + 0x1000).nth(1).is_some();
         let all = (first..=frames.0).map(|frame| FRAMES.0 + frame * 0x1000);
@@ -124,10 +128,7 @@ impl World {
     }
 
     fn work(&self, share: Share, mine: &mut u64) -> u64 {
-        let view = View(&self.tables);
-        let map =
-            ReplacementMap { layout: &self.layout, memory: view, roots: view, live: LIVE, replacement: REPLACEMENT };
-        self.fill.work(&map, &Quiet, share, mine)
+        self.fill.work(&replacement(&self.layout, View(&self.tables)), &Quiet, share, mine)
     }
 
     /// Opens, helps, waits: what the leader of a repaint does. Returns false when it gives up.

@@ -264,15 +264,14 @@ impl State {
                     cpu,
                     Some(address),
                     old.slot,
-                    old.leaf,
-                    Descriptor::EMPTY,
+                    (old.leaf, Descriptor::EMPTY),
                     detail,
                 );
             } else if self.is_shared(address) && !self.is_guarded(end) {
                 let slot = end.map(|(at, _)| at).unwrap_or_default();
                 let entry = self.memory.get(slot);
                 let detail = "the entry on the way is broken";
-                self.violated(Rule::BrokenEntryAccess, cpu, Some(address), slot, entry, entry, detail);
+                self.violated(Rule::BrokenEntryAccess, cpu, Some(address), slot, (entry, entry), detail);
             }
             return Outcome::Fault;
         };
@@ -286,8 +285,7 @@ impl State {
                         cpu,
                         Some(address),
                         now.slot,
-                        Descriptor::EMPTY,
-                        now.leaf,
+                        (Descriptor::EMPTY, now.leaf),
                         detail,
                     );
                 }
@@ -295,7 +293,7 @@ impl State {
             };
             if !old.agrees(&now, access) {
                 let detail = "the CPU may use the old translation or the new one, and they differ";
-                self.violated(Rule::AmbiguousTranslation, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
+                self.violated(Rule::AmbiguousTranslation, cpu, Some(address), old.slot, (old.leaf, now.leaf), detail);
             } else if old.bytes != now.bytes {
                 // From level 1 on a change of the Contiguous bit may raise a conflict abort, and no worse (R_FCPSG).
                 let contiguous = old.leaf.is_contiguous() != now.leaf.is_contiguous() && old.level == now.level;
@@ -303,7 +301,7 @@ impl State {
                     BbmLevel::One if contiguous => conflict = true,
                     BbmLevel::Zero | BbmLevel::One => {
                         let detail = "two translations of different size may be cached";
-                        self.violated(Rule::MultiHit, cpu, Some(address), old.slot, old.leaf, now.leaf, detail);
+                        self.violated(Rule::MultiHit, cpu, Some(address), old.slot, (old.leaf, now.leaf), detail);
                     }
                     BbmLevel::Two => conflict = true,
                     BbmLevel::Three => {}

@@ -94,7 +94,7 @@ impl Caches {
 impl State {
     fn stale(&mut self, cpu: usize, at: PhysAddr, detail: &'static str) {
         let now = self.memory.get(at.align_down(8));
-        self.violated(Rule::CacheMaintenance, cpu, None, at, now, now, detail);
+        self.violated(Rule::CacheMaintenance, cpu, None, at, (now, now), detail);
     }
 
     /// Notes a store with the MMU off.

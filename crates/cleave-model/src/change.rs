@@ -80,7 +80,7 @@ impl State {
         let address = self.address_in(place, self.index_of(at));
         if !place.current {
             let detail = "a table is written that a walk cache may still lead to";
-            return self.violated(Rule::FrameReuse, cpu, Some(address), at, old, new, detail);
+            return self.violated(Rule::FrameReuse, cpu, Some(address), at, (old, new), detail);
         }
         if self.is_alike(place.level, old, new) {
             return;
@@ -153,7 +153,7 @@ impl State {
                 Rule::DsbAfterTlbi => "made again; the TLBI has not completed",
                 _ => "made again without any TLBI",
             };
-            self.violated(stale.blame, cpu, Some(address), stale.slot, stale.old, new, detail);
+            self.violated(stale.blame, cpu, Some(address), stale.slot, (stale.old, new), detail);
         }
     }
 
@@ -211,11 +211,11 @@ impl State {
         } else if least < BbmLevel::One && old.is_contiguous() && permissions {
             (Rule::ContiguousGroup, "one entry of a live contiguous group changed")
         } else if let Some((stale, detail)) = self.cached_otherwise(old, new, place, address, difference) {
-            return self.violated(Rule::LiveSizeChange, cpu, Some(address), stale.slot, stale.old, new, detail);
+            return self.violated(Rule::LiveSizeChange, cpu, Some(address), stale.slot, (stale.old, new), detail);
         } else {
             return;
         };
-        self.violated(rule, cpu, Some(address), at, old, new, detail);
+        self.violated(rule, cpu, Some(address), at, (old, new), detail);
     }
 
     /// M1 in two steps without an invalidation between: to a TLB they are one.

@@ -64,7 +64,7 @@ impl Machine {
         if let Some((stale, _)) = state.left_over() {
             let now = state.memory.get(stale.slot);
             let detail = "a change is called complete, but what it replaced may still be cached";
-            state.violated(stale.blame, cpu, Some(stale.address), stale.slot, stale.old, now, detail);
+            state.violated(stale.blame, cpu, Some(stale.address), stale.slot, (stale.old, now), detail);
         }
         state.check_all_synchronised(cpu);
         state.check_unfinished_groups(cpu);
@@ -84,13 +84,13 @@ impl State {
                 _ => "at the end this CPU may hold what was replaced; there was no TLBI",
             };
             let now = self.memory.get(stale.slot);
-            self.violated(stale.blame, holder, Some(stale.address), stale.slot, stale.old, now, detail);
+            self.violated(stale.blame, holder, Some(stale.address), stale.slot, (stale.old, now), detail);
         }
         if let Some(cpu) = self.cpus.iter().position(|cpu| cpu.mmu && cpu.outdated == Outdated::Yes) {
             let mine = self.cpus[cpu].registers;
             let detail = "at the end this CPU's TLB may hold what was walked under an old value of TCR or MAIR";
             let (tcr, mair) = (Descriptor(mine.tcr), Descriptor(mine.mair));
-            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), tcr, mair, detail);
+            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), (tcr, mair), detail);
         }
         if let Some(&(first, _)) = self.unfinished_groups.first() {
             let holders = self.places(self.table_of(first)).iter().fold(0, |all, place| all | place.holders);

@@ -50,7 +50,7 @@ impl State {
     pub(super) fn check_private(&mut self, cpu: usize, value: TtbrValue) {
         if value.0 & TtbrValue::CNP != 0 {
             let detail = "a table base register has CnP set: CPUs may use one another's translations";
-            self.violated(Rule::CpuContexts, cpu, None, value.base(), Descriptor::EMPTY, Descriptor(value.0), detail);
+            self.violated(Rule::CpuContexts, cpu, None, value.base(), (Descriptor::EMPTY, Descriptor(value.0)), detail);
         }
     }
 
@@ -152,20 +152,20 @@ impl State {
             let mine = self.cpus[cpu].registers;
             let detail = "TCR or MAIR changed, and the TLB may hold what was walked under the old value";
             let (tcr, mair) = (Descriptor(mine.tcr), Descriptor(mine.mair));
-            self.violated(Rule::CpuContexts, cpu, Some(address), PhysAddr(0), tcr, mair, detail);
+            self.violated(Rule::CpuContexts, cpu, Some(address), PhysAddr(0), (tcr, mair), detail);
         }
     }
 
     pub(super) fn turn_on(&mut self, cpu: usize) {
         if !self.cpus[cpu].local_tlb_clean {
             let detail = "the MMU is turned on while the TLB holds entries from before reset";
-            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
+            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), (Descriptor::EMPTY, Descriptor::EMPTY), detail);
         }
         if self.cpus[cpu].registers != self.cpus[cpu].pending {
             let (old, new) = (self.cpus[cpu].registers, self.cpus[cpu].pending);
             let root = |registers: Registers| Descriptor(registers.ttbr1.unwrap_or_default().0);
             let detail = "the MMU is turned on while what it translates with is written and not synchronised";
-            self.violated(Rule::ContextSynchronisation, cpu, None, PhysAddr(0), root(old), root(new), detail);
+            self.violated(Rule::ContextSynchronisation, cpu, None, PhysAddr(0), (root(old), root(new)), detail);
         }
         self.cpus[cpu].mmu = true;
         self.cpus[cpu].switched = true;
@@ -179,7 +179,7 @@ impl State {
         let none = Descriptor::EMPTY;
         if mine.tcr & TCR_HARDWARE_UPDATE != 0 {
             let detail = "hardware updates of descriptors are on";
-            self.violated(Rule::HardwareUpdate, cpu, None, PhysAddr(0), none, Descriptor(mine.tcr), detail);
+            self.violated(Rule::HardwareUpdate, cpu, None, PhysAddr(0), (none, Descriptor(mine.tcr)), detail);
         }
         let differing = self.cpus.iter().filter(|other| other.mmu).find_map(|other| {
             let theirs = other.registers;
@@ -191,7 +191,7 @@ impl State {
             pairs.into_iter().find(|(theirs, mine, _)| theirs != mine)
         });
         if let Some((theirs, mine, detail)) = differing {
-            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), Descriptor(theirs), Descriptor(mine), detail);
+            self.violated(Rule::CpuContexts, cpu, None, PhysAddr(0), (Descriptor(theirs), Descriptor(mine)), detail);
         }
     }
 
@@ -208,7 +208,7 @@ impl State {
         });
         if let Some((index, address, entry)) = found {
             let detail = "TTBR1 names a map that other CPUs may break, before this CPU is admitted";
-            self.violated(Rule::CpuContexts, cpu, Some(address), slot(root, index), Descriptor::EMPTY, entry, detail);
+            self.violated(Rule::CpuContexts, cpu, Some(address), slot(root, index), (Descriptor::EMPTY, entry), detail);
         }
     }
 
@@ -236,8 +236,7 @@ impl State {
                 cpu,
                 Some(address),
                 new,
-                Descriptor(old.0),
-                Descriptor(new.0),
+                (Descriptor(old.0), Descriptor(new.0)),
                 detail,
             );
         }
@@ -254,7 +253,7 @@ impl State {
     ) {
         if matches!(entry.kind(self.geometry, level), Kind::Leaf(_)) && !entry.is_accessed() {
             let detail = "a valid leaf has its access flag clear";
-            self.violated(Rule::HardwareUpdate, cpu, Some(address), at, Descriptor::EMPTY, entry, detail);
+            self.violated(Rule::HardwareUpdate, cpu, Some(address), at, (Descriptor::EMPTY, entry), detail);
         }
     }
 }

@@ -110,9 +110,9 @@ impl State {
             Some((hole, "a contiguous group has a hole, and a TLB entry of the others may cover it"))
         });
         if let Some(((at, now), detail)) = found {
-            self.violated(Rule::ContiguousGroup, cpu, None, at, value, now, detail);
+            self.violated(Rule::ContiguousGroup, cpu, None, at, (value, now), detail);
         } else if start & (size * group as u64 - 1) & OUTPUT & !(size - 1) != 0 {
-            self.violated(Rule::ContiguousGroup, cpu, None, first, value, value, "a contiguous group is not aligned");
+            self.violated(Rule::ContiguousGroup, cpu, None, first, (value, value), "a contiguous group is not aligned");
         } else if (mixed.is_some() || hole.is_some()) && !self.unfinished_groups.contains(&(first, level)) {
             self.unfinished_groups.push((first, level));
         }
@@ -126,7 +126,7 @@ impl State {
         if let Some((_, member)) = member.filter(|_| self.geometry.contiguous(level).is_some()) {
             let now = self.memory.get(at);
             let detail = "an address in a hole of a contiguous group is used: a TLB entry of the others may cover it";
-            self.violated(Rule::ContiguousGroup, cpu, Some(address), at, member, now, detail);
+            self.violated(Rule::ContiguousGroup, cpu, Some(address), at, (member, now), detail);
         }
     }
 }

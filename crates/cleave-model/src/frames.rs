@@ -56,7 +56,7 @@ impl State {
     pub(super) fn allocate(&mut self, cpu: usize) -> Option<PhysAddr> {
         if self.in_window() {
             let detail = "a frame is allocated in the stop window";
-            self.violated(Rule::Reservation, cpu, None, PhysAddr(0), Descriptor::EMPTY, Descriptor::EMPTY, detail);
+            self.violated(Rule::Reservation, cpu, None, PhysAddr(0), (Descriptor::EMPTY, Descriptor::EMPTY), detail);
         }
         match &mut self.frames.limit {
             Some(0) => return None,
@@ -91,19 +91,19 @@ impl State {
         let value = Descriptor::EMPTY;
         if self.in_window() {
             let detail = "a frame is given back in the stop window";
-            self.violated(Rule::Reservation, cpu, None, frame, value, value, detail);
+            self.violated(Rule::Reservation, cpu, None, frame, (value, value), detail);
         }
         if let Some(place) = self.places(frame).first().copied() {
             let detail = "a table is given back that a walker or a walk cache may still reach";
-            self.violated(Rule::FrameReuse, cpu, Some(place.base), frame, value, value, detail);
+            self.violated(Rule::FrameReuse, cpu, Some(place.base), frame, (value, value), detail);
         }
         if !self.frames.out.remove(&frame) {
             let detail = "a frame is given back that is not allocated";
-            self.violated(Rule::FrameReuse, cpu, None, frame, value, value, detail);
+            self.violated(Rule::FrameReuse, cpu, None, frame, (value, value), detail);
         }
         if let Some(stale) = self.still_leads_to(frame) {
             let detail = "a frame is given back that a TLB may still map where memory does not";
-            self.violated(Rule::FrameReuse, cpu, Some(stale.address), frame, stale.old, value, detail);
+            self.violated(Rule::FrameReuse, cpu, Some(stale.address), frame, (stale.old, value), detail);
         }
         if let Some(set_aside) = &mut self.frames.set_aside {
             set_aside.remove(&frame);
@@ -148,7 +148,7 @@ impl State {
             return;
         };
         let now = self.memory.get(slot);
-        self.violated(Rule::FrameReuse, cpu, None, slot, now, value, detail);
+        self.violated(Rule::FrameReuse, cpu, None, slot, (now, value), detail);
     }
 
     /// M12 and M15: `table` is linked by the store to `link`.
@@ -169,6 +169,6 @@ impl State {
         };
         let rule = if self.in_window() { Rule::Reservation } else { Rule::FrameReuse };
         let entry = self.memory.get(link);
-        self.violated(rule, cpu, Some(address), link, Descriptor::EMPTY, entry, detail);
+        self.violated(rule, cpu, Some(address), link, (Descriptor::EMPTY, entry), detail);
     }
 }

@@ -33,7 +33,7 @@ impl State {
         if let Some((at, writer)) = late {
             let now = self.memory.get(at);
             let detail = "a table is linked whose contents a walker may not see yet";
-            self.violated(Rule::ChildBeforeParent, writer, Some(base), at, Descriptor::EMPTY, now, detail);
+            self.violated(Rule::ChildBeforeParent, writer, Some(base), at, (Descriptor::EMPTY, now), detail);
         }
     }
 
@@ -52,8 +52,7 @@ impl State {
                 cpu,
                 Some(place.base),
                 at,
-                Descriptor::EMPTY,
-                Descriptor::EMPTY,
+                (Descriptor::EMPTY, Descriptor::EMPTY),
                 detail,
             );
         }

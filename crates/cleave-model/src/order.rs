@@ -208,7 +208,7 @@ impl State {
         // By way of an entry that is gone, where there may be anything by now.
         let (at, entry) = if entry.is_valid() { (at, entry) } else { (now.slot, now.leaf) };
         let detail = "an entry that was just made valid may still fault here: no context synchronisation since";
-        self.violated(Rule::ContextSynchronisation, cpu, Some(address), at, Descriptor::EMPTY, entry, detail);
+        self.violated(Rule::ContextSynchronisation, cpu, Some(address), at, (Descriptor::EMPTY, entry), detail);
     }
 
     /// The slot in which a walk from `table` on finds what faults, when it sees of each slot what it may.

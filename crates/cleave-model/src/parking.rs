@@ -77,7 +77,7 @@ impl State {
                 Presence::Starting => "an entry is broken while a CPU is on its way in that can walk it",
                 _ => "an entry is broken before every online CPU is parked",
             };
-            self.violated(Rule::Rendezvous, number, Some(address), at, old, new, detail);
+            self.violated(Rule::Rendezvous, number, Some(address), at, (old, new), detail);
         } else {
             self.broken.push((at, address));
         }
@@ -91,7 +91,7 @@ impl State {
         let TransientlyInvalid { old, unparked, .. } = self.transiently_invalid.swap_remove(found);
         if !self.in_window() && self.is_made_again_as_another(old, new, place.level) {
             let detail = "an entry was broken, as an invalid leaf, before every online CPU was parked, and made again as another";
-            self.violated(Rule::Rendezvous, unparked, Some(address), at, old, new, detail);
+            self.violated(Rule::Rendezvous, unparked, Some(address), at, (old, new), detail);
         }
     }
 
@@ -109,7 +109,7 @@ impl State {
         if let Some((at, address)) = broken {
             let now = self.memory.get(at);
             let detail = "a CPU goes on while an entry is broken";
-            self.violated(Rule::Rendezvous, cpu, Some(address), at, now, now, detail);
+            self.violated(Rule::Rendezvous, cpu, Some(address), at, (now, now), detail);
         }
         let held = self.stale_entries.iter().find(|stale| {
             let last = VirtAddr(stale.address.0.wrapping_add(self.bytes(stale) as u64 - 1));
@@ -118,7 +118,7 @@ impl State {
         if let Some(&stale) = held {
             let now = self.memory.get(stale.slot);
             let detail = "a CPU goes on before the invalidation is complete";
-            self.violated(Rule::Rendezvous, cpu, Some(stale.address), stale.slot, stale.old, now, detail);
+            self.violated(Rule::Rendezvous, cpu, Some(stale.address), stale.slot, (stale.old, now), detail);
         }
         self.cpus[cpu].parked = false;
         if !self.cpus.iter().any(|cpu| cpu.parked) {

@@ -103,7 +103,7 @@ impl State {
             let slot = old.or(now).map_or(PhysAddr(0), |either| either.slot);
             let old = old.map_or(Descriptor::EMPTY, |old| old.leaf);
             let detail = "an invalidation is complete, but this CPU has had no context synchronisation since";
-            self.violated(Rule::ContextSynchronisation, cpu, Some(address), slot, old, new, detail);
+            self.violated(Rule::ContextSynchronisation, cpu, Some(address), slot, (old, new), detail);
         }
     }
 
@@ -113,7 +113,7 @@ impl State {
         if let Some(&PendingSync { stale, .. }) = self.pending_sync.iter().find(late) {
             let now = self.memory.get(stale.slot);
             let detail = "a change is called complete, but the CPU that made it has not synchronised its context";
-            self.violated(Rule::ContextSynchronisation, cpu, Some(stale.address), stale.slot, stale.old, now, detail);
+            self.violated(Rule::ContextSynchronisation, cpu, Some(stale.address), stale.slot, (stale.old, now), detail);
         }
     }
 }

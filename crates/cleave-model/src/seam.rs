@@ -71,7 +71,7 @@ impl<'a> View<'a> {
             state.did(self.cpu, Action::Access(address));
             let detail = "a table is reached through an address that is not mapped to it";
             let none = Descriptor::EMPTY;
-            state.violated(super::Rule::BrokenEntryAccess, self.cpu, Some(address), slot, none, none, detail);
+            state.violated(super::Rule::BrokenEntryAccess, self.cpu, Some(address), slot, (none, none), detail);
         }
     }
 }

@@ -118,8 +118,7 @@ impl State {
         cpu: usize,
         address: Option<VirtAddr>,
         slot: PhysAddr,
-        old: Descriptor,
-        new: Descriptor,
+        (old, new): (Descriptor, Descriptor),
         detail: &'static str,
     ) {
         let log = &self.log;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
-use cleave::tables::{Geometry, Kind, PhysAddr, VirtAddr, translate, walk};
+use cleave::tables::{Geometry, Kind, PhysAddr, TableTree, VirtAddr};
 use cleave_model::{Machine, Through, View};
 
 /// The machine's tables.
@@ -19,9 +19,13 @@ impl<'a> Tables<'a> {
         Self { memory: machine.view(0, Through::Physical), geometry }
     }
 
+    fn tree(&self, root: PhysAddr) -> TableTree<View<'a>> {
+        TableTree { memory: self.memory, geometry: self.geometry, root }
+    }
+
     /// Returns the physical address of an address under a root.
     pub(crate) fn place(&self, root: PhysAddr, address: VirtAddr) -> Option<PhysAddr> {
-        translate(&self.memory, self.geometry, root, address).map(|(_, at)| at)
+        self.tree(root).translate(address).map(|(_, at)| at)
     }
 
     /// A root and every table below it.
@@ -40,7 +44,7 @@ impl<'a> Tables<'a> {
 
     fn below(&self, root: PhysAddr, entries: Range<usize>) -> BTreeSet<PhysAddr> {
         let mut tables = BTreeSet::new();
-        walk(&self.memory, self.geometry, root, VirtAddr(0), entries, &mut |visit| {
+        self.tree(root).walk(VirtAddr(0), entries, |visit| {
             if let Kind::Table(table) = visit.kind {
                 tables.insert(table);
             }

@@ -12,8 +12,8 @@ use cleave::linear_map::{
 };
 use cleave::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use cleave::tables::{
-    Attributes, Cpu, Descriptor, Geometry, Level, PhysAddr, PhysRange, RangeFrames, TableMemory, TlbiRepeat, VirtAddr,
-    translate,
+    Attributes, Cpu, Descriptor, Geometry, Level, PhysAddr, PhysRange, RangeFrames, TableMemory, TableTree, TlbiRepeat,
+    VirtAddr,
 };
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -132,9 +132,10 @@ fn main() {
     println!("decide: {:?}, since {}", decision.action, decision.reason);
     assert_eq!(decision.action, Action::Split);
 
+    let tree = TableTree { memory: memory.clone(), geometry: Geometry::K4_V48, root: ROOTS.live };
     let look = |name: &str| {
         let address = VirtAddr(base.0 + 0x4512_3456);
-        let (leaf, output) = translate(&memory, Geometry::K4_V48, ROOTS.live, address).expect("a translation");
+        let (leaf, output) = tree.translate(address).expect("a translation");
         println!("{name}: {address} leads to {output} by a leaf of {:?}", leaf.level);
         (output, leaf.level)
     };

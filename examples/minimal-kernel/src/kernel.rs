@@ -82,7 +82,7 @@ fn wait(done: impl Fn() -> bool) -> bool {
 }
 /// Returns where an address of the linear map leads by the MMU, and the level of its leaf by the tables.
 fn look(address: VirtAddr) -> (Option<PhysAddr>, Option<Level>) {
-    let leaf = translate(&MEMORY, Geometry::K4_V48, ROOTS.live, address);
+    let leaf = TableTree { memory: MEMORY, geometry: Geometry::K4_V48, root: ROOTS.live }.translate(address);
     (aarch64::translate::read(address).address(), leaf.map(|(leaf, _)| leaf.level))
 }
 
@@ -122,14 +122,14 @@ extern "C" fn minimal_secondary() -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn minimal_main() -> ! {
     let (layout, target) = (layout(), PhysAddr(0x4512_3456));
-    let piece =
-        PhysRange::new(FREE.start, FREE.start.offset(FirstPaint::<OffsetView>::bytes(&layout, LargestLeaf::Block)));
+    let piece = PhysRange::new(FREE.start, FREE.start.offset(first_paint_bytes(&layout, LargestLeaf::Block)));
     // SAFETY: `begin` maps the piece there, by entry 2 of table 4, which is the kernel's of level 1; table 5 is spare.
     let view = unsafe { OffsetView::of_mapping(VirtAddr(OFFSET + 0x8000_0000), piece.start) };
-    let mut first = FirstPaint::begin(layout.geometry(), &IMAGE, &CPU, table(5), slot(table(4), 2), piece, view);
-    let stats = first.paint(&layout, LargestLeaf::Block, &IMAGE, &CPU, ROOTS.replacement, ROOTS.live).expect("tables");
+    let blocks = TemporaryBlocks { piece, table: table(5), entry: slot(table(4), 2) };
+    let mut first = FirstPaint::begin(&layout, &IMAGE, &CPU, blocks, view);
+    let stats = first.paint(LargestLeaf::Block, ROOTS).expect("tables");
     let mut frames = RangeFrames::new(MEMORY, FREE, layout.geometry());
-    frames.claim(first.end(&IMAGE, &CPU, TlbiRepeat::Twice));
+    frames.claim(first.end(TlbiRepeat::Twice));
     let _ = writeln!(Console, "minimal: painted {:?}", stats.leaves);
 
     let mut map = LinearMap::new(layout, ROOTS);

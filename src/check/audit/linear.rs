@@ -7,7 +7,7 @@ use crate::devicetree::MemoryRanges;
 use cleave::aarch64::timer;
 use cleave::aarch64::translate;
 use cleave::linear_map::Layout;
-use cleave::tables::{Kind, LeafCounts, Level, MapStats, Part, PhysAddr, PhysRange, Visit, walk};
+use cleave::tables::{Kind, LeafCounts, Level, MapStats, Part, PhysAddr, PhysRange, Visit};
 
 use super::expected::Ordinary;
 use super::{Findings, plant, sections};
@@ -114,7 +114,7 @@ fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut 
     let base = layout.root_base();
     let mut executable = MemoryRanges::new();
     let each = |entries: core::ops::Range<usize>, visit: &mut dyn FnMut(&Visit, PhysAddr)| {
-        walk(&Reader, GEOMETRY, memory::root(), base, entries, &mut |found: Visit| {
+        memory::tree(Reader).walk(base, entries, |found| {
             if let Kind::Leaf(output) = found.kind {
                 visit(&found, output);
             }

@@ -7,12 +7,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crate::options::{self, Fault};
 use cleave::tables::{
     Attributes, Descriptor, FrameSource, Hint, LeafCounts, Level, PhysAddr, PhysRange, TlbiRepeat, VirtAddr, Visit,
-    change_permissions, replace_leaf, translate as walk_to,
+    change_permissions, replace_leaf,
 };
 
 use crate::mm::image::{self, Section};
 use crate::mm::layout::{AREA_BYTES, PAGE, Part, TEMPORARY_AREA};
-use crate::mm::memory::{self, GEOMETRY};
+use crate::mm::memory;
 use crate::mm::views::{Reader, ThisCpu, View};
 
 /// Makes the faults, once, and returns the counts that the audit is to expect.
@@ -70,7 +70,7 @@ const READ_ONLY: u64 = 1 << 7;
 const PXN: u64 = 1 << 53;
 
 fn leaf(address: VirtAddr) -> Visit {
-    let found = walk_to(&Reader, GEOMETRY, memory::root(), address);
+    let found = memory::tree(Reader).translate(address);
     let page = found.map(|(leaf, _)| leaf).filter(|leaf| leaf.level == Level::L3 && !leaf.descriptor.is_contiguous());
     page.unwrap_or_else(|| panic!("fault: {address} is not mapped by a page of its own"))
 }

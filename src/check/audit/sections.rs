@@ -4,14 +4,14 @@
 use alloc::format;
 
 use cleave::aarch64::{timer, translate};
-use cleave::tables::{VirtAddr, translate as walk_to};
+use cleave::tables::VirtAddr;
 
 use super::expected::Access;
 use super::{Findings, registers};
 use crate::cpu::smp;
 use crate::mm::image::{self, Section};
 use crate::mm::layout::{BLOCK_TOP, PAGE, Part, Spot, THREAD_BOTTOM};
-use crate::mm::memory::{self, GEOMETRY};
+use crate::mm::memory;
 use crate::mm::views::Reader;
 
 /// Audits the image's sections, the stacks of every CPU at work with the pages between them, and the registers.
@@ -58,7 +58,7 @@ pub(super) fn audit(findings: &mut Findings) {
 
 /// Asks the MMU for a load and a store, and the tables for a fetch, which AT does not have.
 fn access(address: VirtAddr) -> Access {
-    let leaf = walk_to(&Reader, GEOMETRY, memory::root(), address);
+    let leaf = memory::tree(Reader).translate(address);
     Access {
         read: translate::read(address).address().is_some(),
         write: translate::write(address).address().is_some(),

@@ -148,7 +148,8 @@ fn prepare(cpu: &mut Cpu, redistributors: &Redistributors) -> Result<RecordPlace
 
 /// The physical address of something in the kernel half, by asking the tables.
 fn physical_of(address: VirtAddr) -> u64 {
-    cleave::tables::translate(&crate::mm::views::Reader, memory::GEOMETRY, memory::root(), address)
+    memory::tree(crate::mm::views::Reader)
+        .translate(address)
         .unwrap_or_else(|| panic!("{address} was mapped just now"))
         .1
         .0

@@ -6,8 +6,8 @@ use super::small::*;
 use crate::*;
 use cleave::aarch64::BbmLevel;
 use cleave::tables::{
-    Attributes, Cpu, Descriptor, Geometry, Granule, Level, PhysAddr, PhysRange, TlbiRepeat, VaBits, VirtAddr,
-    change_permissions, map_blocks, map_pages, replace_leaf, slot, unlink,
+    Attributes, Cpu, Descriptor, Geometry, Granule, Level, PhysAddr, PhysRange, TableTree, TemporaryBlocks, TlbiRepeat,
+    VaBits, VirtAddr, change_permissions, map_blocks, replace_leaf, slot, unlink,
 };
 
 const FLAG: usize = 0x300;
@@ -35,19 +35,10 @@ fn pages_mapped_live_are_usable_after_an_isb_in_each_geometry() -> Result<(), St
                 [(edge.0 - page, 0x4000_0000), (edge.0 + page, 0x5000_0000), (edge.0 - 9 * page, 0x6000_0000)]
             {
                 let (address, output) = (VirtAddr(address), PhysAddr(output));
-                let mut frames = machine.frames(0);
-                map_pages(
-                    &tables(&machine),
-                    &first,
-                    &mut frames,
-                    geometry,
-                    ROOT,
-                    address,
-                    output,
-                    2,
-                    Attributes::NORMAL,
-                )
-                .map_err(|error| error.to_string())?;
+                let tree = TableTree { memory: tables(&machine), geometry, root: ROOT };
+                let pages = PhysRange::new(output, output.offset(2 * page));
+                tree.map_pages(&first, &mut machine.frames(0), address, pages, Attributes::NORMAL)
+                    .map_err(|error| error.to_string())?;
                 assert_eq!(first.access(address, Access::Store), Outcome::Memory(output));
                 first.store_flag(FLAG, Flag::Ordered);
                 second.load_flag(FLAG, Flag::Ordered);
@@ -66,9 +57,9 @@ fn a_mapping_used_before_its_isb_may_fault() -> Result<(), String> {
     let machine = machine(BbmLevel::Zero);
     let (frames, output) = (&mut machine.frames(0), PhysAddr(0x5000_0000));
     let address = VirtAddr(BASE + (1 << 30));
-    let (geometry, attributes) = (Geometry::K4_V48, Attributes::NORMAL);
-    map_pages(&tables(&machine), &machine.cpu(0), frames, geometry, ROOT, address, output, 1, attributes)
-        .map_err(|error| error.to_string())?;
+    let tree = TableTree { memory: tables(&machine), geometry: Geometry::K4_V48, root: ROOT };
+    let page = PhysRange::new(output, output.offset(0x1000));
+    tree.map_pages(&machine.cpu(0), frames, address, page, Attributes::NORMAL).map_err(|error| error.to_string())?;
     passes(&machine);
     machine.cpu(1).access(address, Access::Load);
     breaks(&machine, Rule::ContextSynchronisation);
@@ -81,7 +72,7 @@ fn a_temporary_mapping_is_replaced_by_another() {
     let (view, cpu, entry) = (tables(&machine), machine.cpu(0), slot(L1, 7));
     for start in [0x8000_0000, 0xc000_0000] {
         let piece = PhysRange::new(PhysAddr(start), PhysAddr(start + 0x80_0000));
-        map_blocks(&view, &cpu, Geometry::K4_V48, NEW, entry, piece, Attributes::NORMAL);
+        map_blocks(&view, &cpu, Geometry::K4_V48, TemporaryBlocks { piece, table: NEW, entry }, Attributes::NORMAL);
         let address = VirtAddr(BASE + (7 << 30));
         assert_eq!(cpu.access(address.offset(0x7f_f000), Access::Store), Outcome::Memory(PhysAddr(start + 0x7f_f000)));
         assert_eq!(cpu.access(address.offset(0x80_0000), Access::Load), Outcome::Fault);
@@ -92,9 +83,10 @@ fn a_temporary_mapping_is_replaced_by_another() {
     passes(&machine);
     // The table is written again while its last mapping may be cached.
     let piece = PhysRange::new(PhysAddr(0x8000_0000), PhysAddr(0x8020_0000));
-    map_blocks(&view, &cpu, Geometry::K4_V48, NEW, entry, piece, Attributes::NORMAL);
+    let blocks = TemporaryBlocks { piece, table: NEW, entry };
+    map_blocks(&view, &cpu, Geometry::K4_V48, blocks, Attributes::NORMAL);
     cpu.store(entry, Descriptor::EMPTY);
-    map_blocks(&view, &cpu, Geometry::K4_V48, NEW, entry, piece, Attributes::NORMAL);
+    map_blocks(&view, &cpu, Geometry::K4_V48, blocks, Attributes::NORMAL);
     breaks(&machine, Rule::FrameReuse);
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::case::{Case, LIVE};
 use cleave::linear_map::Layout;
-use cleave::tables::{Descriptor, Kind, MapStats, PhysAddr, Visit, walk};
-use cleave_model::{Machine, Through};
+use cleave::tables::{Descriptor, Kind, MapStats, PhysAddr, TableTree, Visit};
+use cleave_model::{Machine, Through, View};
 
 /// Ends a case; the text says why.
 pub(crate) type Failed = String;
@@ -46,11 +46,15 @@ pub(crate) struct Eye<'a> {
 }
 
 impl Eye<'_> {
+    fn live(&self) -> TableTree<View<'_>> {
+        let memory = self.machine.view(0, Through::Physical);
+        TableTree { memory, geometry: self.case.geometry, root: LIVE }
+    }
+
     /// Every entry of the linear map.
-    pub(crate) fn visit(&self, mut each: impl FnMut(Visit)) {
+    pub(crate) fn visit(&self, each: impl FnMut(Visit)) {
         let (base, entries) = (self.layout.root_base(), self.layout.root_entries());
-        let view = self.machine.view(0, Through::Physical);
-        walk(&view, self.case.geometry, LIVE, base, entries, &mut each);
+        self.live().walk(base, entries, each);
     }
 
     /// Returns the present contents.
@@ -64,8 +68,7 @@ impl Eye<'_> {
     /// A count of what is there, by a walk.
     pub(crate) fn stats(&self) -> MapStats {
         let (base, entries) = (self.layout.root_base(), self.layout.root_entries());
-        let view = self.machine.view(0, Through::Physical);
-        MapStats::of_tree(&view, self.case.geometry, LIVE, base, entries, self.case.alias)
+        MapStats::of_tree(&self.live(), base, entries, self.case.alias)
     }
 
     fn runs(&self) -> Vec<Run> {
@@ -92,20 +95,12 @@ impl Eye<'_> {
     pub(crate) fn in_use(&self) -> BTreeSet<PhysAddr> {
         let mut found = BTreeSet::new();
         let (geometry, ours) = (self.case.geometry, self.layout.root_entries());
-        let view = self.machine.view(0, Through::Physical);
         for entry in 0..geometry.entries(geometry.root_level()) {
-            walk(
-                &view,
-                geometry,
-                LIVE,
-                self.case.upper_half(),
-                entry..entry + 1,
-                &mut |visit: Visit| match visit.kind {
-                    Kind::Table(table) => drop(found.insert(table)),
-                    Kind::Leaf(page) if !ours.contains(&entry) => drop(found.insert(page)),
-                    _ => {}
-                },
-            );
+            self.live().walk(self.case.upper_half(), entry..entry + 1, |visit| match visit.kind {
+                Kind::Table(table) => drop(found.insert(table)),
+                Kind::Leaf(page) if !ours.contains(&entry) => drop(found.insert(page)),
+                _ => {}
+            });
         }
         found.retain(|frame| !crate::case::IMAGE.contains(*frame));
         found

@@ -9,7 +9,7 @@ use crate::world::World;
 use cleave::atomics::Atomics;
 use cleave::linear_map::{Kernel, LinearMap, OutOfMemory, Pool, Share, UpperTables, free_tables};
 use cleave::rendezvous::{Host, Parked, Refused};
-use cleave::tables::{FrameSource, PhysRange, TlbiRepeat};
+use cleave::tables::{FrameSource, PhysRange, TableTree, TlbiRepeat};
 use cleave_model::{Frames, Scheduled, Through, View};
 
 /// The leader of one repaint.
@@ -121,6 +121,7 @@ impl Session<'_, '_> {
     fn free_early(&self) {
         let (linear, roots) = (self.world.linear(0), self.world.image(0));
         let (geometry, entries) = (self.world.case.geometry, self.world.layout.root_entries());
-        free_tables(geometry, &linear, &roots, SPARE, entries, &mut self.world.machine.frames(0));
+        let tree = TableTree { memory: linear, geometry, root: SPARE };
+        free_tables(&tree, &roots, entries, &mut self.world.machine.frames(0));
     }
 }

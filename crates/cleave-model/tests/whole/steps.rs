@@ -11,7 +11,7 @@ use crate::world::World;
 use cleave::linear_map::{ATTEMPTS, Form, FrameCounts, Outcome, Repainted};
 use cleave::rendezvous::{Leader, OnlineCpus};
 use cleave::tables::{
-    Attributes, FrameSource, Level, PhysAddr, PhysRange, VirtAddr, map_blocks, replace_leaf, translate, unlink,
+    Attributes, FrameSource, Level, PhysAddr, PhysRange, TemporaryBlocks, VirtAddr, map_blocks, replace_leaf, unlink,
 };
 use cleave_model::{self as model, Access, Scheduled};
 
@@ -162,20 +162,20 @@ impl World<'_> {
 
     /// Replaces one page of the kernel's own by another, by break-before-make; no CPU uses it meanwhile.
     fn replace(&self, cpu: &Scheduled<'_>) -> Result<(), Failed> {
-        let (geometry, tables) = (self.case.geometry, self.tables(0));
+        let tree = self.live(0);
         let Some(address) = self.area.lock().unwrap().last().copied() else { return Ok(()) };
         self.publish(cpu, |area| area.retain(|&other| other != address));
         cpu.step();
         let mut frames = self.machine.frames(0);
         let new = frames.allocate().ok_or("no frame for a page")?;
-        let (visit, old) = translate(&tables, geometry, LIVE, address).ok_or("a page that is not mapped")?;
-        replace_leaf(&tables, &self.bent(0), visit.slot, Attributes::NORMAL.leaf(new, Level::L3), self.repeat());
+        let (visit, old) = tree.translate(address).ok_or("a page that is not mapped")?;
+        replace_leaf(&tree.memory, &self.bent(0), visit.slot, Attributes::NORMAL.leaf(new, Level::L3), self.repeat());
         self.machine.check_settled(0);
         check!(
             cpu.cpu().access(address, Access::Store) == model::Outcome::Memory(new),
             "{address} is not the new page"
         );
-        self.machine.hold_data(PhysRange::new(new, new.offset(geometry.page_size())));
+        self.machine.hold_data(PhysRange::new(new, new.offset(tree.geometry.page_size())));
         frames.free(old);
         self.publish(cpu, |area| area.push(address));
         Ok(())
@@ -185,7 +185,7 @@ impl World<'_> {
     fn blocks(&self, cpu: &Scheduled<'_>) -> Result<(), Failed> {
         let Some((address, entry)) = self.case.window() else { return Ok(()) };
         let (geometry, roots, on, piece) = (self.case.geometry, self.image(0), self.bent(0), self.case.first);
-        map_blocks(&roots, &on, geometry, TEMPORARY, entry, piece, self.case.attributes);
+        map_blocks(&roots, &on, geometry, TemporaryBlocks { piece, table: TEMPORARY, entry }, self.case.attributes);
         let last = VirtAddr(address.0 + piece.bytes() - 8);
         let there = model::Outcome::Memory(PhysAddr(piece.end.0 - 8));
         check!(cpu.cpu().access(last, Access::Store) == there, "{last} is not the end of {piece}");

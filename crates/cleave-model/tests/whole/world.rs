@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use crate::case::*;
 use crate::defect::{Bent, BentHost, Defect, Mute, Since};
 use crate::promises::{Eye, Failed, check};
-use cleave::linear_map::{FirstPaint, Layout, LinearMap, Roots, Share, link, paint};
+use cleave::linear_map::{FirstPaint, Layout, LinearMap, Roots, Share, first_paint_bytes, link, paint};
 use cleave::rendezvous::{Phase, Rendezvous, Slot};
 use cleave::tables::{
-    Attributes, Descriptor, FrameSource, Geometry, MapStats, PhysAddr, PhysRange, TlbiRepeat, TwoViews, VirtAddr,
-    map_pages, slot,
+    Attributes, Descriptor, FrameSource, Geometry, MapStats, PhysAddr, PhysRange, TableTree, TemporaryBlocks,
+    TlbiRepeat, TwoViews, VirtAddr, slot,
 };
 use cleave_model::*;
 
@@ -105,6 +105,11 @@ impl<'a> World<'a> {
     /// Tables wherever they are.
     pub(crate) fn tables(&self, cpu: usize) -> TwoViews<View<'a>, View<'a>> {
         TwoViews { range: IMAGE, near: self.image(cpu), far: self.linear(cpu) }
+    }
+
+    /// The live tree, as `cpu` reaches it.
+    pub(crate) fn live(&self, cpu: usize) -> TableTree<TwoViews<View<'a>, View<'a>>> {
+        TableTree { memory: self.tables(cpu), geometry: self.case.geometry, root: LIVE }
     }
 
     pub(crate) fn eye(&self) -> Eye<'a> {
@@ -277,7 +282,7 @@ impl<'a> World<'a> {
 
     /// The first paint, as a kernel that has no linear map yet does it.
     fn paint(&self) -> Result<MapStats, Failed> {
-        let (layout, largest, geometry) = (self.layout, self.case.largest, self.case.geometry);
+        let (layout, largest) = (self.layout, self.case.largest);
         let (roots, on) = (self.image(0), self.bent(0));
         let Some((address, entry)) = self.case.window() else {
             // With a root of level 2 there is no room for a window of blocks: tables are reached some other way.
@@ -287,14 +292,12 @@ impl<'a> World<'a> {
             return Ok(stats);
         };
         let piece = self.case.first;
-        check!(
-            FirstPaint::<View<'_>>::bytes(layout, largest) <= piece.bytes(),
-            "the case has too little for the paint"
-        );
+        check!(first_paint_bytes(layout, largest) <= piece.bytes(), "the case has too little for the paint");
         let view = self.machine.view(0, Through::Distance(address.0.wrapping_sub(piece.start.0)));
-        let mut first = FirstPaint::begin(geometry, &roots, &on, TEMPORARY, entry, piece, view);
-        let stats = first.paint(layout, largest, &roots, &on, REPLACEMENT, LIVE).map_err(|e| e.to_string())?;
-        let used = first.end(&roots, &on, TlbiRepeat::Twice);
+        let mut first =
+            FirstPaint::begin(layout, &roots, &on, TemporaryBlocks { piece, table: TEMPORARY, entry }, view);
+        let stats = first.paint(largest, self.map.roots()).map_err(|e| e.to_string())?;
+        let used = first.end(TlbiRepeat::Twice);
         self.machine.check_settled(0);
         self.machine.claim_frames(used);
         Ok(stats)
@@ -302,18 +305,19 @@ impl<'a> World<'a> {
 
     /// Maps `pages` new pages in the kernel's own area, and tells everyone.
     pub(crate) fn map(&self, cpu: &Scheduled<'_>, pages: u64) -> Result<(), Failed> {
-        let (geometry, tables, on) = (self.case.geometry, self.tables(0), self.bent(0));
+        let (tree, on, page) = (self.live(0), self.bent(0), self.case.geometry.page_size());
         let mut frames = self.machine.frames(0);
         for _ in 0..pages {
-            let address = self.case.area().offset(self.area.lock().unwrap().len() as u64 * geometry.page_size());
-            let page = frames.allocate().ok_or("no frame for a page")?;
-            let mapped = map_pages(&tables, &on, &mut frames, geometry, LIVE, address, page, 1, Attributes::NORMAL);
+            let address = self.case.area().offset(self.area.lock().unwrap().len() as u64 * page);
+            let frame = frames.allocate().ok_or("no frame for a page")?;
+            let output = PhysRange::new(frame, frame.offset(page));
+            let mapped = tree.map_pages(&on, &mut frames, address, output, Attributes::NORMAL);
             if let Err(error) = mapped {
-                frames.free(page);
+                frames.free(frame);
                 return Err(error.to_string());
             }
             cpu.cpu().access(address, Access::Store);
-            self.machine.hold_data(PhysRange::new(page, page.offset(geometry.page_size())));
+            self.machine.hold_data(output);
             self.publish(cpu, |area| area.push(address));
         }
         Ok(())

@@ -5,65 +5,53 @@
 //! as the map is linked. The three steps consume one another, so that none can be left out or come early.
 
 use super::layout::Layout;
+use super::map::Roots;
 use super::paint::{LargestLeaf, PaintError, link, paint, tables_bound};
 use crate::tables::{
-    Attributes, Cpu, FrameSource, Geometry, Level, MapStats, PhysAddr, PhysRange, TableMemory, TlbiRepeat, TwoViews,
+    Attributes, Cpu, Level, MapStats, PhysRange, RangeFrames, TableMemory, TemporaryBlocks, TlbiRepeat, TwoViews,
     map_blocks, unlink,
 };
+
+/// Returns how much memory the tables of `layout` may take: whole blocks of level 2, adjacent and aligned to such a block.
+#[must_use]
+pub fn first_paint_bytes(layout: &Layout<'_>, largest: LargestLeaf) -> u64 {
+    let geometry = layout.geometry();
+    (tables_bound(layout, largest) * geometry.page_size()).next_multiple_of(geometry.size(Level::L2))
+}
 
 /// A piece of free memory with a temporary mapping of it, for the tables of a map to come.
 #[derive(Debug)]
 #[must_use = "the temporary mapping stays until `end`"]
-pub struct FirstPaint<V> {
+pub struct FirstPaint<'a, R, C, V> {
+    layout: &'a Layout<'a>,
+    roots: &'a R,
+    cpu: &'a C,
+    blocks: TemporaryBlocks,
     view: V,
-    entry: PhysAddr,
-    tables: Row,
+    tables: RangeFrames<V>,
 }
 
-impl<V: TableMemory> FirstPaint<V> {
-    /// Returns how much memory the tables of `layout` may take: whole blocks of level 2, adjacent and aligned to such a block.
-    #[must_use]
-    pub fn bytes(layout: &Layout<'_>, largest: LargestLeaf) -> u64 {
-        let geometry = layout.geometry();
-        (tables_bound(layout, largest) * geometry.page_size()).next_multiple_of(geometry.size(Level::L2))
-    }
-
-    /// Maps `piece`, free memory as [`FirstPaint::bytes`] asks for it, through the spare table `table`, which the empty
-    /// descriptor of level 1 at `entry` will name; `view` is how tables in the piece are then reached, `roots` reaches the
-    /// kernel's own static tables.
+impl<'a, R: TableMemory, C: Cpu, V: TableMemory + Copy> FirstPaint<'a, R, C, V> {
+    /// Maps `blocks`, free memory as [`first_paint_bytes`] asks for it, for the tables of `layout`; `view` is how tables in it
+    /// are then reached, `roots` reaches the kernel's own static tables.
     ///
     /// # Panics
     /// When the piece has more blocks than a table has entries.
-    pub fn begin<R: TableMemory, C: Cpu>(
-        geometry: Geometry,
-        roots: &R,
-        cpu: &C,
-        table: PhysAddr,
-        entry: PhysAddr,
-        piece: PhysRange,
-        view: V,
-    ) -> Self {
-        map_blocks(roots, cpu, geometry, table, entry, piece, Attributes::NORMAL);
-        Self { view, entry, tables: Row { next: piece.start, piece, bytes: geometry.page_size() } }
+    pub fn begin(layout: &'a Layout<'a>, roots: &'a R, cpu: &'a C, blocks: TemporaryBlocks, view: V) -> Self {
+        let geometry = layout.geometry();
+        map_blocks(roots, cpu, geometry, blocks, Attributes::NORMAL);
+        Self { layout, roots, cpu, blocks, view, tables: RangeFrames::new(view, blocks.piece, geometry) }
     }
 
-    /// Paints `layout` below the root `apart`, which no walker uses, and links the finished map into `live`, which the
-    /// kernel runs on. The map may be used on this CPU when it returns.
+    /// Paints the map below the root of the replacement, which no walker uses, and links the finished map into the live
+    /// root, which the kernel runs on. The map may be used on this CPU when it returns.
     ///
     /// # Errors
     /// As [`paint`]; nothing is linked then.
-    pub fn paint<R: TableMemory, C: Cpu>(
-        &mut self,
-        layout: &Layout<'_>,
-        largest: LargestLeaf,
-        roots: &R,
-        cpu: &C,
-        apart: PhysAddr,
-        live: PhysAddr,
-    ) -> Result<MapStats, PaintError> {
-        let memory = TwoViews { range: self.tables.piece, near: &self.view, far: roots };
-        let stats = paint(layout, largest, &memory, cpu, &mut self.tables, apart)?;
-        link(layout, roots, cpu, apart, live);
+    pub fn paint(&mut self, largest: LargestLeaf, roots: Roots) -> Result<MapStats, PaintError> {
+        let memory = TwoViews { range: self.blocks.piece, near: self.view, far: self.roots };
+        let stats = paint(self.layout, largest, &memory, self.cpu, &mut self.tables, roots.replacement)?;
+        link(self.layout, self.roots, self.cpu, roots.replacement, roots.live);
         Ok(stats)
     }
 
@@ -71,38 +59,8 @@ impl<V: TableMemory> FirstPaint<V> {
     ///
     /// A repaint gives these tables to the frame allocator. So the allocator's memory must include them, as frames in use
     /// ([`BitmapFrames::claim`](crate::tables::BitmapFrames::claim)); otherwise the repaint is refused.
-    pub fn end<R: TableMemory, C: Cpu>(self, roots: &R, cpu: &C, repeat: TlbiRepeat) -> PhysRange {
-        unlink(roots, cpu, self.entry, repeat);
-        PhysRange::new(self.tables.piece.start, self.tables.next)
-    }
-}
-
-/// Frames one behind the other.
-#[derive(Debug)]
-struct Row {
-    next: PhysAddr,
-    piece: PhysRange,
-    bytes: u64,
-}
-
-impl FrameSource for Row {
-    fn available(&self) -> u64 {
-        PhysRange::new(self.next, self.piece.end).bytes() / self.bytes
-    }
-
-    fn allocate(&mut self) -> Option<PhysAddr> {
-        let frame = self.next;
-        (frame < self.piece.end).then(|| {
-            self.next = frame.offset(self.bytes);
-            frame
-        })
-    }
-
-    fn owns(&self, frame: PhysAddr) -> bool {
-        PhysRange::new(self.piece.start, self.next).contains(frame)
-    }
-
-    fn free(&mut self, frame: PhysAddr) {
-        unreachable!("table {frame} given back while painting");
+    pub fn end(self, repeat: TlbiRepeat) -> PhysRange {
+        unlink(self.roots, self.cpu, self.blocks.entry, repeat);
+        self.tables.used()
     }
 }

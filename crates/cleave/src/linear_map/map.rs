@@ -76,7 +76,12 @@ impl<'a, A: Atomics> LinearMap<'a, A> {
         if !self.fill.is_open() {
             return 0;
         }
+        self.fill.work(&self.replacement(memory, roots), cpu, share, mine)
+    }
+
+    /// Returns the map and its replacement to be: `roots` reaches their roots and `memory` every other table.
+    pub(super) fn replacement<M: TableMemory, R: TableMemory>(&self, memory: M, roots: R) -> ReplacementMap<'_, M, R> {
         let Roots { live, replacement, .. } = self.roots;
-        self.fill.work(&ReplacementMap { layout: &self.layout, memory, roots, live, replacement }, cpu, share, mine)
+        ReplacementMap { layout: &self.layout, memory, roots, live, replacement }
     }
 }

@@ -36,7 +36,7 @@ mod tests;
 pub use commit::{InPlace, RootSpan, TemporaryMapping, exchange};
 pub use decide::{Action, BbmPolicy, Decision, MapPolicy, Reason, decide};
 pub use fill::{Fill, ReplacementMap, Share};
-pub use first::FirstPaint;
+pub use first::{FirstPaint, first_paint_bytes};
 pub use kernel::{Kernel, Step};
 pub use layout::{Layout, LayoutError};
 pub use lock::{Busy, MapLock, MapLockGuard};

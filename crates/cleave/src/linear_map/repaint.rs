@@ -18,7 +18,7 @@ use super::replacement::UpperTables;
 use super::retire::{foreign_table, free_tables};
 use crate::atomics::Atomics;
 use crate::rendezvous::{Host, Leader, Measured, Parked};
-use crate::tables::{FrameSource, MapStats, PhysAddr, PhysRange, TwoViews, clear_entries, copy_entries};
+use crate::tables::{FrameSource, MapStats, PhysAddr, PhysRange, TableTree, TwoViews, clear_entries, copy_entries};
 
 /// The number of rendezvous tried before the map stays as it is.
 pub const ATTEMPTS: u32 = 3;
@@ -133,9 +133,9 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
         let LinearMap { layout, roots, .. } = self.map;
         let (geometry, entries) = (layout.geometry(), layout.root_entries());
         let needed = self.stats.tables_to_split(geometry) + self.stats.tables;
-        let (memory, root_view) = (self.kernel.memory(), black_box(self.kernel.roots()));
-        let find =
-            |frames: &mut K::Frames| foreign_table(geometry, &memory, &root_view, roots.live, entries.clone(), frames);
+        let root_view = black_box(self.kernel.roots());
+        let mut tree = TableTree { memory: self.kernel.memory(), geometry, root: roots.live };
+        let find = |frames: &mut K::Frames| foreign_table(&tree, &root_view, entries.clone(), frames);
         if let Some(table) = self.kernel.with_frames(find) {
             return Outcome::ForeignTable(table);
         }
@@ -145,12 +145,12 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
         };
         let (map, cpus) = (self.map, self.leader.online.count());
         let (built, complete) = self.kernel.timed(Step::Fill, |kernel| {
-            let built = UpperTables::build(layout, &memory, &root_view, roots.live, roots.replacement, &mut pool);
+            let built = UpperTables::build(&map.replacement(kernel.memory(), &root_view), &mut pool);
             let complete = fill(kernel, map, cpus, &built);
             (built, complete)
         });
         self.done.frame_counts.surplus = pool.frames();
-        self.kernel.with_frames(|frames| pool.release(&memory, frames));
+        self.kernel.with_frames(|frames| pool.release(&tree.memory, frames));
         if !complete {
             // A CPU that claimed tables and did not finish them may still write to them, so they cannot be given back.
             self.done.frame_counts.lost = built.tables;
@@ -167,9 +167,8 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
             exchange(&root_view, &cpu, span, repeat, parked);
         });
         // Outside the stop window again: the tables no walker reaches any more. After an abort those are the replacement's.
-        let gone = if committed { roots.spare } else { roots.replacement };
-        let free = |frames: &mut K::Frames| free_tables(geometry, &memory, &root_view, gone, entries.clone(), frames);
-        let freed = self.kernel.with_frames(free);
+        tree.root = if committed { roots.spare } else { roots.replacement };
+        let freed = self.kernel.with_frames(|frames| free_tables(&tree, &root_view, entries.clone(), frames));
         clear_entries(&root_view, roots.spare, entries.clone());
         clear_entries(&root_view, roots.replacement, entries);
         if !committed {
@@ -188,7 +187,8 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
             Ok(pool) => pool,
             Err(missing) => return Outcome::OutOfMemory(missing),
         };
-        let (memory, root_view) = (self.kernel.memory(), self.kernel.roots());
+        let root_view = self.kernel.roots();
+        let tree = TableTree { memory: self.kernel.memory(), geometry, root: roots.spare };
         let plan = layout.temporary_mapping();
         let painted = paint_temporary(self.kernel, &plan, roots.spare);
         let (mut committed, mut used) = (false, 0);
@@ -214,9 +214,9 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
             self.done.frame_counts.surplus = pool.frames();
         }
         self.kernel.with_frames(|frames| {
-            pool.release(&memory, frames);
+            pool.release(&tree.memory, frames);
             // No TTBR0 names the temporary mapping any more, and nothing of it is cached: or it was never used.
-            free_tables(geometry, &memory, &root_view, roots.spare, plan.root_entries(), frames);
+            free_tables(&tree, &root_view, plan.root_entries(), frames);
         });
         clear_entries(&root_view, roots.spare, plan.root_entries());
         clear_entries(&root_view, roots.replacement, layout.root_entries());

@@ -4,6 +4,7 @@
 //! The leader builds the upper tables ([`UpperTables::build`]); the page tables below them, nearly all of the work, are
 //! filled by every CPU at hand ([`super::Fill`]). Nothing live changes until [`super::commit`] exchanges the root entries.
 
+use super::fill::ReplacementMap;
 use super::layout::Layout;
 use super::pool::Pool;
 use super::successor::{Successor, successor};
@@ -19,25 +20,19 @@ pub struct UpperTables {
 }
 
 impl UpperTables {
-    /// Builds the replacement of the map under `live` below the root table `replacement`, whose entries are overwritten, with
-    /// tables from `pool`. `roots` reaches the two root tables, `memory` all others. The live map is only read.
+    /// Builds the replacement of `map` below its root, whose entries are overwritten, with tables from `pool`. The live map
+    /// is only read.
     ///
     /// # Panics
     /// When the pool is too small for the map: a defect of the counts.
-    pub fn build<M: TableMemory, R: TableMemory>(
-        layout: &Layout<'_>,
-        memory: &M,
-        roots: &R,
-        live: PhysAddr,
-        replacement: PhysAddr,
-        pool: &mut Pool,
-    ) -> Self {
+    pub fn build<M: TableMemory, R: TableMemory>(map: &ReplacementMap<'_, M, R>, pool: &mut Pool) -> Self {
+        let ReplacementMap { layout, memory, roots, live, replacement } = map;
         let mut built = Self { tables: 0, complete: 0 };
         let mut copier = Copier { layout, memory, pool, built: &mut built };
         let level = layout.geometry().root_level();
         for entry in layout.root_entries() {
-            let copy = copier.entry(roots.load(slot(live, entry)), level);
-            roots.store(slot(replacement, entry), copy);
+            let copy = copier.entry(roots.load(slot(*live, entry)), level);
+            roots.store(slot(*replacement, entry), copy);
         }
         built
     }

@@ -6,41 +6,37 @@
 
 use core::ops::Range;
 
-use crate::tables::{FrameSource, Geometry, Kind, Level, PhysAddr, TableMemory, slot};
+use crate::tables::{FrameSource, Kind, Level, PhysAddr, TableMemory, TableTree, slot};
 
-/// Frees every table below the root entries `entries` of `root` and returns how many there were. The entries
-/// themselves are not touched.
+/// Frees every table below the root entries `entries` of `tree` and returns how many there were. The entries
+/// themselves are not touched. `roots` reaches the root, and the tree's memory every other table.
 ///
 /// No walker may reach these tables, and no TLB may remember them: either they were never linked, or the invalidation
 /// that retires them has completed (Arm ARM D8.16; the commit's DSB ISH).
 pub fn free_tables<M: TableMemory, R: TableMemory, F: FrameSource>(
-    geometry: Geometry,
-    memory: &M,
+    tree: &TableTree<M>,
     roots: &R,
-    root: PhysAddr,
     entries: Range<usize>,
     frames: &mut F,
 ) -> u64 {
     let mut freed = 0;
-    each_table(geometry, memory, roots, root, entries, |table| {
+    each_table(tree, roots, entries, |table| {
         frames.free(table);
         freed += 1;
     });
     freed
 }
 
-/// Returns a table below the root entries `entries` of `root` that `frames` does not own, if there is one:
-/// [`free_tables`] would panic at it.
+/// Returns a table below the root entries `entries` of `tree` that `frames` does not own, if there is one: [`free_tables`]
+/// would panic at it.
 pub(super) fn foreign_table<M: TableMemory, R: TableMemory, F: FrameSource>(
-    geometry: Geometry,
-    memory: &M,
+    tree: &TableTree<M>,
     roots: &R,
-    root: PhysAddr,
     entries: Range<usize>,
     frames: &F,
 ) -> Option<PhysAddr> {
     let mut foreign = None;
-    each_table(geometry, memory, roots, root, entries, |table| {
+    each_table(tree, roots, entries, |table| {
         if !frames.owns(table) {
             foreign = Some(table);
         }
@@ -50,32 +46,26 @@ pub(super) fn foreign_table<M: TableMemory, R: TableMemory, F: FrameSource>(
 
 /// Calls `each` for every table below the root entries, a table after those below it.
 fn each_table<M: TableMemory, R: TableMemory>(
-    geometry: Geometry,
-    memory: &M,
+    tree: &TableTree<M>,
     roots: &R,
-    root: PhysAddr,
     entries: Range<usize>,
     mut each: impl FnMut(PhysAddr),
 ) {
+    let level = tree.geometry.root_level();
     for entry in entries {
-        let level = geometry.root_level();
-        if let (Kind::Table(below), Some(next)) = (roots.load(slot(root, entry)).kind(geometry, level), level.next()) {
-            each_of_tree(geometry, memory, below, next, &mut each);
+        let root = roots.load(slot(tree.root, entry)).kind(tree.geometry, level);
+        if let (Kind::Table(below), Some(next)) = (root, level.next()) {
+            each_below(tree, below, next, &mut each);
         }
     }
 }
 
-fn each_of_tree<M: TableMemory>(
-    geometry: Geometry,
-    memory: &M,
-    table: PhysAddr,
-    level: Level,
-    each: &mut impl FnMut(PhysAddr),
-) {
+/// Calls `each` for every table below `table`, a table of `level`, and then for the table itself.
+fn each_below<M: TableMemory>(tree: &TableTree<M>, table: PhysAddr, level: Level, each: &mut impl FnMut(PhysAddr)) {
     if let Some(next) = level.next() {
-        for index in 0..geometry.entries(level) {
-            if let Kind::Table(below) = memory.load(slot(table, index)).kind(geometry, level) {
-                each_of_tree(geometry, memory, below, next, each);
+        for index in 0..tree.geometry.entries(level) {
+            if let Kind::Table(below) = tree.memory.load(slot(table, index)).kind(tree.geometry, level) {
+                each_below(tree, below, next, each);
             }
         }
     }
@@ -86,12 +76,11 @@ fn each_of_tree<M: TableMemory>(
 mod tests {
     use super::*;
     use crate::tables::fake::{FakeFrames, FakeMemory};
-    use crate::tables::{Attributes, Descriptor};
+    use crate::tables::{Attributes, Descriptor, Geometry};
 
     /// Only tables are given back, each once, and only those below the entries asked for; what the entries say stays.
     #[test]
     fn tables_are_freed_and_leaves_are_not() {
-        let geometry = Geometry::K4_V48;
         let memory = FakeMemory::default();
         let root = PhysAddr(0x1000);
         memory.zero_table(root, 512);
@@ -108,13 +97,14 @@ mod tests {
         memory.store(slot(second, 511), Descriptor::table(third));
         memory.store(slot(root, 1), Descriptor::table(others));
         let before = memory.contents();
-        assert_eq!(foreign_table(geometry, &memory, &memory, root, 0..1, &frames), None);
+        let tree = TableTree { memory: &memory, geometry: Geometry::K4_V48, root };
+        assert_eq!(foreign_table(&tree, &memory, 0..1, &frames), None);
         for table in [first, second, third] {
             assert!(frames.out.remove(&table));
-            assert_eq!(foreign_table(geometry, &memory, &memory, root, 0..1, &frames), Some(table));
+            assert_eq!(foreign_table(&tree, &memory, 0..1, &frames), Some(table));
             frames.out.insert(table);
         }
-        assert_eq!(free_tables(geometry, &memory, &memory, root, 0..1, &mut frames), 3);
+        assert_eq!(free_tables(&tree, &memory, 0..1, &mut frames), 3);
         assert_eq!(frames.out, [others].into());
         assert_eq!(frames.available(), 9);
         assert_eq!(memory.contents(), before);

@@ -4,11 +4,13 @@
 //! The count is kept while painting, so that nobody has to walk the map to know what a split will need; a fresh
 //! walk ([`MapStats::of_tree`]) must give the same numbers, and a test and the audit say so.
 
-use super::address::{PhysAddr, PhysRange, VirtAddr};
+use core::ops::Range;
+
+use super::address::{PhysRange, VirtAddr};
 use super::descriptor::{Descriptor, Kind};
 use super::geometry::{Geometry, Level};
 use super::traits::TableMemory;
-use super::walk::{Visit, walk};
+use super::tree::TableTree;
 
 /// The number of leaves of each size. Contiguous leaves are counted singly, and only under `contiguous`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -91,18 +93,16 @@ impl MapStats {
             .sum()
     }
 
-    /// Counts the tree under `root` by a walk, in the root's entries `entries`; `alias` is the physical range
-    /// of the kernel alias.
+    /// Counts `tree` by a walk, in the root entries `entries`; `base` is the virtual address that entry 0 covers, `alias` the
+    /// physical range of the kernel alias.
     pub fn of_tree<M: TableMemory>(
-        memory: &M,
-        geometry: Geometry,
-        root: PhysAddr,
+        tree: &TableTree<M>,
         base: VirtAddr,
-        entries: core::ops::Range<usize>,
+        entries: Range<usize>,
         alias: PhysRange,
     ) -> Self {
         let mut stats = Self::default();
-        walk(memory, geometry, root, base, entries, &mut |visit: Visit| match visit.kind {
+        tree.walk(base, entries, |visit| match visit.kind {
             Kind::Table(_) => stats.tables += 1,
             Kind::Leaf(output) | Kind::InvalidLeaf(output) => {
                 let part = if alias.contains(output) { Part::Alias } else { Part::Memory };
@@ -127,7 +127,7 @@ pub enum Part {
 mod tests {
     use super::super::fake::FakeMemory;
     use super::super::traits::slot;
-    use super::super::{Attributes, Granule, VaBits};
+    use super::super::{Attributes, Granule, PhysAddr, VaBits};
     use super::*;
 
     #[test]
@@ -150,7 +150,8 @@ mod tests {
 
         let alias = PhysRange::new(PhysAddr(0x8500_0000), PhysAddr(0x8520_0000));
         let base = VirtAddr(0xffff_0000_0000_0000);
-        let stats = MapStats::of_tree(&memory, Geometry::K4_V48, root, base, 0..4, alias);
+        let tree = TableTree { memory: &memory, geometry: Geometry::K4_V48, root };
+        let stats = MapStats::of_tree(&tree, base, 0..4, alias);
         assert_eq!(stats.tables, 2);
         assert_eq!((stats.leaves.plain(Level::L1), stats.leaves.contiguous(Level::L1)), (2, 0));
         assert_eq!((stats.leaves.plain(Level::L2), stats.leaves.contiguous(Level::L2)), (2, 16));

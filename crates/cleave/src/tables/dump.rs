@@ -11,8 +11,9 @@ use super::address::{PhysAddr, VirtAddr};
 use super::attributes::MemoryType;
 use super::descriptor::{Descriptor, Kind};
 use super::geometry::{Geometry, Level};
-use super::traits::TableMemory;
-use super::walk::{Inherited, Visit, walk};
+use super::traits::{TableMemory, slot};
+use super::tree::TableTree;
+use super::walk::{Inherited, Visit};
 
 /// Adjacent leaves that differ in nothing but their addresses, which go up together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,31 +144,43 @@ impl fmt::Display for Short {
     }
 }
 
-/// Folds everything below the root entries `entries` of the table at `root` and hands each run to `each`, in the order
-/// of addresses. `base` is the virtual address that root entry 0 covers.
-pub fn dump<M: TableMemory>(
-    memory: &M,
-    geometry: Geometry,
-    root: PhysAddr,
-    base: VirtAddr,
-    entries: Range<usize>,
-    each: &mut impl FnMut(&Run),
-) {
-    let mut open: Option<Run> = None;
-    walk(memory, geometry, root, base, entries, &mut |visit| {
-        let Some(run) = Run::of(geometry, &visit) else { return };
-        match open.as_mut().map(|open| open.join(run)) {
-            Some(Ok(())) => {}
-            Some(Err(next)) => {
-                if let Some(done) = open.replace(next) {
-                    each(&done);
+impl<M: TableMemory> TableTree<M> {
+    /// Folds everything below the root entries `entries` and hands each run to `each`, in the order of addresses. `base`
+    /// is the virtual address that root entry 0 covers.
+    pub fn dump(&self, base: VirtAddr, entries: Range<usize>, mut each: impl FnMut(&Run)) {
+        let mut open: Option<Run> = None;
+        self.walk(base, entries, |visit| {
+            let Some(run) = Run::of(self.geometry, &visit) else { return };
+            match open.as_mut().map(|open| open.join(run)) {
+                Some(Ok(())) => {}
+                Some(Err(next)) => {
+                    if let Some(done) = open.replace(next) {
+                        each(&done);
+                    }
                 }
+                None => open = Some(run),
             }
-            None => open = Some(run),
+        });
+        if let Some(last) = open {
+            each(&last);
         }
-    });
-    if let Some(last) = open {
-        each(&last);
+    }
+
+    /// Calls `each` for the descriptor of every level on the way to `address`: its level, where it stands, and what it
+    /// is. The last one is what ends the walk.
+    pub fn path(&self, address: VirtAddr, mut each: impl FnMut(usize, PhysAddr, &Decoded)) {
+        let geometry = self.geometry;
+        let (mut table, mut level) = (self.root, geometry.root_level());
+        loop {
+            let index = geometry.index(address, level);
+            let at = slot(table, index);
+            let descriptor = self.memory.load(at);
+            each(index, at, &Decoded { geometry, level, descriptor });
+            match (descriptor.kind(geometry, level), level.next()) {
+                (Kind::Table(next), Some(below)) => (table, level) = (next, below),
+                _ => return,
+            }
+        }
     }
 }
 
@@ -223,28 +236,6 @@ impl fmt::Display for Decoded {
                 }
                 Ok(())
             }
-        }
-    }
-}
-
-/// Calls `each` for the descriptor of every level on the way to `address`: its level, where it stands, and what it is.
-/// The last one is what ends the walk.
-pub fn path<M: TableMemory>(
-    memory: &M,
-    geometry: Geometry,
-    root: PhysAddr,
-    address: VirtAddr,
-    each: &mut impl FnMut(usize, PhysAddr, &Decoded),
-) {
-    let (mut table, mut level) = (root, geometry.root_level());
-    loop {
-        let index = geometry.index(address, level);
-        let at = super::traits::slot(table, index);
-        let descriptor = memory.load(at);
-        each(index, at, &Decoded { geometry, level, descriptor });
-        match (descriptor.kind(geometry, level), level.next()) {
-            (Kind::Table(next), Some(below)) => (table, level) = (next, below),
-            _ => return,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Small edits of tables that walkers reach, each whole in itself, with its barriers: a temporary mapping in blocks and
 //! its end, one leaf replaced; and the copying of entries that no walker reaches.
 //!
-//! A kernel that uses these, [`super::map_pages`] and the linear map's own ways stores no descriptor itself.
+//! A kernel that uses these, [`super::TableTree::map_pages`] and the linear map's own ways stores no descriptor itself.
 
 use core::ops::Range;
 
@@ -12,8 +12,18 @@ use super::descriptor::Descriptor;
 use super::geometry::{Geometry, Level};
 use super::traits::{Cpu, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
 
-/// Maps `piece`, whole blocks of level 2, through the spare table `table`, which `entry`, an empty descriptor of level 1,
-/// will name. The mapping may be used on this CPU when it returns.
+/// Memory that is mapped for a while, in blocks of level 2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TemporaryBlocks {
+    /// The memory: whole blocks.
+    pub piece: PhysRange,
+    /// A spare table, for the blocks.
+    pub table: PhysAddr,
+    /// The empty descriptor of level 1 that will name the table.
+    pub entry: PhysAddr,
+}
+
+/// Maps `blocks`. The mapping may be used on this CPU when it returns; [`unlink`] of the entry ends it.
 ///
 /// # Panics
 /// When the piece has more blocks than a table has entries.
@@ -21,11 +31,10 @@ pub fn map_blocks<M: TableMemory, C: Cpu>(
     memory: &M,
     cpu: &C,
     geometry: Geometry,
-    table: PhysAddr,
-    entry: PhysAddr,
-    piece: PhysRange,
+    blocks: TemporaryBlocks,
     attributes: Attributes,
 ) {
+    let TemporaryBlocks { piece, table, entry } = blocks;
     let size = geometry.size(Level::L2);
     let (blocks, entries) = ((piece.bytes() / size) as usize, geometry.entries(Level::L2));
     assert!(blocks <= entries, "{blocks} blocks do not fit a table of {entries}");

@@ -6,12 +6,13 @@
 
 use core::fmt;
 
-use super::address::{PhysAddr, VirtAddr};
+use super::address::{PhysAddr, PhysRange, VirtAddr};
 use super::attributes::Attributes;
 use super::descriptor::{Descriptor, Kind};
 use super::frames::FrameSource;
-use super::geometry::{Geometry, Level};
+use super::geometry::Level;
 use super::traits::{Cpu, TableMemory, slot};
+use super::tree::TableTree;
 
 /// The reason that pages could not be mapped. Some of the range may be mapped already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,78 +33,78 @@ impl fmt::Display for MapError {
     }
 }
 
-/// Maps `pages` pages from `address` on to the memory from `output` on, in the tree under `root`, with tables from
-/// `frames` where they are missing. New mappings may be used on this CPU when it returns, and on others after a
-/// context synchronisation event of theirs.
-///
-/// # Errors
-/// [`MapError`]; nothing that was mapped before is touched.
-pub fn map_pages<M: TableMemory, C: Cpu, F: FrameSource>(
-    memory: &M,
-    cpu: &C,
-    frames: &mut F,
-    geometry: Geometry,
-    root: PhysAddr,
-    address: VirtAddr,
-    output: PhysAddr,
-    pages: u64,
-    attributes: Attributes,
-) -> Result<(), MapError> {
-    let mut done = 0;
-    while done < pages {
-        let at = address.offset(done << geometry.page_shift());
-        let first = page_slot(memory, cpu, frames, geometry, root, at)?;
-        // As many as the table has room for.
-        let run = (pages - done).min((geometry.entries(Level::L3) - geometry.index(at, Level::L3)) as u64);
-        for page in 0..run {
-            if memory.load(slot(first, page as usize)) != Descriptor::EMPTY {
-                return Err(MapError::Occupied(at.offset(page << geometry.page_shift())));
+impl<M: TableMemory> TableTree<M> {
+    /// Maps `output`, whole pages, from `address` on, page for page, with tables from `frames` where they are
+    /// missing. New mappings may be used on this CPU when it returns, and on others after a context synchronisation
+    /// event of theirs.
+    ///
+    /// # Errors
+    /// [`MapError`]; nothing that was mapped before is touched.
+    pub fn map_pages<C: Cpu, F: FrameSource>(
+        &self,
+        cpu: &C,
+        frames: &mut F,
+        address: VirtAddr,
+        output: PhysRange,
+        attributes: Attributes,
+    ) -> Result<(), MapError> {
+        let geometry = self.geometry;
+        let pages = output.bytes() >> geometry.page_shift();
+        let mut done = 0;
+        while done < pages {
+            let at = address.offset(done << geometry.page_shift());
+            let first = self.page_slot(cpu, frames, at)?;
+            // As many as the table has room for.
+            let run = (pages - done).min((geometry.entries(Level::L3) - geometry.index(at, Level::L3)) as u64);
+            for page in 0..run {
+                if self.memory.load(slot(first, page as usize)) != Descriptor::EMPTY {
+                    return Err(MapError::Occupied(at.offset(page << geometry.page_shift())));
+                }
             }
+            let leaf = attributes.leaf(output.start.offset(done << geometry.page_shift()), Level::L3);
+            self.memory.store_run(first, leaf, geometry.page_size(), run as usize);
+            done += run;
         }
-        let leaf = attributes.leaf(output.offset(done << geometry.page_shift()), Level::L3);
-        memory.store_run(first, leaf, geometry.page_size(), run as usize);
-        done += run;
+        // The stores above are seen by every walker before this CPU goes on, ...
+        cpu.dsb_ishst();
+        // ... and by the instructions after this one, which may use the mapping.
+        cpu.isb();
+        Ok(())
     }
-    // The stores above are seen by every walker before this CPU goes on, ...
-    cpu.dsb_ishst();
-    // ... and by the instructions after this one, which may use the mapping.
-    cpu.isb();
-    Ok(())
-}
 
-fn page_slot<M: TableMemory, C: Cpu, F: FrameSource>(
-    memory: &M,
-    cpu: &C,
-    frames: &mut F,
-    geometry: Geometry,
-    root: PhysAddr,
-    address: VirtAddr,
-) -> Result<PhysAddr, MapError> {
-    let mut table = root;
-    let mut level = geometry.root_level();
-    while let Some(next) = level.next() {
-        let at = slot(table, geometry.index(address, level));
-        table = match memory.load(at).kind(geometry, level) {
-            Kind::Table(below) => below,
-            Kind::Empty => {
-                let new = frames.allocate().ok_or(MapError::OutOfFrames(address))?;
-                memory.store_run(new, Descriptor::EMPTY, 0, geometry.entries(next));
-                // The new table is empty for every walker before the store that links it.
-                cpu.dsb_ishst();
-                memory.store(at, Descriptor::table(new));
-                new
-            }
-            Kind::Leaf(_) | Kind::InvalidLeaf(_) | Kind::Reserved => return Err(MapError::Occupied(address)),
-        };
-        level = next;
+    fn page_slot<C: Cpu, F: FrameSource>(
+        &self,
+        cpu: &C,
+        frames: &mut F,
+        address: VirtAddr,
+    ) -> Result<PhysAddr, MapError> {
+        let geometry = self.geometry;
+        let mut table = self.root;
+        let mut level = geometry.root_level();
+        while let Some(next) = level.next() {
+            let at = slot(table, geometry.index(address, level));
+            table = match self.memory.load(at).kind(geometry, level) {
+                Kind::Table(below) => below,
+                Kind::Empty => {
+                    let new = frames.allocate().ok_or(MapError::OutOfFrames(address))?;
+                    self.memory.store_run(new, Descriptor::EMPTY, 0, geometry.entries(next));
+                    // The new table is empty for every walker before the store that links it.
+                    cpu.dsb_ishst();
+                    self.memory.store(at, Descriptor::table(new));
+                    new
+                }
+                Kind::Leaf(_) | Kind::InvalidLeaf(_) | Kind::Reserved => return Err(MapError::Occupied(address)),
+            };
+            level = next;
+        }
+        Ok(slot(table, geometry.index(address, level)))
     }
-    Ok(slot(table, geometry.index(address, level)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fake::{Event, FakeCpu, FakeFrames, FakeMemory, View};
-    use super::super::{Granule, VaBits, translate};
+    use super::super::{Geometry, Granule, VaBits, Visit};
     use super::*;
 
     const ROOT: PhysAddr = PhysAddr(0x10_0000);
@@ -126,13 +127,18 @@ mod tests {
 
         fn map(&mut self, address: u64, output: u64, pages: u64) -> Result<(), MapError> {
             let view = View::new(&self.memory, 0..1 << 48).logged(&self.cpu);
-            let (address, output) = (VirtAddr(address), PhysAddr(output));
-            let (frames, geometry) = (&mut self.frames, self.geometry);
-            map_pages(&view, &self.cpu, frames, geometry, ROOT, address, output, pages, Attributes::NORMAL)
+            let tree = TableTree { memory: &view, geometry: self.geometry, root: ROOT };
+            let output = PhysRange::new(PhysAddr(output), PhysAddr(output + pages * self.geometry.page_size()));
+            tree.map_pages(&self.cpu, &mut self.frames, VirtAddr(address), output, Attributes::NORMAL)
+        }
+
+        fn translate(&self, address: u64) -> Option<(Visit, PhysAddr)> {
+            let tree = TableTree { memory: &self.memory, geometry: self.geometry, root: ROOT };
+            tree.translate(VirtAddr(address))
         }
 
         fn output(&self, address: u64) -> Option<u64> {
-            translate(&self.memory, self.geometry, ROOT, VirtAddr(address)).map(|(_, output)| output.0)
+            self.translate(address).map(|(_, output)| output.0)
         }
     }
 
@@ -182,7 +188,7 @@ mod tests {
         let mut world = World::new(geometry, 100);
         let base = 0xffff_8000_0000_0000;
         world.map(base, 0x8000_0000, 1).unwrap();
-        let (visit, _) = translate(&world.memory, geometry, ROOT, VirtAddr(base)).unwrap();
+        let (visit, _) = world.translate(base).unwrap();
         world.memory.store(visit.slot, visit.descriptor.made_invalid());
         assert_eq!(world.map(base, 0x4000_0000, 1), Err(MapError::Occupied(VirtAddr(base))));
         // The table of level 2 is the second frame taken; its next entry gets a block, valid and not.

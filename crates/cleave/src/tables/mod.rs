@@ -14,6 +14,7 @@ mod geometry;
 mod map;
 mod range_frames;
 mod traits;
+mod tree;
 mod walk;
 
 #[cfg(test)]
@@ -23,11 +24,12 @@ pub use address::{PhysAddr, PhysRange, VirtAddr};
 pub use attributes::{Attributes, MemoryType, Permissions, Scope};
 pub use counts::{Hint, LeafCounts, MapStats, Part};
 pub use descriptor::{Descriptor, Kind};
-pub use dump::{Decoded, Run, Size, dump, path};
-pub use edit::{change_permissions, clear_entries, copy_entries, map_blocks, replace_leaf, unlink};
+pub use dump::{Decoded, Run, Size};
+pub use edit::{TemporaryBlocks, change_permissions, clear_entries, copy_entries, map_blocks, replace_leaf, unlink};
 pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS};
 pub use geometry::{Geometry, Granule, Level, VaBits};
-pub use map::{MapError, map_pages};
+pub use map::MapError;
 pub use range_frames::RangeFrames;
 pub use traits::{Cpu, TableMemory, TlbiRepeat, TwoViews, invalidate_everywhere, slot};
-pub use walk::{Inherited, Visit, translate, walk};
+pub use tree::TableTree;
+pub use walk::{Inherited, Visit};

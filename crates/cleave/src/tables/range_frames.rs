@@ -37,6 +37,12 @@ impl<M: TableMemory> RangeFrames<M> {
         Self { memory, range, bytes, next: range.start, returned: NONE, listed: 0 }
     }
 
+    /// Returns the memory of the frames that were ever given out.
+    #[must_use]
+    pub const fn used(&self) -> PhysRange {
+        PhysRange::new(self.range.start, self.next)
+    }
+
     /// Takes the frames of `used`, the first of the range: what was in use before there was a source, as the tables that
     /// [`FirstPaint::end`](crate::linear_map::FirstPaint::end) returns.
     ///

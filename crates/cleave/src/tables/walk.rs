@@ -4,10 +4,13 @@
 //! It reads what is in memory. What a TLB still holds is another question, which only the MMU answers
 //! ([`crate::aarch64::translate`]). Nobody may change the tree meanwhile.
 
+use core::ops::Range;
+
 use super::address::{PhysAddr, VirtAddr};
 use super::descriptor::{Descriptor, Kind};
-use super::geometry::{Geometry, Level};
+use super::geometry::Level;
 use super::traits::{TableMemory, slot};
+use super::tree::TableTree;
 
 /// One non-empty descriptor met on a walk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,20 +69,61 @@ impl Visit {
     }
 }
 
-/// Calls `visit` for every non-empty descriptor below the root entries `entries`, tables before what is in them,
-/// in the order of addresses. `base` is the virtual address that root entry 0 covers.
-pub fn walk<M: TableMemory, F: FnMut(Visit)>(
-    memory: &M,
-    geometry: Geometry,
-    root: PhysAddr,
-    base: VirtAddr,
-    entries: core::ops::Range<usize>,
-    visit: &mut F,
-) {
-    let table = Table { at: root, level: geometry.root_level(), base, inherited: Inherited::default() };
-    walk_table(memory, geometry, table, entries, visit);
+impl<M: TableMemory> TableTree<M> {
+    /// Calls `visit` for every non-empty descriptor below the root entries `entries`, tables before what is in them,
+    /// in the order of addresses. `base` is the virtual address that root entry 0 covers.
+    pub fn walk(&self, base: VirtAddr, entries: Range<usize>, mut visit: impl FnMut(Visit)) {
+        let level = self.geometry.root_level();
+        self.walk_table(Table { at: self.root, level, base, inherited: Inherited::default() }, entries, &mut visit);
+    }
+
+    fn walk_table(&self, table: Table, entries: Range<usize>, visit: &mut impl FnMut(Visit)) {
+        for index in entries {
+            let slot = slot(table.at, index);
+            let descriptor = self.memory.load(slot);
+            let kind = descriptor.kind(self.geometry, table.level);
+            if kind == Kind::Empty {
+                continue;
+            }
+            // Wraps only behind the last entry of the topmost table, which is never used.
+            let address = VirtAddr(table.base.0.wrapping_add((index as u64) << self.geometry.shift(table.level)));
+            visit(Visit { address, level: table.level, descriptor, kind, slot, inherited: table.inherited });
+            if let (Kind::Table(at), Some(level)) = (kind, table.level.next()) {
+                let below = Table { at, level, base: address, inherited: table.inherited.below(descriptor) };
+                self.walk_table(below, 0..self.geometry.entries(level), visit);
+            }
+        }
+    }
+
+    /// Translates `address`: returns the leaf on its way and the physical address, or nothing. Only valid leaves count.
+    pub fn translate(&self, address: VirtAddr) -> Option<(Visit, PhysAddr)> {
+        let geometry = self.geometry;
+        let mut at = self.root;
+        let mut level = geometry.root_level();
+        let mut inherited = Inherited::default();
+        loop {
+            let slot = slot(at, geometry.index(address, level));
+            let descriptor = self.memory.load(slot);
+            let kind = descriptor.kind(geometry, level);
+            match kind {
+                Kind::Table(next) => {
+                    inherited = inherited.below(descriptor);
+                    at = next;
+                    level = level.next()?;
+                }
+                Kind::Leaf(output) => {
+                    let offset = address.0 & (geometry.size(level) - 1);
+                    let first = address.align_down(geometry.size(level));
+                    let visit = Visit { address: first, level, descriptor, kind, slot, inherited };
+                    return Some((visit, output.offset(offset)));
+                }
+                Kind::Empty | Kind::InvalidLeaf(_) | Kind::Reserved => return None,
+            }
+        }
+    }
 }
 
+/// A table on a walk.
 #[derive(Clone, Copy)]
 struct Table {
     at: PhysAddr,
@@ -88,65 +132,10 @@ struct Table {
     inherited: Inherited,
 }
 
-fn walk_table<M: TableMemory, F: FnMut(Visit)>(
-    memory: &M,
-    geometry: Geometry,
-    table: Table,
-    entries: core::ops::Range<usize>,
-    visit: &mut F,
-) {
-    for index in entries {
-        let slot = slot(table.at, index);
-        let descriptor = memory.load(slot);
-        let kind = descriptor.kind(geometry, table.level);
-        if kind == Kind::Empty {
-            continue;
-        }
-        // Wraps only behind the last entry of the topmost table, which is never used.
-        let address = VirtAddr(table.base.0.wrapping_add((index as u64) << geometry.shift(table.level)));
-        visit(Visit { address, level: table.level, descriptor, kind, slot, inherited: table.inherited });
-        if let (Kind::Table(at), Some(level)) = (kind, table.level.next()) {
-            let below = Table { at, level, base: address, inherited: table.inherited.below(descriptor) };
-            walk_table(memory, geometry, below, 0..geometry.entries(level), visit);
-        }
-    }
-}
-
-/// Translates `address`: returns the leaf on its way and the physical address, or nothing. Only valid leaves count.
-pub fn translate<M: TableMemory>(
-    memory: &M,
-    geometry: Geometry,
-    root: PhysAddr,
-    address: VirtAddr,
-) -> Option<(Visit, PhysAddr)> {
-    let mut at = root;
-    let mut level = geometry.root_level();
-    let mut inherited = Inherited::default();
-    loop {
-        let slot = slot(at, geometry.index(address, level));
-        let descriptor = memory.load(slot);
-        let kind = descriptor.kind(geometry, level);
-        match kind {
-            Kind::Table(next) => {
-                inherited = inherited.below(descriptor);
-                at = next;
-                level = level.next()?;
-            }
-            Kind::Leaf(output) => {
-                let offset = address.0 & (geometry.size(level) - 1);
-                let first = address.align_down(geometry.size(level));
-                let visit = Visit { address: first, level, descriptor, kind, slot, inherited };
-                return Some((visit, output.offset(offset)));
-            }
-            Kind::Empty | Kind::InvalidLeaf(_) | Kind::Reserved => return None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fake::FakeMemory;
-    use super::super::{Attributes, Granule, Permissions, VaBits};
+    use super::super::{Attributes, Geometry, Granule, Permissions, VaBits};
     use super::*;
 
     const K4: Geometry = Geometry::K4_V48;
@@ -155,6 +144,10 @@ mod tests {
     const TABLE2: PhysAddr = PhysAddr(0x3_0000);
     const TABLE3: PhysAddr = PhysAddr(0x4_0000);
     const BASE: VirtAddr = VirtAddr(0xffff_0000_0000_0000);
+
+    fn tree_of(memory: &FakeMemory) -> TableTree<&FakeMemory> {
+        TableTree { memory, geometry: K4, root: ROOT }
+    }
 
     /// One leaf of each level behind the last entry of each table, and something of every other kind.
     fn tree() -> FakeMemory {
@@ -177,7 +170,7 @@ mod tests {
     #[test]
     fn a_walk_meets_everything_in_the_order_of_addresses() {
         let mut met = Vec::new();
-        walk(&tree(), K4, ROOT, BASE, 0..512, &mut |visit| met.push((visit.address.0, visit.level, visit.kind)));
+        tree_of(&tree()).walk(BASE, 0..512, |visit| met.push((visit.address.0, visit.level, visit.kind)));
         assert_eq!(
             met,
             [
@@ -194,13 +187,13 @@ mod tests {
 
     #[test]
     fn a_walk_keeps_to_the_root_entries_it_was_given() {
-        walk(&tree(), K4, ROOT, BASE, 0..511, &mut |visit| panic!("{visit:?}"));
+        tree_of(&tree()).walk(BASE, 0..511, |visit| panic!("{visit:?}"));
     }
 
     #[test]
     fn only_valid_leaves_translate() {
         let memory = tree();
-        let output = |address| translate(&memory, K4, ROOT, VirtAddr(address)).map(|(_, output)| output.0);
+        let output = |address| tree_of(&memory).translate(VirtAddr(address)).map(|(_, output)| output.0);
         assert_eq!(output(u64::MAX), Some(0x1234_5fff));
         assert_eq!(output(0xffff_ff80_3fff_ffff), Some(0x7fff_ffff));
         assert_eq!(output(0xffff_ffff_c020_0000), None);
@@ -215,7 +208,7 @@ mod tests {
         let text = Attributes::NORMAL.with_permissions(Permissions::ReadExecute).leaf(PhysAddr(0x1000), Level::L3);
         memory.store(slot(TABLE3, 0), text);
         let may = |address| {
-            let (visit, _) = translate(&memory, K4, ROOT, VirtAddr(address)).unwrap();
+            let (visit, _) = tree_of(&memory).translate(VirtAddr(address)).unwrap();
             (visit.is_writable(), visit.is_executable())
         };
         let (code, data) = (0xffff_ffff_ffe0_0000, u64::MAX);
@@ -228,7 +221,7 @@ mod tests {
         memory.store(slot(TABLE1, 511), Descriptor(TABLE2.0 | 3 | 1 << 59));
         assert_eq!((may(code), may(data)), ((false, false), (false, false)));
         // A walk accumulates the same.
-        walk(&memory, K4, ROOT, BASE, 511..512, &mut |visit| {
+        tree_of(&memory).walk(BASE, 511..512, |visit| {
             if visit.level == Level::L3 {
                 assert!(!visit.inherited.allows_write() && !visit.inherited.allows_execute());
             }
@@ -257,13 +250,14 @@ mod tests {
             memory.zero_table(PhysAddr(table), entries);
             let leaf = Attributes::NORMAL.leaf(PhysAddr(output), level);
             memory.store(slot(PhysAddr(table), entries - 1), leaf);
-            let (visit, found) = translate(&memory, geometry, root, VirtAddr(u64::MAX)).unwrap();
+            let tree = TableTree { memory: &memory, geometry, root };
+            let (visit, found) = tree.translate(VirtAddr(u64::MAX)).unwrap();
             assert_eq!(found, PhysAddr(output + geometry.page_size() - 1));
             assert_eq!(visit.address, VirtAddr(geometry.page_size().wrapping_neg()));
             let base = VirtAddr(!0 << geometry.address_bits());
             let mut met = Vec::new();
             let top = geometry.entries(geometry.root_level());
-            walk(&memory, geometry, root, base, 0..top, &mut |visit| met.push(visit));
+            tree.walk(base, 0..top, |visit| met.push(visit));
             assert_eq!(met.last(), Some(&visit));
         }
     }

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, OutOfMemory, Pool, ReplacementMap, Share, UpperTables, free_tables};
-use crate::tables::{FrameSource, PhysRange};
+use crate::linear_map::{Fill, LargestLeaf, OutOfMemory, Pool, Share, UpperTables, free_tables};
+use crate::tables::{FrameSource, PhysRange, TableTree};
 
 /// Builds a replacement, fills as many CPUs' shares of it as `fillers` of four, and calls it off.
 fn call_off(plan: Plan, seed: u64, fillers: u64) {
@@ -19,19 +19,17 @@ fn call_off(plan: Plan, seed: u64, fillers: u64) {
 
     let needed = world.stats.tables_to_split(geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&tables(&world.memory), &mut world.frames, needed).unwrap();
-    let upper =
-        UpperTables::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
+    let map = replacement(&layout, tables(&world.memory), roots(&world.memory));
+    let upper = UpperTables::build(&map, &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 4);
-    let (memory, roots_view) = (tables(&world.memory), roots(&world.memory));
-    let map = ReplacementMap { layout: &layout, memory, roots: roots_view, live: LIVE, replacement: REPLACEMENT };
     for _ in 0..fillers {
         fill.work(&map, &world.cpu, Share::Fair, &mut 0);
     }
     fill.close();
     let entries = layout.root_entries();
-    let memory = &world.memory;
-    let freed = free_tables(geometry, &tables(memory), &roots(memory), REPLACEMENT, entries, &mut world.frames);
+    let tree = TableTree { memory: map.memory, geometry, root: REPLACEMENT };
+    let freed = free_tables(&tree, &map.roots, entries, &mut world.frames);
 
     assert_eq!((freed, upper.tables), (needed, needed));
     assert_eq!((world.frames.available(), &world.frames.out), (free, &out));
@@ -85,5 +83,5 @@ fn a_pool_one_frame_short_is_noticed_before_anything_live_changes() {
     let plan = world.plan.clone();
     let needed = world.stats.tables_to_split(plan.geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed - 1).unwrap();
-    UpperTables::build(&plan.layout(), &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
+    UpperTables::build(&replacement(&plan.layout(), tables(&world.memory), roots(&world.memory)), &mut pool);
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, Pool, ReplacementMap, Share, UpperTables};
+use crate::linear_map::{Fill, LargestLeaf, Pool, Share, UpperTables};
 use crate::tables::fake::{Event, FakeCpu, SharedMemory};
 use crate::tables::{Descriptor, PhysAddr, PhysRange, TableMemory};
 
@@ -23,7 +23,7 @@ impl Opened {
         let needed = world.stats.tables_to_split(plan.geometry) + world.stats.tables;
         let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
         let view = &world.memory;
-        let upper = UpperTables::build(&plan.layout(), view, view, LIVE, REPLACEMENT, &mut pool);
+        let upper = UpperTables::build(&replacement(&plan.layout(), view, view), &mut pool);
         let shared = SharedMemory::default();
         *shared.memory.lock().unwrap() = std::mem::take(&mut world.memory);
         Self { world, shared, waiting: upper.tables - upper.complete }
@@ -32,14 +32,7 @@ impl Opened {
     /// One call of `work` on a CPU of its own.
     pub(super) fn work(&self, fill: &Fill, cpu: &FakeCpu, share: Share, mine: &mut u64) -> u64 {
         let layout = self.world.plan.layout();
-        let map = ReplacementMap {
-            layout: &layout,
-            memory: &self.shared,
-            roots: &self.shared,
-            live: LIVE,
-            replacement: REPLACEMENT,
-        };
-        fill.work(&map, cpu, share, mine)
+        fill.work(&replacement(&layout, &self.shared, &self.shared), cpu, share, mine)
     }
 
     /// True when every waiting table was filled `times` times, and nothing else was.
@@ -178,9 +171,7 @@ struct SharedOnly<'a>(&'a SharedMemory, &'a Plan);
 impl SharedOnly<'_> {
     fn work(&self, fill: &Fill, share: Share) -> u64 {
         let layout = self.1.layout();
-        let map =
-            ReplacementMap { layout: &layout, memory: self.0, roots: self.0, live: LIVE, replacement: REPLACEMENT };
-        fill.work(&map, &FakeCpu::default(), share, &mut 0)
+        fill.work(&replacement(&layout, self.0, self.0), &FakeCpu::default(), share, &mut 0)
     }
 }
 
@@ -291,8 +282,7 @@ fn a_chunk_finished_too_late_does_not_count_for_the_next_filling() {
     };
     fill.open(&layout, &cpu, 4);
     let stalling = Stalling { memory: &opened.shared, stalled: std::cell::Cell::new(Some(again)) };
-    let map =
-        ReplacementMap { layout: &layout, memory: &stalling, roots: &stalling, live: LIVE, replacement: REPLACEMENT };
+    let map = replacement(&layout, &stalling, &stalling);
     // Its share of the first filling, and what it may have of the second.
     fill.work(&map, &cpu, Share::Fair, &mut 0);
     assert!(!fill.is_complete(), "a chunk of the first filling was counted");
@@ -309,18 +299,13 @@ fn every_chunk_ends_with_a_barrier() {
     let layout = plan.layout();
     let needed = world.stats.tables_to_split(plan.geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
-    UpperTables::build(&layout, &world.memory, &world.memory, LIVE, REPLACEMENT, &mut pool);
+    UpperTables::build(&replacement(&layout, &world.memory, &world.memory), &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 1);
     // The upper is visible to walkers before anyone is let in.
     assert_eq!(world.cpu.take(), [Event::DsbIshst]);
-    let map = ReplacementMap {
-        layout: &layout,
-        memory: tables(&world.memory).logged(&world.cpu),
-        roots: roots(&world.memory).logged(&world.cpu),
-        live: LIVE,
-        replacement: REPLACEMENT,
-    };
+    let (memory, roots) = (tables(&world.memory).logged(&world.cpu), roots(&world.memory).logged(&world.cpu));
+    let map = replacement(&layout, memory, roots);
     let mut mine = 0;
     assert_eq!(fill.work(&map, &world.cpu, Share::Everything, &mut mine), 36);
     let events = world.cpu.take();

@@ -7,7 +7,7 @@ use super::plan::*;
 use super::world::*;
 use crate::linear_map::{LargestLeaf, LayoutError, PaintError, link, paint, tables_bound};
 use crate::tables::fake::{Event, FakeCpu, FakeFrames, FakeMemory, View};
-use crate::tables::{Descriptor, Geometry, Kind, Level, PhysAddr, PhysRange, TableMemory, VirtAddr, translate};
+use crate::tables::{Descriptor, Geometry, Kind, Level, PhysAddr, PhysRange, TableMemory, TableTree, VirtAddr};
 
 /// The leaf that should map physical address `at` of `piece`: its level, and whether it has the Contiguous bit.
 /// Worked out for this one address, from nothing but the piece.
@@ -115,7 +115,7 @@ fn check_edges(world: &World) {
         // The root covers more than the plan only where the plan ends before the address space does.
         let inside = |&at: &u64| plan.base.0.checked_add(at).is_some();
         for at in probes.into_iter().flatten().filter(inside) {
-            let found = translate(&world.memory, plan.geometry, LIVE, VirtAddr(plan.base.0 + at));
+            let found = world.tree(LIVE).translate(VirtAddr(plan.base.0 + at));
             assert_eq!(found.map(|(_, output)| output), mapped(at).then_some(PhysAddr(at)), "at {at:#x}");
         }
     }
@@ -225,7 +225,7 @@ fn a_painter_without_frames_leaves_every_table_it_took_in_the_tree() {
         let failed = paint(&layout, LargestLeaf::Block, &memory, &FakeCpu::default(), &mut frames, LIVE);
         assert!(matches!(failed, Err(PaintError::OutOfFrames(at)) if layout.part(at).is_some()), "{failed:?}");
         let mut linked = 0;
-        crate::tables::walk(&memory, geometry, LIVE, layout.root_base(), layout.root_entries(), &mut |visit| {
+        TableTree { memory: &memory, geometry, root: LIVE }.walk(layout.root_base(), layout.root_entries(), |visit| {
             linked += u64::from(matches!(visit.kind, Kind::Table(_)));
         });
         assert_eq!(linked, limit);

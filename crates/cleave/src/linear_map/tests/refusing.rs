@@ -6,8 +6,7 @@ use super::filling::{Opened, Stalling, ram};
 use super::world::*;
 use crate::atomics::Atomics;
 use crate::linear_map::{
-    Form, FrameCounts, Kernel, LargestLeaf, LinearMap, OutOfMemory, Outcome, Pool, Repainted, ReplacementMap, Roots,
-    Share, UpperTables,
+    Form, FrameCounts, Kernel, LargestLeaf, LinearMap, OutOfMemory, Outcome, Pool, Repainted, Roots, Share, UpperTables,
 };
 use crate::rendezvous::{Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use crate::tables::fake::{FakeCpu, FakeFrames, FakeMemory, View};
@@ -104,9 +103,7 @@ fn no_repaint_begins_while_somebody_is_in_the_middle_of_a_chunk() {
     assert!(fill.is_idle());
     fill.open(&layout, &cpu, 4);
     let stalling = Stalling { memory: &opened.shared, stalled: std::cell::Cell::new(Some(given_up)) };
-    let replacement =
-        ReplacementMap { layout: &layout, memory: &stalling, roots: &stalling, live: LIVE, replacement: REPLACEMENT };
-    fill.work(&replacement, &cpu, Share::Fair, &mut 0);
+    fill.work(&replacement(&layout, &stalling, &stalling), &cpu, Share::Fair, &mut 0);
     assert!(fill.is_idle());
 }
 

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, Pool, ReplacementMap, RootSpan, Share, TemporaryMapping, UpperTables};
+use crate::linear_map::{Fill, LargestLeaf, Pool, RootSpan, Share, TemporaryMapping, UpperTables};
 use crate::linear_map::{InPlace, exchange, free_tables, paint};
 use crate::tables::fake::{FakeCpu, FakeMemory};
 use crate::tables::{
-    BitmapFrames, FrameSource, Hint, LeafCounts, Level, MapStats, PhysAddr, PhysRange, TableMemory, TlbiRepeat,
-    VirtAddr, slot, translate,
+    BitmapFrames, FrameSource, Hint, LeafCounts, Level, MapStats, PhysAddr, PhysRange, TableMemory, TableTree,
+    TlbiRepeat, VirtAddr, slot,
 };
 
 /// Returns how many tables more a map has when `leaves` are pages: counted leaf by leaf.
@@ -48,18 +48,11 @@ fn split_ahead(world: &mut World, before: &[Leaf]) {
     let needed = world.stats.tables_to_split(geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&tables(&world.memory), &mut world.frames, needed).unwrap();
     let live_before = live_tables(world);
-    let upper =
-        UpperTables::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
+    let map = replacement(&layout, tables(&world.memory), roots(&world.memory));
+    let upper = UpperTables::build(&map, &mut pool);
     assert_eq!((upper.tables, pool.frames()), (needed, 0));
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 1);
-    let map = ReplacementMap {
-        layout: &layout,
-        memory: tables(&world.memory),
-        roots: roots(&world.memory),
-        live: LIVE,
-        replacement: REPLACEMENT,
-    };
     let filled = fill.work(&map, &world.cpu, Share::Everything, &mut 0);
     fill.close();
     assert!(fill.is_complete());
@@ -81,7 +74,8 @@ fn split_ahead(world: &mut World, before: &[Leaf]) {
             everyone,
         );
     });
-    let old = free_tables(geometry, &tables(&world.memory), &roots(&world.memory), SAVE, entries, &mut world.frames);
+    let tree = TableTree { memory: map.memory, geometry, root: SAVE };
+    let old = free_tables(&tree, &map.roots, entries, &mut world.frames);
     assert_eq!(old, world.stats.tables);
     assert_eq!(upper.tables - old, growth(world, before));
     assert_eq!(world.frames.available(), free - growth(world, before));
@@ -270,24 +264,25 @@ fn the_frame_allocator_has_all_but_the_growth_afterwards() {
     let needed = stats.tables_to_split(geometry) + stats.tables;
     let mut pool = Pool::reserve(&memory, &mut frames, needed).unwrap();
     assert_eq!(frames.available(), before - needed);
-    UpperTables::build(&layout, &memory, &memory, LIVE, REPLACEMENT, &mut pool);
+    let map = replacement(&layout, &memory, &memory);
+    UpperTables::build(&map, &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &cpu, 1);
-    let map = ReplacementMap { layout: &layout, memory: &memory, roots: &memory, live: LIVE, replacement: REPLACEMENT };
     fill.work(&map, &cpu, Share::Everything, &mut 0);
     let entries = layout.root_entries();
     for entry in entries.clone() {
         memory.store(slot(SAVE, entry), memory.load(slot(LIVE, entry)));
     }
     parked(|everyone| exchange(&memory, &cpu, RootSpan::of(&layout, LIVE, REPLACEMENT), TlbiRepeat::Twice, everyone));
-    let returned = free_tables(geometry, &memory, &memory, SAVE, entries, &mut frames);
+    let tree = |root| TableTree { memory: &memory, geometry, root };
+    let returned = free_tables(&tree(SAVE), &memory, entries, &mut frames);
     assert_eq!(returned, stats.tables);
     // The alias keeps the only gibibyte from being one block.
     let split = stats.leaves.at(Level::L2) - stats.alias.at(Level::L2);
     assert_eq!((stats.leaves.at(Level::L1), stats.alias.at(Level::L2)), (0, 1));
     assert_eq!(before - frames.available(), split);
     for physical in [0x4000_0000, 0x401f_ffff, 0x4020_0000, 0x8fff_ffff] {
-        let found = translate(&memory, geometry, LIVE, layout.address(PhysAddr(physical)));
+        let found = tree(LIVE).translate(layout.address(PhysAddr(physical)));
         assert_eq!(found.map(|(_, output)| output.0), Some(physical));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::plan::*;
 use super::world::*;
-use crate::linear_map::{Fill, LargestLeaf, Pool, ReplacementMap, RootSpan, Share, TemporaryMapping, UpperTables};
+use crate::linear_map::{Fill, LargestLeaf, Pool, RootSpan, Share, TemporaryMapping, UpperTables};
 use crate::linear_map::{InPlace, exchange};
 use crate::tables::fake::{Event, FakeCpu};
 use crate::tables::{Descriptor, PhysAddr, PhysRange, TableMemory, TlbiRepeat, slot};
@@ -29,11 +29,10 @@ fn exchanged(plan: &Plan, repeat: TlbiRepeat) -> (Vec<Event>, [Descriptor; 2]) {
     let layout = plan.layout();
     let needed = world.stats.tables_to_split(plan.geometry) + world.stats.tables;
     let mut pool = Pool::reserve(&world.memory, &mut world.frames, needed).unwrap();
-    UpperTables::build(&layout, &tables(&world.memory), &roots(&world.memory), LIVE, REPLACEMENT, &mut pool);
+    let map = replacement(&layout, tables(&world.memory), roots(&world.memory));
+    UpperTables::build(&map, &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 1);
-    let (memory, view) = (tables(&world.memory), roots(&world.memory));
-    let map = ReplacementMap { layout: &layout, memory, roots: view, live: LIVE, replacement: REPLACEMENT };
     fill.work(&map, &world.cpu, Share::Everything, &mut 0);
     world.cpu.take();
     let view = roots(&world.memory).logged(&world.cpu);

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::Plan;
-use crate::linear_map::{LargestLeaf, paint};
+use crate::linear_map::{LargestLeaf, Layout, ReplacementMap, paint};
 use crate::rendezvous::{Host, Leader, OnlineCpus, Parked, Rendezvous, Slot};
 use crate::tables::fake::{FakeCpu, FakeFrames, FakeMemory, View};
-use crate::tables::{Descriptor, Inherited, Kind, Level, MapStats, PhysAddr, TableMemory, Visit, walk};
+use crate::tables::{Descriptor, Inherited, Kind, Level, MapStats, PhysAddr, TableMemory, TableTree, Visit};
 
 /// The range of the root tables; nothing else is there, so a view can be told to reach them only.
 const ROOTS: u64 = 0xe000_0000_0000;
@@ -27,6 +27,11 @@ pub(super) fn roots(memory: &FakeMemory) -> View<'_> {
 /// Returns a view that reaches every table but the roots.
 pub(super) fn tables(memory: &FakeMemory) -> View<'_> {
     View::new(memory, FRAMES..1 << 48)
+}
+
+/// Returns the map of `layout` and its replacement, as these views reach them.
+pub(super) fn replacement<'a, M, R>(layout: &'a Layout<'a>, memory: M, roots: R) -> ReplacementMap<'a, M, R> {
+    ReplacementMap { layout, memory, roots, live: LIVE, replacement: REPLACEMENT }
 }
 
 pub(super) struct World {
@@ -62,16 +67,19 @@ impl World {
         Self { plan, memory, cpu, frames, stats }
     }
 
+    pub(super) fn tree(&self, root: PhysAddr) -> TableTree<&FakeMemory> {
+        TableTree { memory: &self.memory, geometry: self.plan.geometry, root }
+    }
+
     pub(super) fn recount(&self) -> MapStats {
         let layout = self.plan.layout();
         let (base, entries) = (layout.root_base(), layout.root_entries());
-        MapStats::of_tree(&self.memory, self.plan.geometry, LIVE, base, entries, self.plan.alias)
+        MapStats::of_tree(&self.tree(LIVE), base, entries, self.plan.alias)
     }
 
-    pub(super) fn visits(&self, root: PhysAddr, mut each: impl FnMut(Visit)) {
+    pub(super) fn visits(&self, root: PhysAddr, each: impl FnMut(Visit)) {
         let layout = self.plan.layout();
-        let entries = layout.root_entries();
-        walk(&self.memory, self.plan.geometry, root, layout.root_base(), entries, &mut each);
+        self.tree(root).walk(layout.root_base(), layout.root_entries(), each);
     }
 
     /// Calls `each` for every leaf below `root`, the invalid ones included, in the order of addresses.

@@ -28,9 +28,13 @@ fn tree() -> FakeMemory {
     memory
 }
 
+fn tree_of(memory: &FakeMemory) -> TableTree<&FakeMemory> {
+    TableTree { memory, geometry: K4, root: ROOT }
+}
+
 fn lines(memory: &FakeMemory) -> Vec<String> {
     let mut lines = Vec::new();
-    dump(memory, K4, ROOT, BASE, 0..512, &mut |run| lines.push(run.to_string()));
+    tree_of(memory).dump(BASE, 0..512, |run| lines.push(run.to_string()));
     lines
 }
 
@@ -106,7 +110,7 @@ fn the_last_page_there_is_ends_the_dump_without_an_overflow() {
     memory.store(slot(TABLE2, 511), Descriptor::table(TABLE3));
     page(&memory, 511, Attributes::NORMAL.leaf(PhysAddr(0x1000), Level::L3));
     let mut last = None;
-    dump(&memory, K4, ROOT, BASE, 511..512, &mut |run| last = Some(*run));
+    tree_of(&memory).dump(BASE, 511..512, |run| last = Some(*run));
     assert_eq!(last.map(|run| (run.start.0, run.bytes)), Some((0xffff_ffff_ffff_f000, 0x1000)));
 }
 
@@ -116,7 +120,7 @@ fn a_path_names_every_level_down_to_what_ends_it() {
     page(&memory, 5, Attributes::NORMAL.leaf(PhysAddr(0x8000_5000), Level::L3));
     let way = |address| {
         let mut way = Vec::new();
-        path(&memory, K4, ROOT, VirtAddr(address), &mut |index, at, found| {
+        tree_of(&memory).path(VirtAddr(address), |index, at, found| {
             way.push(format!("L{} [{index}] {at}: {found}", found.level.number()));
         });
         way

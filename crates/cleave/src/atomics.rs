@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The atomics of what CPUs share, as a type parameter: the processor's own, or ones that a test can watch.
+//! The atomics of data that CPUs share, as a type parameter: the processor's own, or ones that a test can watch.
 //!
 //! A kernel never names any of this: [`Native`] is the default of every type that has the parameter, and compiles to the
 //! processor's instructions. The abstract machine and the thread tests take [`Observed`]; the interleavings take loom's.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A deadline that one wrong reading of the counter does not make pass.
+//! A deadline on the counter, with a guard against one wrong reading.
 
 /// A wait with an end: a start and a patience, in ticks of one counter.
 ///

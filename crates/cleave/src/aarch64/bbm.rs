@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! FEAT_BBM: the level of support for changes of block size, and the exception level that says how far it is believed.
+//! The level of FEAT_BBM, the support for changes of block size, and the exception level at entry, on which the trust
+//! in it depends.
 
 /// The promise of a CPU about a live change of block size.
 ///
@@ -18,7 +19,7 @@ pub enum BbmLevel {
 }
 
 impl BbmLevel {
-    /// The level of that number; higher numbers promise at least as much as 3.
+    /// Returns the level of number `number`; numbers above 3 promise at least as much as 3.
     #[must_use]
     pub const fn from_number(number: u64) -> Self {
         match number {
@@ -29,7 +30,7 @@ impl BbmLevel {
         }
     }
 
-    /// Its number, 0 to 3.
+    /// Returns the number of the level, 0 to 3.
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The identity of this CPU: the ID registers, read on the CPU that asks. What their fields mean is [`super::features`]'s and
-//! [`super::midr`]'s.
+//! The ID registers of the calling CPU. The meaning of their fields is in [`super::features`] and [`super::midr`].
 
 use super::features::{Features, IdRegisters};
 use super::midr::Midr;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Errata, and other facts about cores that their ID registers do not tell: one table of each.
+//! Errata of cores, and facts about cores that their ID registers do not hold: one table of each.
 //!
 //! The facts are from Arm's and the implementers' errata notices and the lists that Linux made of them, looked up in
 //! 2026. Where no range of revisions could be confirmed, all revisions of a core count as affected by an erratum, and

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a CPU may be relied on for: from what its registers say, what is known of its core, and where it was entered.
+//! The properties of a CPU that the decision relies on, from its ID registers, the table of cores, and its exception
+//! level at entry.
 //!
 //! MIDR_EL1 of a CPU that was entered at EL1 is what a hypervisor wrote to VPIDR_EL2. It may name another core than the
 //! one that runs, and a guest may be moved to a third. So it is believed where it asks for care, and not where it

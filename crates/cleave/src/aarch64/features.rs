@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a CPU can do, as far as translation tables are concerned: the fields of its ID registers.
+//! The fields of the ID registers that concern translation tables.
 
 use crate::tables::PhysAddr;
 

@@ -23,7 +23,7 @@ pub struct Masked {
 }
 
 impl Masked {
-    /// Leaves interrupts masked.
+    /// Keeps interrupts masked when the guard is gone.
     pub fn keep(self) {
         core::mem::forget(self);
     }

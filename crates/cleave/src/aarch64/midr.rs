@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! MIDR_EL1: which core this is. What is known of a core beyond its ID registers is in [`super::errata`].
+//! MIDR_EL1, the identity of a core. The facts about a core beyond its ID registers are in [`super::errata`].
 
 use core::fmt;
 
@@ -115,25 +115,25 @@ cores! {
 }
 
 impl Midr {
-    /// Bits 31:24: who made it.
+    /// Returns the implementer, bits 31:24.
     #[must_use]
     pub const fn implementer(self) -> u8 {
         (self.0 >> 24) as u8
     }
 
-    /// Bits 15:4: which core it is.
+    /// Returns the part number, bits 15:4.
     #[must_use]
     pub const fn part(self) -> u16 {
         (self.0 >> 4 & 0xfff) as u16
     }
 
-    /// Bits 23:20: the `N` of `rNpM`.
+    /// Returns the variant, bits 23:20: the `N` of `rNpM`.
     #[must_use]
     pub const fn variant(self) -> u8 {
         (self.0 >> 20 & 0xf) as u8
     }
 
-    /// Bits 3:0: the `M` of `rNpM`.
+    /// Returns the revision, bits 3:0: the `M` of `rNpM`.
     #[must_use]
     pub const fn revision(self) -> u8 {
         (self.0 & 0xf) as u8
@@ -156,7 +156,7 @@ impl Midr {
         self.variant() << 4 | self.revision()
     }
 
-    /// True for a Cortex-A72 of any revision: what the Raspberry Pi 4 has.
+    /// Returns true for a Cortex-A72 of any revision, the core of the Raspberry Pi 4.
     #[must_use]
     pub fn is_cortex_a72(self) -> bool {
         self.is(CORTEX_A72)

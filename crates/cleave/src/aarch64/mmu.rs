@@ -13,13 +13,13 @@ use crate::tables::PhysAddr;
 /// BADDR of a 48-bit physical address, 4 KiB aligned tables: bits 47:1, of which the low ones are zero.
 const BADDR: u64 = 0xffff_ffff_f000;
 
-/// The table TTBR0_EL1 names.
+/// Returns the address of the table in TTBR0_EL1.
 #[must_use]
 pub fn ttbr0() -> PhysAddr {
     PhysAddr(registers::ttbr0_el1() & BADDR)
 }
 
-/// The table TTBR1_EL1 names.
+/// Returns the address of the table in TTBR1_EL1.
 #[must_use]
 pub fn ttbr1() -> PhysAddr {
     PhysAddr(registers::ttbr1_el1() & BADDR)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The only door to the hardware: one function per instruction, one type per thing the hardware encodes; and ready pieces
-//! for a kernel.
+//! Access to the AArch64 hardware: one function per instruction, one type per register format, and ready
+//! implementations of the library's traits.
 //!
 //! The ready pieces implement the library's traits on a real CPU: [`OffsetView`] (table memory at a constant distance),
 //! [`ThisCpu`] (barriers, TLBIs, TTBR0), [`OneCpu`] and [`PollingCpus`] (the host of a rendezvous). [`MAIR_EL1`] and

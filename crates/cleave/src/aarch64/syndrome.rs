@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! ESR_EL1: why an exception was taken (DDI 0487, ESR_EL1).
+//! Exception syndromes: the fields of ESR_EL1 (DDI 0487, ESR_EL1).
 
 use core::fmt;
 
@@ -197,19 +197,19 @@ impl fmt::Display for Status {
 }
 
 impl Syndrome {
-    /// EC, bits 31:26.
+    /// Returns the exception class EC, bits 31:26.
     #[must_use]
     pub const fn class_code(self) -> u8 {
         (self.0 >> 26 & 0x3f) as u8
     }
 
-    /// ISS, bits 24:0: what it means depends on the class.
+    /// Returns the instruction specific syndrome ISS, bits 24:0, whose meaning depends on the class.
     #[must_use]
     pub const fn iss(self) -> u32 {
         (self.0 & 0x1ff_ffff) as u32
     }
 
-    /// The class and what goes with it.
+    /// Returns the class with its decoded syndrome.
     #[must_use]
     pub const fn class(self) -> Class {
         match self.class_code() {
@@ -235,7 +235,7 @@ impl Syndrome {
         }
     }
 
-    /// The abort, when it is one.
+    /// Returns the abort, or `None` for an exception of another class.
     #[must_use]
     pub const fn as_abort(self) -> Option<Abort> {
         match self.class() {
@@ -260,7 +260,7 @@ impl Syndrome {
         if disr & 1 << 31 == 0 { None } else { Some(Self(0x2f << 26 | 1 << 25 | disr & 0x1ff_ffff)) }
     }
 
-    /// True when FAR_EL1 was written by this exception with an address worth reading.
+    /// Returns true when FAR_EL1 was written by this exception with an address worth reading.
     #[must_use]
     pub const fn address_is_valid(self) -> bool {
         match self.class() {
@@ -272,7 +272,7 @@ impl Syndrome {
         }
     }
 
-    /// From WnR (bit 6) and CM (bit 8).
+    /// Decodes WnR (bit 6) and CM (bit 8).
     const fn data_access(self) -> Access {
         if self.0 & 1 << 8 != 0 {
             Access::Maintenance

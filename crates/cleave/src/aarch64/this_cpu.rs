@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The CPU that executes the call, as the table code reaches it: one instruction a method.
+//! The executing CPU as an implementation of the table code's `Cpu`: one instruction a method.
 #![allow(unsafe_code, reason = "TTBR0 is written by inline assembly")]
 
 use super::{barrier, mmu, tlb};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Asking the MMU itself: AT S1E1R, AT S1E1W and what PAR_EL1 answers (DDI 0487, C5.4 and PAR_EL1).
+//! Address translation instructions, AT S1E1R and AT S1E1W, and their result in PAR_EL1 (DDI 0487, C5.4 and PAR_EL1).
 
 use core::fmt;
 
@@ -55,7 +55,7 @@ impl Translation {
         }
     }
 
-    /// The address, when it is mapped.
+    /// Returns the physical address, or `None` when the virtual address is not mapped.
     #[must_use]
     pub const fn address(self) -> Option<PhysAddr> {
         match self {
@@ -108,7 +108,7 @@ mod instructions {
     translate!(at_s1e1w, "at s1e1w, {address}");
 
     impl Translation {
-        /// The offset in the page, kept from `address`.
+        /// Adds the offset in the page, which comes from `address`.
         fn of(par: u64, address: VirtAddr) -> Self {
             match Self::from_par(par) {
                 Self::Mapped { address: page, attributes, shareability } => {

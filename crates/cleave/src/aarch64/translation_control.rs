@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! MAIR_EL1 and TCR_EL1 as the tables of this library want them.
+//! Values of MAIR_EL1 and TCR_EL1 that fit the tables of this library.
 //!
 //! A leaf names its memory type by an index into MAIR_EL1, and a walk begins at the level that TCR_EL1 implies. Both are
 //! silent when they are wrong: a leaf of another attribute, a walk of another tree.
@@ -11,8 +11,8 @@ pub const MAIR_EL1: u64 = attribute(MemoryType::Normal, 0xff)
     | attribute(MemoryType::Device, 0x04)
     | attribute(MemoryType::NonCacheable, 0x44);
 
-/// The byte of MAIR_EL1 at the index of a memory type: 0xff is Normal, inner and outer write-back non-transient, read- and
-/// write-allocate; 0x04 is Device-nGnRE; 0x44 is Normal, inner and outer non-cacheable.
+/// Returns the byte of MAIR_EL1 at the index of a memory type: 0xff is Normal, inner and outer write-back
+/// non-transient, read- and write-allocate; 0x04 is Device-nGnRE; 0x44 is Normal, inner and outer non-cacheable.
 const fn attribute(memory: MemoryType, byte: u64) -> u64 {
     byte << (8 * memory as u64)
 }

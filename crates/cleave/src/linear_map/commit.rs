@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The commit: what happens while every CPU stands still.
+//! The commit: the change of the live map while every CPU stands still.
 //!
 //! It cannot fail, allocate, log or block, and it gets no view through the linear map. Two ways: exchanging the root
 //! entries for a replacement's (a constant number of steps), or the classic one, which splits the broken map in place.
@@ -20,7 +20,7 @@ pub struct RootSpan {
 }
 
 impl RootSpan {
-    /// The entries of `layout` in the tables `live` and `replacement`.
+    /// Returns the entries of `layout` in the tables `live` and `replacement`.
     #[must_use]
     pub fn of(layout: &Layout<'_>, live: PhysAddr, replacement: PhysAddr) -> Self {
         let entries = layout.root_entries();
@@ -52,8 +52,8 @@ pub fn exchange<R: TableMemory, C: Cpu>(
     make_visible(cpu);
 }
 
-/// The end of every make: the new root entries are seen by all walkers before the release, and by this CPU's own
-/// later accesses.
+/// Makes the new root entries visible to all walkers before the release, and to this CPU's own later accesses: the end
+/// of every make.
 #[inline(always)]
 fn make_visible<C: Cpu>(cpu: &C) {
     // Pairs the stores of the root entries with every walk after the release. A follower's ISB behind its acquire of

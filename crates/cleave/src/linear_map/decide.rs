@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The decision: do the CPUs let a live mapping change its size, or must the whole map be split while they stand?
+//! The decision whether the CPUs allow a live mapping to change its size, or the whole map is split while they stand
+//! still.
 //!
-//! A function of plain values: what each CPU says of itself, where it was entered, and what the person wants. Reading the
-//! registers and acting on the answer are the kernel's.
+//! The decision is a function of plain values: each CPU's level of FEAT_BBM, its exception level at entry, and the
+//! user's policy. The kernel reads the registers and acts on the answer.
 
 use core::fmt;
 

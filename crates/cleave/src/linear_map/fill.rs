@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Filling the replacement's page tables, by every CPU at hand.
+//! Concurrent filling of the replacement's page tables by the leader and every CPU that is free.
 
 use core::sync::atomic::Ordering;
 
@@ -26,12 +26,12 @@ pub struct Fill<A: Atomics = Native> {
     done: A::U64,
 }
 
-/// The chunks counted in a word of [`Fill`].
+/// Returns the number of chunks in a word of [`Fill`].
 const fn count(word: u64) -> u64 {
     word & 0xffff_ffff
 }
 
-/// The filling that a word of [`Fill`] belongs to, in place.
+/// Returns the number of the filling in a word of [`Fill`], in place.
 const fn filling(word: u64) -> u64 {
     word & !0xffff_ffff
 }
@@ -95,7 +95,7 @@ impl<A: Atomics> Fill<A> {
         self.done.load(Ordering::Acquire) == self.next.load(Ordering::Relaxed)
     }
 
-    /// True when a CPU that has claimed `mine` chunks may claim more under [`Share::Fair`].
+    /// Returns true when a CPU that has claimed `mine` chunks may claim more under [`Share::Fair`].
     #[must_use]
     pub fn share_left(&self, mine: u64) -> bool {
         mine < self.share.load(Ordering::Relaxed)
@@ -141,8 +141,8 @@ impl<A: Atomics> Fill<A> {
     }
 }
 
-/// The part of memory whose page tables are chunks, and how many: one item a region, in order. A chunk belongs to the
-/// first region that touches it.
+/// Returns the first chunk and the number of chunks of each region, in order. A chunk belongs to the first region that
+/// touches it.
 fn chunk_spans(layout: &Layout<'_>) -> impl Iterator<Item = (u64, u64)> {
     let size = layout.geometry().size(Level::L2) * TABLES_PER_CHUNK;
     layout.regions().iter().scan(0, move |next, region| {

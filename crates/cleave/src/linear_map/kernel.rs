@@ -56,7 +56,7 @@ pub trait Kernel {
     /// Returns whether broadcast invalidations are needed twice.
     fn repeat(&self) -> TlbiRepeat;
 
-    /// Called on the leader after the upper tables are built and before any CPU fills leaf tables.
+    /// Runs on the leader after the upper tables are built and before any CPU fills leaf tables.
     fn before_fill(&mut self, _built: &UpperTables) {}
     /// Wakes the CPUs that may help to fill tables ([`LinearMap::wants_help`]).
     fn call_for_help(&mut self) {}
@@ -70,12 +70,13 @@ pub trait Kernel {
 
     /// Prepares the rendezvous of this number, from 1 on, and returns the time that CPUs have to come to it, in ticks.
     fn before_stop(&mut self, attempt: u32) -> u64;
-    /// Called on the leader when every CPU stands still, before anything is changed. Returns the CPU that makes the change.
+    /// Runs on the leader when every CPU stands still, before anything is changed. Returns the CPU that makes the
+    /// change.
     fn stopped(&mut self, parked: &Parked<'_>) -> Self::Stopped;
-    /// Called when a CPU did not come to the rendezvous of this number, and nothing has happened.
+    /// Runs when a CPU did not come to the rendezvous of this number, and nothing has happened.
     fn refused(&mut self, _attempt: u32, _refused: &Refused) {}
 
-    /// Does a step of the work that may be of interest to a clock.
+    /// Performs a step of the work, which a kernel may time.
     fn timed<T>(&mut self, _step: Step, work: impl FnOnce(&mut Self) -> T) -> T {
         work(self)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the linear map is to look like: which memory, at which address, and which part of it is the kernel's alias.
+//! The layout of the linear map: its memory regions, its virtual base, and the kernel's alias in it.
 //!
 //! The plan is checked once, here; who has a [`Layout`] may rely on sorted, aligned regions that fit. It says nothing of
 //! leaf sizes: those are the painter's, and the only thing about the map that changes later.
@@ -66,8 +66,8 @@ impl fmt::Display for LayoutError {
 }
 
 impl<'a> Layout<'a> {
-    /// A plan that maps `regions` at `base` with `attributes`, and `alias` (the kernel's text and read-only data,
-    /// inside one of the regions; empty for none) read-only. `size` is how many bytes of address space it may use.
+    /// Returns a plan that maps `regions` at `base` with `attributes`, and `alias` (the kernel's text and read-only
+    /// data, inside one of the regions; empty for none) read-only. It uses at most `size` bytes of address space.
     ///
     /// # Errors
     /// [`LayoutError`], which names the region.
@@ -113,40 +113,40 @@ impl<'a> Layout<'a> {
         Ok(Self { geometry, base, regions, alias, alias_is: AliasIs::Mapped, attributes })
     }
 
-    /// The plan of a temporary mapping on the same memory: every byte of it at its physical address, in the lower half and
-    /// for one address space (nG), with the memory type it has here, so that the two mappings agree. The alias is left
-    /// out, since what may be executed must not be writable by another way.
+    /// Returns the plan of a temporary mapping on the same memory: every byte of it at its physical address, in the
+    /// lower half and for one address space (nG), with the memory type it has here, so that the two mappings agree. The
+    /// alias is left out, since executable memory must not be writable through another mapping.
     #[must_use]
     pub const fn temporary_mapping(&self) -> Self {
         let attributes = Attributes { scope: Scope::AddressSpace, ..self.attributes };
         Self { base: VirtAddr(0), alias_is: AliasIs::LeftOut, attributes, ..*self }
     }
 
-    /// The shape of its tables.
+    /// Returns the geometry of the map's tables.
     #[must_use]
     pub const fn geometry(&self) -> Geometry {
         self.geometry
     }
 
-    /// The virtual address of physical address 0.
+    /// Returns the virtual address of physical address 0.
     #[must_use]
     pub const fn base(&self) -> VirtAddr {
         self.base
     }
 
-    /// The memory it maps: sorted, apart from each other.
+    /// Returns the mapped memory: sorted, and no two regions overlap.
     #[must_use]
     pub const fn regions(&self) -> &'a [PhysRange] {
         self.regions
     }
 
-    /// The alias of the kernel's text and read-only data.
+    /// Returns the alias of the kernel's text and read-only data.
     #[must_use]
     pub const fn alias(&self) -> PhysRange {
         self.alias
     }
 
-    /// The attributes of a part of the map.
+    /// Returns the attributes of a part of the map.
     #[must_use]
     pub const fn attributes(&self, part: Part) -> Attributes {
         match part {
@@ -170,7 +170,7 @@ impl<'a> Layout<'a> {
         self.regions.iter().any(|region| region.contains(physical)).then_some(Part::Memory)
     }
 
-    /// The range of root entries it uses, the first to the last; some in between may be empty.
+    /// Returns the range of root entries in use, from the first to the last; some in between may be empty.
     #[must_use]
     pub fn root_entries(&self) -> Range<usize> {
         let (Some(first), Some(last)) = (self.regions.first(), self.regions.last()) else { return 0..0 };
@@ -179,13 +179,13 @@ impl<'a> Layout<'a> {
         index(first.start.0)..index(last.end.0 - 1) + 1
     }
 
-    /// The virtual address that root entry 0 covers.
+    /// Returns the virtual address that root entry 0 covers.
     #[must_use]
     pub fn root_base(&self) -> VirtAddr {
         self.base.align_down(1 << self.geometry.address_bits())
     }
 
-    /// The regions cut where the alias begins and ends, each with the part it belongs to.
+    /// Returns the regions, cut where the alias begins and ends, each with its part.
     pub fn segments(&self) -> impl Iterator<Item = (PhysRange, Part)> + use<'a> {
         let (alias, alias_is) = (self.alias, self.alias_is);
         self.regions.iter().flat_map(move |&region| {

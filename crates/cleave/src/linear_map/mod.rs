@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The linear map: painting it, deciding whether it must be split, and splitting it.
+//! The linear map: its first painting, the decision whether it must be split, and the split.
 //!
 //! The order of a repaint is in the types and in this list:
 //!

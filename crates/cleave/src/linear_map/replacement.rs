@@ -62,8 +62,8 @@ impl<M: TableMemory> Copier<'_, M> {
         }
     }
 
-    /// A copy of the table `old` of `level`, with everything below it. Nothing here depends on the order of the stores:
-    /// no walker reaches the copy.
+    /// Copies the table `old` of `level`, with everything below it. The order of the stores does not matter: no walker
+    /// reaches the copy.
     fn copy(&mut self, old: PhysAddr, level: Level) -> PhysAddr {
         let copy = self.take();
         self.built.complete += 1;
@@ -86,7 +86,8 @@ impl<M: TableMemory> Copier<'_, M> {
         }
     }
 
-    /// A table of `level` in place of the leaf `old`. A page table stays unfilled: [`super::Fill`] has it.
+    /// Builds a table of `level` in place of the leaf `old`. A page table stays unfilled until [`super::Fill`] fills
+    /// it.
     #[inline]
     fn split(&mut self, old: Descriptor, level: Level) -> PhysAddr {
         let Some(next) = level.next() else { return self.take() };

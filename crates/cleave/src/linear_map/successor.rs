@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rule of the split: what takes the place of each entry of the linear map.
+//! The rule of the split: the successor of each entry of the linear map.
 
 use super::layout::Layout;
 use crate::tables::{Descriptor, Kind, Level, PhysAddr};

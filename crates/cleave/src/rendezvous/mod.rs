@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stop-machine: gather every CPU, run one function on the leader while all stand still, let all go.
+//! A rendezvous of all CPUs (Linux: `stop_machine`), in which the leader runs one function while all others stand
+//! still.
 //!
 //! The leader calls the others by an interrupt; each masks its interrupts, arrives and waits. When the last has arrived the
 //! leader's function runs. If one does not come in time the leader calls it off, everyone leaves, nothing has
@@ -33,26 +34,26 @@ pub trait Host {
     /// Calls every other CPU by an interrupt that makes it call [`Rendezvous::attend`] (or, when it waits in
     /// [`Host::wait`], ends the wait). The caller's earlier stores are visible to the called before the call arrives.
     fn send_ipi(&self);
-    /// The counter, in ticks; reads of it are in program order with the accesses around them.
+    /// Reads the counter, in ticks, in program order with the accesses around the read.
     fn ticks(&self) -> u64;
     /// Waits a while, at most some 100 microseconds, for another CPU to make progress: the leader's wait, which has a
     /// deadline to look at.
     fn pause(&self);
-    /// Waits, interrupts masked, until a kick is pending; may return early for no reason.
+    /// Waits, with interrupts masked, until a kick is pending; may return early for no reason.
     fn wait(&self);
     /// Wakes a leader in [`Host::pause`].
     fn wake(&self);
-    /// True when this CPU would take the interrupt of a kick.
+    /// Returns true when this CPU would take the interrupt of a kick.
     fn interrupts_enabled(&self) -> bool;
     /// Masks every interrupt of this CPU, SError and debug included, until what it returns is dropped.
     fn mask_all(&self) -> Self::Masked;
-    /// Context synchronisation: later accesses of this CPU use no translation from before.
+    /// Executes an ISB, a context synchronisation event: later accesses of this CPU use no translation from before.
     fn isb(&self);
-    /// Called on each CPU after it was called and before it arrives.
+    /// Runs on each CPU after its kick and before its arrival.
     fn before_arrival(&self) {}
-    /// From here to [`Host::on_release`] this CPU must not allocate, free, lock, log or touch the linear map.
+    /// Begins the ban: until [`Host::on_release`] this CPU must not allocate, free, lock, log or touch the linear map.
     fn on_arrival(&self) {}
-    /// The ban is over for this CPU.
+    /// Ends the ban for this CPU.
     fn on_release(&self) {}
 }
 
@@ -237,7 +238,7 @@ crate::atomics::constructors! {
 }
 
 impl<A: Atomics> Rendezvous<A> {
-    /// The present phase and generation, for people and debuggers.
+    /// Returns the present phase and generation, for people and debuggers.
     #[must_use]
     pub fn phase(&self) -> (Phase, u32) {
         let state = State::unpack(self.state.load(Ordering::Relaxed));
@@ -252,7 +253,7 @@ impl<A: Atomics> Rendezvous<A> {
             .map_err(State::unpack)
     }
 
-    /// From Idle to Gather.
+    /// Changes the state from Idle to Gather.
     fn begin(&self, cpus: u32) -> Result<u32, Refused> {
         let state = State::unpack(self.state.load(Ordering::Acquire));
         if state.phase != Phase::Idle {
@@ -275,7 +276,7 @@ impl<A: Atomics> Rendezvous<A> {
         false
     }
 
-    /// The leader's wait, with the deadline.
+    /// Waits as the leader for all followers, until the deadline.
     fn await_run<H: Host>(
         &self,
         host: &H,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rendezvous with real threads as CPUs: who comes, who does not, who comes late, who calls twice.
+//! The rendezvous with real threads as CPUs: followers that come, stay away or come late, and a second caller.
 
 mod host;
 

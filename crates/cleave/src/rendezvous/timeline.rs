@@ -47,7 +47,7 @@ crate::atomics::constructors! {
 }
 
 impl<A: Atomics> Slot<A> {
-    /// True when this CPU arrived in the rendezvous of that generation.
+    /// Returns true when this CPU arrived in the rendezvous of that generation.
     #[must_use]
     pub fn arrived_in(&self, generation: u32) -> bool {
         self.generation.load(Ordering::Acquire) == generation

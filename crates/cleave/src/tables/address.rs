@@ -19,7 +19,7 @@ pub struct VirtAddr(pub u64);
 macro_rules! address {
     ($name:ident) => {
         impl $name {
-            /// The address `bytes` further up.
+            /// Returns the address `bytes` above this one.
             ///
             /// # Panics
             /// On overflow of 64 bits (debug builds).
@@ -28,19 +28,20 @@ macro_rules! address {
                 Self(self.0 + bytes)
             }
 
-            /// True when the address is a multiple of `size`, a power of two.
+            /// Returns true when the address is a multiple of `size`, a power of two.
             #[must_use]
             pub const fn is_aligned(self, size: u64) -> bool {
                 self.0 & (size - 1) == 0
             }
 
-            /// The next lower multiple of `size`, a power of two.
+            /// Returns the address rounded down to a multiple of `size`, a power of two.
             #[must_use]
             pub const fn align_down(self, size: u64) -> Self {
                 Self(self.0 & !(size - 1))
             }
 
-            /// The next higher multiple of `size`, a power of two; saturates at the highest multiple there is.
+            /// Returns the address rounded up to a multiple of `size`, a power of two; saturates at the highest
+            /// multiple.
             #[must_use]
             pub const fn align_up(self, size: u64) -> Self {
                 match self.0.checked_add(size - 1) {
@@ -77,43 +78,43 @@ pub struct PhysRange {
 }
 
 impl PhysRange {
-    /// The range `start..end`.
+    /// Returns the range `start..end`.
     #[must_use]
     pub const fn new(start: PhysAddr, end: PhysAddr) -> Self {
         Self { start, end }
     }
 
-    /// Its length in bytes; 0 when it is empty.
+    /// Returns the length in bytes; 0 for an empty range.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.end.0.saturating_sub(self.start.0)
     }
 
-    /// True when it holds no byte.
+    /// Returns true when the range holds no byte.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.end.0 <= self.start.0
     }
 
-    /// True when `address` lies in it.
+    /// Returns true when `address` lies in the range.
     #[must_use]
     pub const fn contains(self, address: PhysAddr) -> bool {
         self.start.0 <= address.0 && address.0 < self.end.0
     }
 
-    /// True when every byte of `other` lies in it; an empty `other` lies in every range.
+    /// Returns true when every byte of `other` lies in the range; an empty `other` lies in every range.
     #[must_use]
     pub const fn contains_range(self, other: Self) -> bool {
         other.is_empty() || (self.start.0 <= other.start.0 && other.end.0 <= self.end.0)
     }
 
-    /// True when some byte lies in both.
+    /// Returns true when some byte lies in both ranges.
     #[must_use]
     pub const fn overlaps(self, other: Self) -> bool {
         !self.intersection(other).is_empty()
     }
 
-    /// The bytes that lie in both; possibly empty.
+    /// Returns the bytes that lie in both ranges; possibly empty.
     #[must_use]
     pub const fn intersection(self, other: Self) -> Self {
         let start = if self.start.0 > other.start.0 { self.start } else { other.start };
@@ -121,14 +122,14 @@ impl PhysRange {
         Self { start, end }
     }
 
-    /// The largest range with both ends a multiple of `size` that lies inside; possibly empty.
+    /// Returns the largest range inside this one whose ends are multiples of `size`; possibly empty.
     #[must_use]
     pub const fn shrink_to(self, size: u64) -> Self {
         let start = self.start.align_up(size);
         Self { start, end: self.end.align_down(size) }
     }
 
-    /// The smallest range with both ends a multiple of `size` that holds it.
+    /// Returns the smallest range around this one whose ends are multiples of `size`.
     #[must_use]
     pub const fn grow_to(self, size: u64) -> Self {
         Self { start: self.start.align_down(size), end: self.end.align_up(size) }

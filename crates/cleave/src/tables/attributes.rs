@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The attributes of a leaf: its kind, what EL1 may do with it, and for whom.
+//! The attributes of a leaf: memory type, permissions of EL1, and global or of one address space.
 //!
 //! Arm ARM, DDI 0487 (issue L.b numbering): D8.3.3 for the fields of a leaf.
 
@@ -54,14 +54,14 @@ impl Attributes {
     pub const NORMAL: Self =
         Self { memory: MemoryType::Normal, permissions: Permissions::ReadWrite, scope: Scope::Global };
 
-    /// The same with other permissions.
+    /// Returns the same attributes with other permissions.
     #[must_use]
     pub const fn with_permissions(self, permissions: Permissions) -> Self {
         Self { permissions, ..self }
     }
 
-    /// The leaf of `level` that maps `output`. AF is set and UXN too; Device memory is outer shareable by nature
-    /// (Arm ARM B2.10.2) and its SH field is ignored, so inner shareable does for all.
+    /// Returns the leaf of `level` that maps `output`, with AF and UXN set. Device memory is outer shareable by nature
+    /// (Arm ARM B2.10.2) and its SH field is ignored, so inner shareable is right for all memory types.
     #[must_use]
     pub fn leaf(self, output: PhysAddr, level: Level) -> Descriptor {
         let page = if matches!(level, Level::L3) { STAGE1::TYPE::SET } else { STAGE1::TYPE::CLEAR };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One stage 1 translation table descriptor, as data. What a leaf's attributes are made from is in `attributes`.
+//! Stage 1 translation table descriptors as data. The attributes of a new leaf are in `attributes`.
 //!
 //! Figures and tables cited are those of the Arm ARM, DDI 0487 (issue L.b numbering): D8.3.1 "VMSAv8-64 descriptor
 //! formats" for the layout, D8.3.2 and D8.3.3 for table and leaf attributes, D8.7.1 for the Contiguous bit.
@@ -95,7 +95,7 @@ impl Descriptor {
         LocalRegisterCopy::new(self.0)
     }
 
-    /// A table descriptor without restrictions for what is below.
+    /// Returns a table descriptor without restrictions on the levels below.
     #[must_use]
     pub fn table(table: PhysAddr) -> Self {
         Self((table.0 & ADDRESS_MASK) | (STAGE1::VALID::SET + STAGE1::TYPE::SET).value)
@@ -123,37 +123,37 @@ impl Descriptor {
         }
     }
 
-    /// True when the walker may use it.
+    /// Returns true when a walker may use the descriptor.
     #[must_use]
     pub fn is_valid(self) -> bool {
         self.fields().is_set(STAGE1::VALID)
     }
 
-    /// True when the Contiguous bit is set.
+    /// Returns true when the Contiguous bit is set.
     #[must_use]
     pub fn is_contiguous(self) -> bool {
         self.fields().is_set(STAGE1::CONTIGUOUS)
     }
 
-    /// True when EL1 may write through it, restrictions of tables above not counted.
+    /// Returns true when EL1 may write through this leaf, restrictions of tables above not counted.
     #[must_use]
     pub fn is_writable(self) -> bool {
         !self.fields().is_set(STAGE1::AP_READ_ONLY)
     }
 
-    /// True when EL1 may fetch instructions through it, restrictions of tables above not counted.
+    /// Returns true when EL1 may fetch instructions through this leaf, restrictions of tables above not counted.
     #[must_use]
     pub fn is_executable(self) -> bool {
         !self.fields().is_set(STAGE1::PXN)
     }
 
-    /// True when the access flag is set.
+    /// Returns true when the access flag is set.
     #[must_use]
     pub fn is_accessed(self) -> bool {
         self.fields().is_set(STAGE1::AF)
     }
 
-    /// Its index into MAIR_EL1.
+    /// Returns the index into MAIR_EL1.
     #[must_use]
     pub fn attr_index(self) -> u8 {
         self.fields().read(STAGE1::ATTR_INDEX) as u8
@@ -165,43 +165,42 @@ impl Descriptor {
         Self(fields.get())
     }
 
-    /// The same leaf with the Contiguous bit.
+    /// Returns the same leaf with the Contiguous bit.
     #[must_use]
     pub fn with_contiguous(self) -> Self {
         self.with(STAGE1::CONTIGUOUS::SET)
     }
 
-    /// The same leaf without the Contiguous bit.
+    /// Returns the same leaf without the Contiguous bit.
     #[must_use]
     pub fn without_contiguous(self) -> Self {
         self.with(STAGE1::CONTIGUOUS::CLEAR)
     }
 
-    /// The same leaf, present but invalid.
+    /// Returns the same leaf, present but invalid.
     #[must_use]
     pub fn made_invalid(self) -> Self {
         self.with(STAGE1::VALID::CLEAR)
     }
 
-    /// The same table descriptor, its restrictions (NSTable, APTable, UXNTable, PXNTable) carried over, naming
-    /// another table.
+    /// Returns the table descriptor of another table with the same restrictions (NSTable, APTable, UXNTable, PXNTable).
     #[must_use]
     pub fn retargeted(self, table: PhysAddr) -> Self {
         Self((self.0 & !ADDRESS_MASK) | (table.0 & ADDRESS_MASK))
     }
 
-    /// The first of the leaves that one leaf of `level` becomes in a table of the next level: same output address,
-    /// same attributes, same validity, the contiguous hint cleared (the group it spoke of is gone), bit 1 as the
-    /// new level wants it (Arm ARM D8.3.1: a page has it set, a block has it clear). The others follow at
-    /// [`Geometry::size`] of that level.
+    /// Returns the first of the leaves that replace one leaf of `level` in a table of the next level. Output address,
+    /// attributes and validity are the same. The Contiguous bit is cleared, since the group is gone, and bit 1 is as
+    /// the next level requires (Arm ARM D8.3.1: a page has it set, a block has it clear). The other leaves follow at
+    /// [`Geometry::size`] of the next level.
     #[must_use]
     pub fn split_child(self, child_level: Level) -> Self {
         let page = if matches!(child_level, Level::L3) { STAGE1::TYPE::SET } else { STAGE1::TYPE::CLEAR };
         self.with(page + STAGE1::CONTIGUOUS::CLEAR)
     }
 
-    /// The attributes of a leaf: every bit but the output address, the Contiguous bit and the type bit, which are
-    /// all that a split may change.
+    /// Returns the attributes of a leaf: every bit but the output address, the Contiguous bit and the type bit, which
+    /// are the only bits that a split may change.
     #[must_use]
     pub fn attributes(self) -> u64 {
         let unchanging = STAGE1::TYPE::SET + STAGE1::CONTIGUOUS::SET;

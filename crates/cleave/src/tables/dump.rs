@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Tables for people: a tree folded to ranges, and one descriptor in words.
+//! A readable dump of tables: a tree folded to ranges, and the text of one descriptor.
 //!
 //! Nothing here allocates: a dump is made while memory is short, or in the middle of a fault. What a range is for is
 //! the caller's to say; this room knows tables.
@@ -68,7 +68,7 @@ impl Run {
         Ok(())
     }
 
-    /// True for a run of valid leaves that EL1 may both write and execute.
+    /// Returns true for a run of valid leaves that EL1 may both write and execute.
     #[must_use]
     pub fn is_writable_and_executable(&self) -> bool {
         matches!(self.kind, Kind::Leaf(_)) && self.writable() && self.executable()
@@ -106,7 +106,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// The memory type by its index into MAIR_EL1.
+/// Returns the memory type by its index into MAIR_EL1.
 fn memory(leaf: Descriptor) -> &'static str {
     const NAMES: [(MemoryType, &str); 3] =
         [(MemoryType::Normal, "normal"), (MemoryType::Device, "device"), (MemoryType::NonCacheable, "non-cacheable")];

@@ -37,12 +37,12 @@ impl FakeMemory {
         self.store_run(table, Descriptor::EMPTY, 0, entries);
     }
 
-    /// Everything stored so far, for comparing before and after.
+    /// Returns everything stored so far, for comparing before and after.
     pub(crate) fn contents(&self) -> BTreeMap<u64, u64> {
         self.contents_of(|_| true)
     }
 
-    /// The same for the 4 KiB pages that `of` picks by their address.
+    /// Returns the stores to those 4 KiB pages that `of` picks by their address.
     pub(crate) fn contents_of(&self, of: impl Fn(u64) -> bool) -> BTreeMap<u64, u64> {
         let pages = self.pages.borrow();
         let words = pages.iter().filter(|page| of(page.number * 0x1000)).flat_map(|page| {
@@ -118,7 +118,7 @@ impl<'a> View<'a> {
         Self { memory, reaches, log: None }
     }
 
-    /// The same view with every store in the log of `cpu`.
+    /// Returns the same view with every store in the log of `cpu`.
     pub(crate) fn logged(self, cpu: &'a FakeCpu) -> Self {
         Self { log: Some(cpu), ..self }
     }
@@ -196,7 +196,7 @@ impl FakeCpu {
         self.events.borrow_mut().push(event);
     }
 
-    /// The events so far; the log is empty afterwards.
+    /// Takes the events so far; the log is empty afterwards.
     pub(crate) fn take(&self) -> Vec<Event> {
         self.events.take()
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Page frames: who gives them out, and an allocator that does.
+//! Page frames: the trait of their sources, and a bitmap allocator.
 //!
 //! The table code asks only for [`FrameSource`]. [`BitmapFrames`] is the kernel's: one bit a frame, so that a frame
 //! given back twice is noticed, and whole words of free frames are handed out without a search.
@@ -30,7 +30,7 @@ pub trait FrameSource {
     /// When this source does not own the frame ([`FrameSource::owns`]): the accounting of the caller is broken.
     fn free(&mut self, frame: PhysAddr);
 
-    /// Up to `count` frames, one call of `each` for each; returns how many there were.
+    /// Allocates up to `count` frames, calls `each` for each of them, and returns their number.
     fn allocate_each<F: FnMut(PhysAddr)>(&mut self, count: u64, mut each: F) -> u64
     where
         Self: Sized,
@@ -99,7 +99,8 @@ impl<'a> BitmapFrames<'a> {
         (range.bytes() >> FRAME_SHIFT).div_ceil(64) as usize
     }
 
-    /// An allocator over `ranges`, every frame of them free; `bitmap` is its memory, whose contents do not matter.
+    /// Returns an allocator over `ranges`, every frame of which is free; `bitmap` is its memory, whose contents do not
+    /// matter.
     ///
     /// # Errors
     /// When there are more ranges than it can hold, or too little bitmap.
@@ -127,7 +128,7 @@ impl<'a> BitmapFrames<'a> {
         &mut self.regions[..self.used]
     }
 
-    /// The first free frame at or behind `address`, so that callers can spread over memory.
+    /// Allocates the first free frame at or behind `address`, so that callers can spread over memory.
     pub fn allocate_behind(&mut self, address: PhysAddr) -> Option<PhysAddr> {
         let mut best: Option<(PhysAddr, usize, usize, u32)> = None;
         for (number, region) in self.regions().iter().enumerate() {
@@ -144,7 +145,7 @@ impl<'a> BitmapFrames<'a> {
         Some(frame)
     }
 
-    /// `count` physically adjacent frames; `None` when there is no such run.
+    /// Allocates `count` physically adjacent frames; `None` when there is no such run.
     pub fn allocate_adjacent(&mut self, count: u64) -> Option<PhysRange> {
         let range = self.regions().iter_mut().find_map(|region| region.take_run(count))?;
         self.free -= count;

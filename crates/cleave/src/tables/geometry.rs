@@ -43,7 +43,7 @@ impl Level {
     /// Every level, from the top.
     pub const ALL: [Self; 4] = [Self::L0, Self::L1, Self::L2, Self::L3];
 
-    /// The level below, whose table a table descriptor of this level names; none below level 3.
+    /// Returns the next level of a walk, or `None` for level 3.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
         match self {
@@ -54,7 +54,7 @@ impl Level {
         }
     }
 
-    /// Its number, 0 to 3.
+    /// Returns the number of the level, 0 to 3.
     #[must_use]
     pub const fn number(self) -> usize {
         self as usize
@@ -74,7 +74,7 @@ impl Geometry {
     /// The geometry the kernel itself runs with: 4 KiB granule, 48-bit addresses.
     pub const K4_V48: Self = Self { granule: Granule::K4, va_bits: VaBits::V48 };
 
-    /// log2 of the page size: 12, 14 or 16.
+    /// Returns log2 of the page size: 12, 14 or 16.
     #[must_use]
     pub const fn page_shift(self) -> u32 {
         match self.granule {
@@ -84,7 +84,7 @@ impl Geometry {
         }
     }
 
-    /// The page size in bytes; a table below the root has the same size.
+    /// Returns the page size in bytes; a table below the root has the same size.
     #[must_use]
     pub const fn page_size(self) -> u64 {
         1 << self.page_shift()
@@ -96,7 +96,7 @@ impl Geometry {
         self.page_shift() - 3
     }
 
-    /// The number of virtual address bits: 39 or 48.
+    /// Returns the number of virtual address bits: 39 or 48.
     #[must_use]
     pub const fn address_bits(self) -> u32 {
         match self.va_bits {
@@ -105,7 +105,7 @@ impl Geometry {
         }
     }
 
-    /// The level at which a walk begins (Arm ARM D8.2.6 to D8.2.8: from TnSZ and the granule).
+    /// Returns the level at which a walk begins (Arm ARM D8.2.6 to D8.2.8: from TnSZ and the granule).
     #[must_use]
     pub const fn root_level(self) -> Level {
         match (self.granule, self.va_bits) {
@@ -115,13 +115,13 @@ impl Geometry {
         }
     }
 
-    /// log2 of the bytes one descriptor of `level` covers.
+    /// Returns log2 of the bytes that one descriptor of `level` covers.
     #[must_use]
     pub const fn shift(self, level: Level) -> u32 {
         self.page_shift() + self.bits_per_level() * (3 - level as u32)
     }
 
-    /// The bytes one descriptor of `level` covers.
+    /// Returns the number of bytes that one descriptor of `level` covers.
     #[must_use]
     pub const fn size(self, level: Level) -> u64 {
         1 << self.shift(level)
@@ -144,14 +144,14 @@ impl Geometry {
         1 << self.bits_per_level()
     }
 
-    /// The index of `address` in a table of `level`.
+    /// Returns the index of `address` in a table of `level`.
     #[must_use]
     pub const fn index(self, address: VirtAddr, level: Level) -> usize {
         (address.0 >> self.shift(level)) as usize & (self.entries(level) - 1)
     }
 
-    /// True when a descriptor of `level` may map memory itself: a page at level 3, a block where the granule has
-    /// them (Arm ARM D8.3.1: level 1 with 4 KiB only, level 2 with every granule, level 0 never).
+    /// Returns true when a descriptor of `level` may map memory itself: a page at level 3, a block where the granule
+    /// has them (Arm ARM D8.3.1: level 1 with 4 KiB only, level 2 with every granule, level 0 never).
     #[must_use]
     pub const fn leaf_allowed(self, level: Level) -> bool {
         match level {

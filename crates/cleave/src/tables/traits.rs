@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The seam: what table code asks of the machine.
+//! Traits through which table code reaches table memory, barriers and TLB maintenance.
 //!
 //! Each method is a single architectural action. On the device it compiles to the instruction; on the host it drives
 //! a model, which therefore sees every store, barrier and invalidation of the very code that boots.
@@ -13,14 +13,14 @@ use super::descriptor::Descriptor;
 /// reachable through several; code takes the view it may use at that moment, and the one that goes through the
 /// linear map is not among those that the commit gets.
 pub trait TableMemory {
-    /// One 64-bit single-copy-atomic load of the descriptor at `slot`.
+    /// Loads the descriptor at `slot` by one 64-bit single-copy-atomic access.
     fn load(&self, slot: PhysAddr) -> Descriptor;
 
-    /// One 64-bit single-copy-atomic store of the descriptor at `slot`. It orders nothing.
+    /// Stores the descriptor at `slot` by one 64-bit single-copy-atomic access, which orders nothing.
     fn store(&self, slot: PhysAddr, value: Descriptor);
 
-    /// `count` consecutive stores from `first` on: `value`, `value + stride`, `value + 2 * stride`, ...
-    /// They may be observed in any order.
+    /// Stores `value`, `value + stride`, `value + 2 * stride`, ... to `count` consecutive slots from `first` on. The
+    /// stores may be observed in any order.
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         let mut value = value.0;
         for index in 0..count {
@@ -77,7 +77,7 @@ impl<N: TableMemory, F: TableMemory> TableMemory for TwoViews<N, F> {
     }
 }
 
-/// The address of descriptor `index` of the table at `table`.
+/// Returns the address of descriptor `index` of the table at `table`.
 #[must_use]
 pub const fn slot(table: PhysAddr, index: usize) -> PhysAddr {
     PhysAddr(table.0 + 8 * index as u64)
@@ -85,22 +85,22 @@ pub const fn slot(table: PhysAddr, index: usize) -> PhysAddr {
 
 /// Barriers, TLB maintenance and translation registers of the CPU that executes the call.
 pub trait Cpu {
-    /// DSB ISHST: earlier stores are observed by every table walker before anything later begins.
+    /// Executes DSB ISHST: earlier stores are observed by every table walker before anything later begins.
     fn dsb_ishst(&self);
-    /// DSB ISH: earlier accesses and broadcast TLBIs of this CPU are complete.
+    /// Executes DSB ISH: earlier accesses and broadcast TLBIs of this CPU are complete.
     fn dsb_ish(&self);
-    /// DSB NSH: earlier local TLBIs of this CPU are complete.
+    /// Executes DSB NSH: earlier local TLBIs of this CPU are complete.
     fn dsb_nsh(&self);
-    /// ISB: later instructions of this CPU see completed context changes and TLB maintenance.
+    /// Executes an ISB: later instructions of this CPU see completed context changes and TLB maintenance.
     fn isb(&self);
-    /// TLBI VMALLE1IS: all stage 1 EL1&0 entries of this VMID, on every CPU of the inner shareable domain.
+    /// Executes TLBI VMALLE1IS: all stage 1 EL1&0 entries of this VMID, on every CPU of the inner shareable domain.
     fn tlbi_vmalle1is(&self);
-    /// TLBI VMALLE1: the same on this CPU only.
+    /// Executes TLBI VMALLE1: all stage 1 EL1&0 entries of this VMID, on this CPU only.
     fn tlbi_vmalle1(&self);
-    /// TLBI VALE1IS, the operand zero: the second invalidation on cores whose broadcast TLBI may complete early. Arm's errata
-    /// notices ask for any TLBI, so the entry it names does not matter.
+    /// Executes TLBI VALE1IS, the operand zero: the second invalidation on cores whose broadcast TLBI may complete
+    /// early. Arm's errata notices ask for any TLBI, so the entry that it names does not matter.
     fn repeat_tlbi_workaround(&self);
-    /// TTBR0_EL1 := `root`, ASID 0, CnP 0. Takes effect with the next ISB.
+    /// Writes `root`, ASID 0 and CnP 0 to TTBR0_EL1. Takes effect with the next ISB.
     fn set_ttbr0(&self, root: PhysAddr);
 }
 

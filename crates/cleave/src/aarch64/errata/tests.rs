@@ -9,7 +9,8 @@ use super::*;
 use std::string::ToString;
 use std::vec::Vec;
 
-/// A MIDR of this implementer, part and release (`0xNM`); the architecture field is 0xf, as on every core with ID registers.
+/// Returns a MIDR of this implementer, part and release (`0xNM`); the architecture field is 0xf, as on every core with
+/// ID registers.
 fn midr(implementer: u32, part: u32, release: u32) -> Midr {
     Midr(implementer << 24 | (release & 0xf0) << 16 | 0xf_0000 | part << 4 | release & 0xf)
 }
@@ -158,14 +159,14 @@ const NO_CONFLICT_ABORTS: &[(&str, u32, u32)] = &[
     ("C1-Premium", 0x11, 0xff),
 ];
 
-/// The parts that have this name.
+/// Returns the parts that have this name.
 fn parts(name: &str) -> Vec<(u32, u32)> {
     let found: Vec<_> = CORES.iter().filter(|core| core.2 == name).map(|core| (core.0, core.1)).collect();
     assert!(!found.is_empty(), "{name} is not in the list of cores");
     found
 }
 
-/// For every part and every release there is: whether some row has it.
+/// Returns whether some row lists it, for every part and every release of the part.
 fn listed(rows: &[(&str, u32, u32)], part: (u32, u32), release: u32) -> bool {
     rows.iter().any(|row| parts(row.0).contains(&part) && (row.1..=row.2).contains(&release))
 }

@@ -29,13 +29,13 @@ impl Opened {
         Self { world, shared, waiting: upper.tables - upper.complete }
     }
 
-    /// One call of `work` on a CPU of its own.
+    /// Calls `work` once, on a CPU of its own.
     pub(super) fn work(&self, fill: &Fill, cpu: &FakeCpu, share: Share, mine: &mut u64) -> u64 {
         let layout = self.world.plan.layout();
         fill.work(&replacement(&layout, &self.shared, &self.shared), cpu, share, mine)
     }
 
-    /// True when every waiting table was filled `times` times, and nothing else was.
+    /// Returns true when every waiting table was filled `times` times, and nothing else was.
     fn filled_each(&self, times: u64) -> bool {
         let runs = self.shared.runs.lock().unwrap();
         runs.len() as u64 == self.waiting && runs.values().all(|&count| count == times)
@@ -51,7 +51,7 @@ impl Opened {
     }
 }
 
-/// RAM that begins `skipped` bytes behind a gibibyte, with a kernel in it.
+/// Returns a layout of RAM that begins `skipped` bytes behind a gibibyte, with a kernel in it.
 pub(super) fn ram(skipped: u64, bytes: u64) -> Plan {
     let start = 0x4000_0000 + skipped;
     Plan::k4(&[range(start, start + bytes)], range(start + 0x20_0000, start + 0x60_0000))

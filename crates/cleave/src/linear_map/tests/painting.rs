@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is painted is what the regions say, in the largest leaves alignment allows.
+//! Painting of given and random plans, against a second calculation of each leaf.
 
 use proptest::prelude::*;
 
@@ -9,8 +9,8 @@ use crate::linear_map::{LargestLeaf, LayoutError, PaintError, link, paint, table
 use crate::tables::fake::{Event, FakeCpu, FakeFrames, FakeMemory, View};
 use crate::tables::{Descriptor, Geometry, Kind, Level, PhysAddr, PhysRange, TableMemory, TableTree, VirtAddr};
 
-/// The leaf that should map physical address `at` of `piece`: its level, and whether it has the Contiguous bit.
-/// Worked out for this one address, from nothing but the piece.
+/// Returns the leaf that should map physical address `at` of `piece`: its level, and whether it has the Contiguous bit.
+/// It is worked out for this one address, from the piece alone.
 fn expected(plan: &Plan, piece: PhysRange, alias: bool, largest: LargestLeaf, at: u64) -> (Level, bool) {
     let geometry = plan.geometry;
     let blocks = alias || largest == LargestLeaf::Block;
@@ -70,7 +70,7 @@ fn check_paint(plan: Plan, largest: LargestLeaf) {
     assert_eq!(again, Ok(world.stats));
 }
 
-/// Every group with the hint is complete, aligned at both ends of the translation, and of one attribute.
+/// Checks that every group with the hint is complete, aligned at both ends of the translation, and of one attribute.
 fn check_groups(world: &World) {
     let geometry = world.plan.geometry;
     let mut group: Vec<super::world::Leaf> = Vec::new();
@@ -95,7 +95,7 @@ fn check_groups(world: &World) {
     assert!(group.is_empty(), "the last group is not complete");
 }
 
-/// A walker's view of the first and last byte of every region and of the bytes around it.
+/// Checks a walker's view of the first and last byte of every region and of the bytes around it.
 fn check_edges(world: &World) {
     let plan = &world.plan;
     let page = plan.geometry.page_size();

@@ -31,7 +31,7 @@ pub(super) fn range(start: u64, end: u64) -> PhysRange {
 }
 
 impl Plan {
-    /// A plan at the bottom of the kernel's half, 4 KiB granule and 48-bit addresses.
+    /// Returns a plan at the bottom of the kernel's half, 4 KiB granule and 48-bit addresses.
     pub(super) fn k4(regions: &[PhysRange], alias: PhysRange) -> Self {
         Self {
             geometry: Geometry::K4_V48,
@@ -51,7 +51,7 @@ impl Plan {
         self.try_layout().unwrap()
     }
 
-    /// The pieces of memory with equal attributes, and whether each is the alias: worked out here once more.
+    /// Returns the pieces of memory with equal attributes, and whether each is the alias, by a second calculation.
     pub(super) fn pieces(&self) -> Vec<(PhysRange, bool)> {
         let mut pieces = Vec::new();
         for region in &self.regions {
@@ -70,7 +70,7 @@ impl Plan {
     }
 }
 
-/// The size of a region: so many of each unit.
+/// Returns the sizes of a region: a number of each unit.
 fn bytes(geometry: Geometry, large: std::ops::Range<u64>) -> impl Strategy<Value = u64> {
     let page = geometry.page_size();
     let l2 = geometry.size(Level::L2);
@@ -83,7 +83,7 @@ fn bytes(geometry: Geometry, large: std::ops::Range<u64>) -> impl Strategy<Value
     })
 }
 
-/// A leaf above level 2, or a group: a block of level 1, or a contiguous group of level 2.
+/// Returns the size of a large leaf: a block of level 1, or a contiguous group of level 2.
 fn large_unit(geometry: Geometry) -> u64 {
     match geometry.granule {
         Granule::K4 => geometry.size(Level::L1),
@@ -101,7 +101,7 @@ enum Place {
     Top,
 }
 
-/// A random plan with at most `large` blocks of level 1 (or the like) in each region.
+/// Returns a random plan with at most `large` blocks of level 1 (or the like) in each region.
 pub(super) fn plans(large: u64) -> impl Strategy<Value = Plan> {
     proptest::sample::select(GEOMETRIES.to_vec()).prop_flat_map(move |geometry| plans_of(geometry, large))
 }
@@ -166,7 +166,7 @@ pub(super) fn plans_of(geometry: Geometry, large: u64) -> impl Strategy<Value = 
     })
 }
 
-/// The settings of every property here: `cases` of them, no files written beside the sources.
+/// Returns the settings of every property here: `cases` of them, no files written beside the sources.
 pub(super) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A split keeps every translation and uses exactly what was counted, by either way.
+//! Splits in both forms: every translation is kept, and exactly the counted frames are used.
 
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ fn growth(world: &World, leaves: &[Leaf]) -> u64 {
         .sum()
 }
 
-/// The counts of the map once it is split.
+/// Returns the counts of the map once it is split.
 fn stats_after(world: &World, leaves: &[Leaf]) -> MapStats {
     let geometry = world.plan.geometry;
     let mut pages = LeafCounts::default();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What happens while every CPU stands still, event by event: stores, barriers and invalidations in one log.
+//! The events of the stop window in order: stores, barriers and invalidations in one log.
 
 use super::plan::*;
 use super::world::*;
@@ -10,13 +10,13 @@ use crate::tables::{Descriptor, PhysAddr, PhysRange, TableMemory, TlbiRepeat, sl
 
 use Event::{DsbIsh, DsbIshst, DsbNsh, Isb, SetTtbr0, Store, Vale1Is, Vmalle1, Vmalle1Is};
 
-/// Two root entries, with some split to do below each.
+/// Returns a layout of two root entries, with some leaves to split below each.
 fn plan() -> Plan {
     let middle = 1 << 39;
     Plan::k4(&[range(middle - 0x60_0000, middle + 0x40_0000)], PhysRange::default())
 }
 
-/// The invalidation between break and make.
+/// Returns the invalidation between break and make.
 fn invalidation(repeat: TlbiRepeat) -> Vec<Event> {
     match repeat {
         TlbiRepeat::Once => vec![DsbIshst, Vmalle1Is, DsbIsh, Isb],

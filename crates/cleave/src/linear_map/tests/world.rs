@@ -55,7 +55,7 @@ pub(super) struct Leaf {
 }
 
 impl World {
-    /// A painted world with plenty of frames.
+    /// Returns a painted world with plenty of frames.
     pub(super) fn painted(plan: Plan, largest: LargestLeaf) -> Self {
         let memory = FakeMemory::default();
         let geometry = plan.geometry;
@@ -99,7 +99,7 @@ impl World {
         });
     }
 
-    /// The same as a list.
+    /// Returns the leaves of the live map as a list.
     pub(super) fn leaves(&self, root: PhysAddr) -> Vec<Leaf> {
         let mut leaves = Vec::new();
         self.leaves_each(root, |leaf| leaves.push(leaf));
@@ -133,7 +133,7 @@ impl World {
     }
 }
 
-/// Every frame that is a table of the tree under `root`.
+/// Returns every frame that is a table of the tree under `root`.
 pub(super) fn linked_tables(world: &World, root: PhysAddr) -> BTreeSet<PhysAddr> {
     let mut linked = BTreeSet::new();
     world.visits(root, |visit| {
@@ -144,7 +144,7 @@ pub(super) fn linked_tables(world: &World, root: PhysAddr) -> BTreeSet<PhysAddr>
     linked
 }
 
-/// The contents of every table of the live map, the root included.
+/// Returns the contents of every table of the live map, the root included.
 pub(super) fn live_tables(world: &World) -> BTreeMap<u64, u64> {
     let size = world.plan.geometry.page_size();
     let mut pages: BTreeSet<u64> = linked_tables(world, LIVE).iter().map(|table| table.0 / size).collect();

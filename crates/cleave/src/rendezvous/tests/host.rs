@@ -37,7 +37,7 @@ impl Drop for Hook {
     }
 }
 
-/// Has `hook` called on this thread before every access of an atomic, until what it returns is dropped.
+/// Calls `hook` on this thread before every access of an atomic, until the returned guard is dropped.
 #[must_use]
 fn before_each(hook: impl Fn() + 'static) -> Hook {
     BEFORE.with(|before| *before.borrow_mut() = Some(Rc::new(hook)));
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// The time in ticks: microseconds, or steps.
+    /// Returns the time in ticks: microseconds, or steps.
     fn now(&self) -> u64 {
         self.stepped
             .as_ref()
@@ -126,7 +126,7 @@ impl World {
         steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// From now on the first `cpus` CPUs are online, and the others take no kicks, not even late ones.
+    /// Puts the first `cpus` CPUs online. The others take no kicks from now on, not even late ones.
     pub(super) fn set_online(&self, cpus: usize) {
         self.online.store(cpus, Ordering::Relaxed);
         (cpus..self.work.len()).for_each(|cpu| self.await_work(cpu));
@@ -146,7 +146,7 @@ impl World {
         self.lines[cpu].masked.load(Ordering::Acquire)
     }
 
-    /// A follower: works, and attends when kicked.
+    /// Runs a follower, which works and attends when kicked.
     fn follow(self: &Arc<Self>, me: usize) {
         let cpu = self.cpu(me);
         while self.now() < self.hears[me].load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) {
@@ -162,7 +162,7 @@ impl World {
         });
     }
 
-    /// CPU 0 leads.
+    /// Runs a rendezvous that CPU 0 leads.
     pub(super) fn run<T>(
         self: &Arc<Self>,
         function: impl FnOnce(&Parked<'_>) -> T,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a dump says of trees made by hand.
+//! Dumps of trees made by hand.
 
 use std::format;
 use std::string::{String, ToString};

@@ -34,7 +34,7 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Ranges apart from each other, some that touch, with ends that are not whole frames, in any order.
+/// Returns ranges that do not overlap, some that touch, with ends that are not whole frames, in any order.
 fn ranges() -> impl Strategy<Value = Vec<PhysRange>> {
     let piece = (prop_oneof![Just(0), 0..0x8000u64, 0..0x10_0000u64], prop_oneof![0..0x2000u64, 0..0x9_0000u64]);
     (proptest::collection::vec(piece, 1..6), any::<bool>()).prop_map(|(pieces, reversed)| {
@@ -52,7 +52,8 @@ fn ranges() -> impl Strategy<Value = Vec<PhysRange>> {
     })
 }
 
-/// The start of the lowest run of `count` frames that are free and in one region of `regions`, taken in their order.
+/// Returns the start of the lowest run of `count` frames that are free and in one region of `regions`, taken in their
+/// order.
 fn first_run(regions: &[PhysRange], free: &BTreeSet<u64>, count: u64) -> Option<u64> {
     regions.iter().find_map(|region| {
         let starts = (region.start.0..region.end.0).step_by(FRAME_SIZE as usize);

@@ -311,7 +311,7 @@ fn every_test_a_page_names_is_there() {
 /// Both ways, in the table's order; and what is done stands in the files that the page names, with the erratum's number. A row
 /// left out, a bound that differs, or a work-around that is gone fails this.
 #[test]
-fn the_table_of_errata_is_complete_and_each_work_around_is_where_it_says() {
+fn the_page_of_errata_is_complete_and_names_the_right_files() {
     use cleave::aarch64::errata::{ERRATA, Remedy};
     let page = read("docs/hardware.md");
     let section = page.split("\n## Errata\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a heading");

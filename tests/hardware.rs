@@ -160,7 +160,7 @@ fn nothing_compiled_runs_before_the_mmu_is_on() {
 }
 
 #[test]
-fn tables_written_past_the_caches_are_dropped_from_them_before_and_after() {
+fn boot_tables_are_dropped_from_caches_before_and_after_stores() {
     in_order(
         &assembly("boot/tables.S", "cleave_build_tables"),
         &["bl cleave_discard_tables", "stp xzr, xzr", "str x3", "dsb sy", "bl cleave_discard_tables", "ret"],
@@ -315,7 +315,7 @@ fn unexplained(text: &str) -> Vec<usize> {
 }
 
 #[test]
-fn every_barrier_and_every_maintenance_of_the_boot_code_says_what_for() {
+fn barriers_and_maintenance_of_the_boot_code_have_reasons() {
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boot")).expect("a folder") {
         let path = entry.expect("an entry").path();
         let lines = unexplained(&fs::read_to_string(&path).expect("text"));

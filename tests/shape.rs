@@ -166,7 +166,7 @@ fn every_required_crate_is_used() {
 }
 
 #[test]
-fn no_file_holds_a_path_of_somebodys_machine() {
+fn no_file_holds_a_path_of_a_developers_machine() {
     for path in files(Path::new(ROOT)) {
         // What is not text has no paths for people.
         let Ok(text) = fs::read_to_string(&path) else { continue };

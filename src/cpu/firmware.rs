@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_nobody_knows_keeps_its_number() {
+    fn an_unknown_firmware_return_code_keeps_its_number() {
         assert_eq!(PsciError::from_code(-77), PsciError::Unknown(-77));
         assert_eq!(format!("{}", PsciError::from_code(-77)), "PSCI returned -77, which is no code of DEN 0022");
         assert_eq!(format!("{}", PsciError::Denied), "PSCI returned DENIED (-3)");

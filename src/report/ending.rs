@@ -179,7 +179,7 @@ mod tests {
     use std::format;
 
     #[test]
-    fn the_verdicts_are_the_words_and_the_statuses_that_runners_look_for() {
+    fn verdicts_have_the_words_and_statuses_that_runners_expect() {
         let all = [(Verdict::Pass, "PASS", 0), (Verdict::Fail, "FAIL", 1), (Verdict::Panic, "PANIC", 3)];
         for (verdict, word, status) in all {
             assert_eq!(format!("{verdict}"), word);

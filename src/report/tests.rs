@@ -383,7 +383,7 @@ proptest! {
     }
 
     #[test]
-    fn ticks_become_microseconds_whatever_the_frequency(ticks in 0..u64::MAX, frequency in 1..u64::MAX) {
+    fn ticks_become_microseconds_at_any_frequency(ticks in 0..u64::MAX, frequency in 1..u64::MAX) {
         let elapsed = super::wrap::Elapsed { ticks: Some(ticks), frequency: Some(frequency), clock: Clock::Real };
         let shown = format!("{elapsed}").replace(',', "");
         let tenths = u128::from(ticks) * 10_000_000 / u128::from(frequency);

@@ -119,7 +119,7 @@ fn image() -> Vec<u8> {
 }
 
 #[test]
-fn an_instruction_is_reported_where_it_ran_and_not_where_qemu_translated_it() {
+fn an_aliased_instruction_is_reported_where_it_was_executed() {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("alias-{}.img", std::process::id()));
     fs::write(&path, image()).expect("the program can be written");
     let watched = Boot::on("cortex-a72").mem("128M").smp(1).watch_image(&path, "");

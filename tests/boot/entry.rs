@@ -85,7 +85,7 @@ fn without_a_device_tree_the_cpu_parks_with_the_reason() {
 
 /// x0 that cannot point at a tree, as the ATAG list at 0x100 is none.
 #[test]
-fn something_else_than_a_device_tree_parks_the_cpu_with_the_reason() {
+fn a_boot_without_a_device_tree_parks_with_the_reason() {
     parks(TREE + 4, 1, reason::TREE_ALIGN, |_| ());
     parks(RAM + OFFSET, 1, reason::TREE_MAGIC, |_| ());
     parks(TREE, 2, reason::TREE_MAGIC, |machine| machine.write(TREE, b"\xd0\x0d\xfe\xee"));

@@ -35,7 +35,7 @@ fn nothing_is_in_a_register_that_firmware_may_change() {
 }
 
 #[test]
-fn a_call_in_the_middle_of_a_function_is_told_from_one_at_its_end() {
+fn the_scan_recognises_firmware_calls_and_returns() {
     const HVC: u32 = 0xd400_0002;
     const LDXRB_W9_X8: u32 = 0x085f_7d09;
     for instruction in [HVC, 0xd400_0003, 0xd400_0142] {

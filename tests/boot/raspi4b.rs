@@ -108,7 +108,7 @@ fn a_release_word_that_cannot_be_written_costs_its_cpu_alone() {
 /// between them, and one piece that is too many; the bytes are named. Leaving out both CPUs, starting both, or a panic over a
 /// full list fails this.
 #[test]
-fn a_cpu_that_failed_and_memory_in_too_many_pieces_are_left_out_and_named() {
+fn failed_cpus_and_excess_memory_pieces_are_left_out_and_named() {
     let (first, apart, hole, holes) = (0x2000_0000_u64, 0x10_0000_u64, 0x1000_u64, 66);
     let children = (0..holes).map(|n| {
         let start = first + n * apart;
@@ -176,7 +176,7 @@ fn last_words_at(boot: &Boot, base: u64, x0: u64, poke: impl FnOnce(&mut Machine
 /// Only this board prints the reason of a CPU that cannot continue before a console exists, with the image at a page boundary
 /// or off one. A reason that is only in x0 is silence here.
 #[test]
-fn a_core_without_4_kib_pages_and_an_image_off_a_page_are_named_on_the_board() {
+fn the_board_prints_why_it_parks_before_it_has_a_console() {
     let granule = last_words(0x100, |machine| machine.lacks_4_kib_pages(IMAGE));
     assert!(granule.contains(&format!("{LAST_RESORT}GRAN")), "{granule}");
     let base = 0x100_0804;
@@ -201,7 +201,7 @@ fn without_a_device_tree_the_board_says_so() {
 /// Another chip with a Cortex-A72 may have memory, or a bus that never answers, where this board has its UART. An image that
 /// was not made for the board reads nothing there, before the MMU is on and after: one that does says something here.
 #[test]
-fn an_image_that_is_not_made_for_the_board_does_not_look_for_its_console() {
+fn an_image_for_another_machine_does_not_read_the_boards_uart() {
     let unmarked = |machine: &mut Machine| machine.write(IMAGE + MARK_AT, &[0; MARK.len()]);
     let early = last_words(0x100, unmarked);
     let late = last_words(0x800_0000, |machine| {

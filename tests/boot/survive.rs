@@ -67,7 +67,7 @@ fn a_late_cpu_delays_the_split_and_loses_nothing() {
 /// A CPU stops while it fills tables, for longer than the leader waits: what it may still write to is kept back and
 /// counted, and the kernel goes on in blocks. A leader that gives those frames away, or forgets them, fails this.
 #[test]
-fn a_cpu_that_stops_while_it_fills_tables_costs_frames_and_nothing_else() {
+fn a_cpu_that_stops_while_filling_tables_costs_only_frames() {
     let run = Boot::on("cortex-a72").word("rendezvous.deadline=200").fault(fault::STALLED).run();
     run.survived().unchanged();
     run.claim(run.value("/decision/outcome") == "aborted", "the outcome is not aborted");

@@ -74,7 +74,7 @@ const DEFECTS: [(&str, &str); 27] = [
 
 /// A Neoverse N1 needs its invalidations twice, and at EL2 the VMID is the kernel's.
 #[test]
-fn every_seeded_defect_is_caught_by_its_rule_in_a_boot_that_keeps_them_all() {
+fn a_watched_boot_catches_every_seeded_defect_by_its_rule() {
     let Some(watched) = small("neoverse-n1").smp(2).el(2).watch_with_defects() else { return };
     watched.split();
     for (defect, rule) in DEFECTS {

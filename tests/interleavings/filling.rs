@@ -235,7 +235,7 @@ fn left_behind() {
 }
 
 #[test]
-fn a_filling_is_idle_when_nobody_writes_to_its_tables() {
+fn a_filling_is_idle_when_no_cpu_writes_to_its_tables() {
     LEFT_BEHIND.check();
 }
 

@@ -136,6 +136,6 @@ fn two_numbers() {
 
 /// Fails when a caller that is told Busy has changed the number of CPUs that the other's rendezvous waits for.
 #[test]
-fn a_caller_that_loses_changes_nobodys_number_of_cpus() {
+fn a_caller_that_is_refused_leaves_the_number_of_cpus_alone() {
     Model { name: "two callers, two numbers", bound: Bound::Preemptions(1), scenario: two_numbers }.check();
 }

@@ -22,7 +22,7 @@ fn two_cpus() {
 }
 
 #[test]
-fn everyone_stands_still_while_the_leader_acts() {
+fn followers_stand_still_while_the_leader_acts() {
     TWO_CPUS.check();
 }
 
@@ -54,7 +54,7 @@ fn three_cpus() {
 }
 
 #[test]
-fn everyone_stands_still_with_three_and_one_leads_next() {
+fn three_cpus_stand_still_and_another_one_leads_next() {
     THREE_CPUS.check();
 }
 

@@ -62,7 +62,7 @@ fn locked(text: &str) -> BTreeMap<String, Vec<String>> {
 
 /// A dependency under another licence, or under none that is named, fails this.
 #[test]
-fn every_dependency_may_be_used_under_the_licences_of_the_project() {
+fn dependencies_have_licences_that_the_project_allows() {
     let packages = packages();
     assert!(packages.len() > 20, "only {} packages", packages.len());
     for package in packages {
@@ -73,7 +73,7 @@ fn every_dependency_may_be_used_under_the_licences_of_the_project() {
 
 /// A dependency from a repository or a private registry, and a setting of cargo's that puts one in place, fail this.
 #[test]
-fn every_dependency_comes_from_the_public_registry_and_no_file_names_another() {
+fn dependencies_come_from_the_public_registry_alone() {
     let lock = fs::read_to_string(Path::new(ROOT).join("Cargo.lock")).expect("Cargo.lock is kept");
     for source in lock.lines().filter_map(|line| line.strip_prefix("source = ")) {
         assert_eq!(source.trim_matches('"'), SOURCE);

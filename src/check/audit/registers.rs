@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn good_registers_are_good_whatever_the_cpu_may_choose() {
+    fn register_fields_that_the_cpu_may_choose_pass_the_audit() {
         assert!(texts(&GOOD, 62_500_000).is_empty());
         for size in 0..=5 {
             let tcr = GOOD.tcr & !(7 << 32) | size << 32;

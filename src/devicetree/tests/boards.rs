@@ -42,7 +42,7 @@ fn a_raspberry_pi_4s_memory_comes_in_pieces_around_the_video_cores() {
 }
 
 #[test]
-fn every_raspberry_pi_4s_memory_is_mapped_to_the_byte_and_nothing_beyond_it() {
+fn the_map_of_every_raspberry_pi_4_is_its_memory_to_the_byte() {
     let first = range(0, 0x3b40_0000);
     let shapes = [
         (1, vec![first]),
@@ -73,7 +73,7 @@ fn every_raspberry_pi_4s_memory_is_mapped_to_the_byte_and_nothing_beyond_it() {
 }
 
 #[test]
-fn a_release_word_outside_every_reservation_is_kept_out_of_the_allocator() {
+fn an_unreserved_release_word_is_kept_out_of_the_allocator() {
     let cpus = node("cpus").space(1, 0).with(
         node("cpu@1")
             .text("device_type", &["cpu"])
@@ -89,7 +89,7 @@ fn a_release_word_outside_every_reservation_is_kept_out_of_the_allocator() {
 }
 
 #[test]
-fn where_stdout_is_not_driven_the_first_pl011_among_the_aliases_speaks() {
+fn without_a_driven_stdout_the_first_pl011_alias_is_the_console() {
     let uart = |unit: &str, address| {
         node(unit).text("compatible", &["arm,pl011", "arm,primecell"]).cells("reg", &pairs(&[(address, 0x1000)]))
     };

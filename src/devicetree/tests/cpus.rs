@@ -34,7 +34,7 @@ fn five_hundred_and_twelve_cpus_come_in_the_trees_order() {
 /// A disabled CPU is quiescent and waits for its enable-method; one that failed is not to be touched. A CPU of either kind
 /// that has no number is missing in the report, and gives the ones behind it other numbers.
 #[test]
-fn a_cpu_has_its_number_whatever_its_status() {
+fn a_cpu_has_a_number_regardless_of_its_status() {
     for (status, used) in [("disabled", true), ("fail", false), ("fail-sss", false), ("reserved", false)] {
         let dtb = tree([
             cpu("cpu@0", 0).text("status", &["okay"]),

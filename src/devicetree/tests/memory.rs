@@ -166,7 +166,7 @@ fn memory_in_more_pieces_than_there_is_room_for_loses_the_smallest() {
 /// A range that must not be mapped is never mapped, and a reserved one is never given away, however many pieces there are. The
 /// memory that is lost for that is counted.
 #[test]
-fn more_reservations_than_there_is_room_for_grow_over_the_smallest_gaps() {
+fn reservations_beyond_the_capacity_close_the_smallest_gaps() {
     // The first two have a gap of 0x1_0000 bytes, and every later gap is two pages larger than the one before.
     let holes =
         |count: u64| (0..count).map(|n| (0x4010_0000 + n * 0x1_0000 + n * n * 0x1000, 0x1000)).collect::<Vec<_>>();

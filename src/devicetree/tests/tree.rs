@@ -64,7 +64,7 @@ fn a_tree_cut_off_at_any_byte_is_truncated() {
 }
 
 #[test]
-fn a_tree_cut_off_at_any_byte_with_a_header_that_agrees_is_an_error_or_whole() {
+fn a_cut_tree_whose_header_agrees_is_whole_or_an_error() {
     let dtb = rpi4();
     for bytes in HEADER_BYTES..dtb.len() {
         let cut = patched(dtb[..bytes].to_vec(), TOTALSIZE * 4, bytes as u32);

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_mapping_has_everything_but_the_alias_at_its_own_address() {
+    fn a_temporary_mapping_identity_maps_all_memory_but_the_alias() {
         let regions = [range(0x1000, 0x9000), range(0x9000, 0xb000)];
         let noncacheable = Attributes { memory: crate::tables::MemoryType::NonCacheable, ..Attributes::NORMAL };
         let alias = range(0x3000, 0x5000);

@@ -10,7 +10,7 @@ use super::*;
 use host::{World, until, with_followers};
 
 #[test]
-fn nobody_works_while_the_leader_runs() {
+fn followers_stand_still_while_the_leader_runs() {
     let world = World::new(4);
     with_followers(&world, &[Duration::ZERO; 3], || {
         for round in 0..50 {
@@ -53,7 +53,7 @@ fn a_cpu_that_does_not_come_is_named_and_the_others_go_on() {
 }
 
 #[test]
-fn a_cpu_that_comes_late_spoils_nothing_and_is_there_the_next_time() {
+fn a_late_cpu_joins_the_next_rendezvous_unharmed() {
     let world = World::new(3);
     with_followers(&world, &[Duration::ZERO, Duration::from_millis(150)], || {
         assert!(matches!(world.run(|_| (), 30), Err(Refused::Deadline { generation: 0, .. })));

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_split_takes_depends_on_the_granule_and_leaves_the_alias_out() {
+    fn the_tables_of_a_split_depend_on_the_granule_and_omit_the_alias() {
         for (granule, per_l1) in [(Granule::K4, 513), (Granule::K16, 2049), (Granule::K64, 8193)] {
             let geometry = Geometry { granule, va_bits: VaBits::V48 };
             let mut stats = MapStats::default();

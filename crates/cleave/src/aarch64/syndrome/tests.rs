@@ -15,7 +15,7 @@ fn syndrome(class: u64, iss: u64) -> Syndrome {
 }
 
 #[test]
-fn a_store_to_an_unmapped_page_is_a_level_3_translation_fault_on_write() {
+fn a_store_to_an_unmapped_page_is_a_level_3_translation_fault() {
     let syndrome = Syndrome(0x9600_0047);
     assert_eq!(syndrome.to_string(), "data abort (write): translation fault, level 3");
     assert!(syndrome.address_is_valid());

@@ -60,7 +60,7 @@ pub(super) fn ram(skipped: u64, bytes: u64) -> Plan {
 proptest! {
     #![proptest_config(cases(24))]
     #[test]
-    fn every_table_is_filled_once_in_whatever_order_cpus_come(
+    fn every_table_is_filled_once_in_any_order_of_the_cpus(
         plan in plans(1), turns in proptest::collection::vec(0..6usize, 0..20), cpus in 1..6u64,
     ) {
         let opened = Opened::new(plan);
@@ -90,7 +90,7 @@ proptest! {
 }
 
 #[test]
-fn nobody_of_four_fills_more_than_two_fifths() {
+fn no_cpu_of_four_fills_more_than_two_fifths_of_the_tables() {
     let sizes = [128, 130, 144, 256, 1000, 1536];
     // RAM need not begin where a chunk does.
     for (mebibytes, skipped) in sizes.into_iter().flat_map(|size| [0, 2, 6, 14].map(|skipped| (size, skipped))) {

@@ -87,7 +87,7 @@ fn repaint(map: &LinearMap<'_>, kernel: Unasked<'_>, stats: &MapStats) -> Repain
 /// A CPU that was left behind in the middle of a chunk still reads the live tables: a repaint that would give those back
 /// is refused until it has finished. One that does not look begins, and asks its kernel for something.
 #[test]
-fn no_repaint_begins_while_somebody_is_in_the_middle_of_a_chunk() {
+fn no_repaint_begins_while_a_cpu_is_in_the_middle_of_a_chunk() {
     let opened = Opened::new(ram(0, 64 << 20));
     let layout = opened.world.plan.layout();
     let cpu = FakeCpu::default();

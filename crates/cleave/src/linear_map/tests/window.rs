@@ -54,7 +54,7 @@ fn an_exchange_is_break_invalidate_make() {
 
 /// The window does not grow with memory.
 #[test]
-fn an_exchange_takes_as_many_steps_whatever_the_memory() {
+fn an_exchange_takes_the_same_steps_for_any_size_of_memory() {
     let middle = 1 << 39;
     let large = Plan::k4(&[range(middle - (1 << 30), middle + (1 << 30))], PhysRange::default());
     let steps = |plan| exchanged(&plan, TlbiRepeat::Once).0.len();

@@ -87,7 +87,7 @@ fn leaves_of_different_sizes_do_not_fold() {
 }
 
 #[test]
-fn what_is_writable_and_executable_is_marked_unless_a_table_above_forbids_it() {
+fn a_dump_marks_leaves_that_el1_may_write_and_execute() {
     let memory = tree();
     let both = Descriptor(Attributes::NORMAL.leaf(PhysAddr(0x8000_0000), Level::L3).0 & !(1 << 53));
     page(&memory, 0, both);

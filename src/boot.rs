@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The glue of `boot/*.S`: the values the assembly works with, why a CPU parks, and the record a secondary starts from.
+//! Constants and records shared with `boot/*.S`: register values, the reasons for which a CPU parks, and the boot
+//! record of a secondary.
 //!
 //! The register values are those of the Arm ARM (DDI 0487, chapter "AArch64 System Register
 //! Descriptions", under the register's name); the files in `boot/` say when each is written.
@@ -17,7 +18,7 @@ use cleave::tables::{Geometry, PhysAddr, VirtAddr};
 /// The load address of the image: written once by `boot/head.S`, in .data since .bss is cleared before that.
 static LOAD_ADDRESS: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Physical address of the image's first byte.
+/// Returns the physical address of the image's first byte.
 #[must_use]
 pub(crate) fn load_address() -> PhysAddr {
     PhysAddr(LOAD_ADDRESS.load(Ordering::Relaxed))
@@ -60,7 +61,7 @@ pub(crate) enum Parked {
     Ended = reason(*b"DONE"),
 }
 
-/// The characters as a number that reads the same in hexadecimal.
+/// Returns the characters as a number that reads the same in hexadecimal.
 const fn reason(text: [u8; 4]) -> u32 {
     u32::from_be_bytes(text)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Installs what checks the kernel into the kernel: at points of every rendezvous, of bring-up, and as the CPUs' jobs.
+//! The hooks of the checks in the kernel: at points of every rendezvous and of bring-up, and as the CPUs' jobs.
 #![cfg(target_os = "none")]
 
 use cleave::linear_map::Share;

@@ -78,8 +78,8 @@ pub(crate) fn stalls(cpu: usize) -> Option<u64> {
     chosen.then(|| ticks(STALL.load(Ordering::Relaxed)))
 }
 
-/// Waits, on the leader, until the CPU that is to stop while it fills tables has filled some and has stopped. The leader's
-/// share is left for it meanwhile, however late it comes; five seconds are for a host that is busy.
+/// Waits on the leader until the CPU that is to stop while it fills tables has filled some and has stopped. The
+/// leader's share is left for it meanwhile, however late it comes; five seconds are for a host that is busy.
 pub(crate) fn let_stall() {
     let start = timer::count();
     while STALLS.load(Ordering::Relaxed) != 0 && timer::count().wrapping_sub(start) < 5 * timer::frequency() {
@@ -134,7 +134,7 @@ impl Cpu for Stalling {
 /// The CPU, by its number and one more, whose stack is to overflow; 0 for none.
 static OVERFLOWS: AtomicUsize = AtomicUsize::new(0);
 
-/// With `fault=stack.secondary`: returns true when the stack of `cpu` is to overflow.
+/// Returns true when the stack of `cpu` is to overflow: `fault=stack.secondary`.
 pub(crate) fn is_to_overflow(cpu: &PerCpu) -> bool {
     OVERFLOWS.load(Ordering::Relaxed) == cpu.id + 1
 }
@@ -142,8 +142,8 @@ pub(crate) fn is_to_overflow(cpu: &PerCpu) -> bool {
 /// Calls made by [`at_lock`].
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// With `fault=lock.call`: calls this CPU to the rendezvous while it holds a lock, at every lock there is. The call must
-/// not be taken before the lock is released: the interrupt's handler looks.
+/// Calls this CPU to the rendezvous while it holds a lock, at every lock: `fault=lock.call`. The call must not be taken
+/// before the lock is released, which the interrupt's handler checks.
 fn at_lock() {
     CALLS.fetch_add(1, Ordering::Relaxed);
     ipi::send_ipi_to_self();
@@ -209,7 +209,7 @@ pub(crate) fn in_window() {
     }
 }
 
-/// On a follower that is parked: does what is banned if it is the one that was chosen.
+/// Performs a banned operation on the chosen follower while it is parked.
 pub(crate) fn while_parked() {
     let chosen = BREAKS_BAN.load(Ordering::Acquire);
     if chosen != 0 && chosen == this_cpu().id + 1 {
@@ -224,7 +224,7 @@ pub(crate) fn while_parked() {
     }
 }
 
-/// Does what is banned in the window. None of it may get past its guard.
+/// Performs the banned operation in the window. Its guard must stop it.
 fn do_banned(act: Banned) {
     match act {
         Banned::Alloc => {
@@ -247,10 +247,10 @@ pub(crate) fn touch_linear_map() {
     unsafe { (somewhere as *const u64).read_volatile() };
 }
 
-/// The faults that end the run, and an error that does not: after boot, since before there is nothing they would show.
+/// Injects the faults that end the run, and an error that does not: after boot, since they show nothing before.
 ///
 /// # Panics
-/// That is what it is for.
+/// Always, for a fault that is a panic.
 pub(crate) fn at_the_end() {
     for fault in options::current().faults() {
         match fault {
@@ -293,7 +293,7 @@ pub(crate) fn overflow_stack() {
     core::hint::black_box(overflow(1));
 }
 
-/// Recursion without an end, a little stack at a time.
+/// Recurses without an end, and uses a little stack at a time.
 #[expect(unconditional_recursion, reason = "the stack is to overflow")]
 fn overflow(depth: u64) -> u64 {
     let frame = core::hint::black_box([depth; 16]);
@@ -304,19 +304,19 @@ fn overflow(depth: u64) -> u64 {
 static DROPS_WXN: AtomicBool = AtomicBool::new(false);
 static LEAKS: AtomicBool = AtomicBool::new(false);
 
-/// With `fault=cpuN.absent`: stops this secondary for good before it checks in.
+/// Stops this secondary for good before it checks in: `fault=cpuN.absent`.
 pub(crate) fn stay_absent(cpu: &PerCpu) {
     if options::current().fault_cpu_absent(cpu.id) {
         power::halt();
     }
 }
 
-/// With `fault=cpuN.psci:CODE`: returns what CPU_ON is to have answered for `cpu`.
+/// Returns the answer to inject for CPU_ON of `cpu`: `fault=cpuN.psci:CODE`.
 pub(crate) fn cpu_on_answer(cpu: usize) -> Option<i32> {
     options::current().fault_cpu_psci(cpu)
 }
 
-/// With `fault=cpuN.wxn`: this CPU executes what is writable from here on, if a descriptor lets it.
+/// Clears this CPU's SCTLR_EL1.WXN, so that it executes writable memory if a descriptor allows it: `fault=cpuN.wxn`.
 pub(crate) fn drop_wxn() {
     use crate::cpu::registers::SCTLR_EL1;
     use tock_registers::interfaces::{Readable, Writeable};
@@ -326,7 +326,7 @@ pub(crate) fn drop_wxn() {
     }
 }
 
-/// With `fault=frame.leak`: takes a frame that is never given back.
+/// Allocates a frame that is never freed: `fault=frame.leak`.
 pub(crate) fn leak_frame() {
     use cleave::tables::FrameSource;
     if LEAKS.load(Ordering::Relaxed) {
@@ -334,7 +334,7 @@ pub(crate) fn leak_frame() {
     }
 }
 
-/// A second caller of the rendezvous, from inside the first: it must be refused.
+/// Calls a second rendezvous from inside the first, which must refuse it.
 pub(crate) fn second_caller() -> Option<cleave::rendezvous::Refused> {
     let slot = &this_cpu().state.slot;
     // SAFETY: refused as busy, since every CPU stands still; nothing is done on the strength of the count.

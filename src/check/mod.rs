@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What checks the kernel: stress test, audit, probe, guard, and the injection of faults.
+//! Checks of the running kernel: stress test, audit, probe, guard, and fault injection.
 
 pub(crate) mod audit;
 pub(crate) mod hooks;

@@ -3,7 +3,7 @@
 //! warmed before. The loads must fault. Where the linear map is not broken, a root entry of the probe's own is.
 //!
 //! An emulator forgives a missing TLB invalidation in everything but this: a translation that is still cached goes on
-//! working, and that shows.
+//! working, and the probe sees it.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "loads that are meant to fault")]
 
@@ -82,7 +82,7 @@ pub(crate) fn outcomes() -> (Outcome, Option<Outcome>) {
     (outcome(&LEADER), follower.then(|| outcome(&RESULT)))
 }
 
-/// The page that is probed: the last one of the first region of memory.
+/// Returns the probed page: the last one of the first region of memory.
 fn page() -> PhysAddr {
     PhysAddr(memory::layout().regions()[0].end.0 - PAGE)
 }
@@ -107,7 +107,7 @@ fn load() -> u8 {
     }
 }
 
-/// Called by a follower while it is parked: the chosen one warms and probes, and spins in between (true: do not sleep).
+/// Polls on a parked follower: the chosen one warms its TLB and probes, and spins in between (true: do not sleep).
 pub(crate) fn poll() -> bool {
     let stage = STAGE.load(Ordering::Acquire);
     if stage == IDLE || stage == DONE || percpu::this_cpu().id != FOLLOWER.load(Ordering::Relaxed) {
@@ -208,7 +208,8 @@ impl Scratch {
         entry..entry + 1
     }
 
-    /// On the leader, every CPU parked: takes the entry away, as a repaint does with those of the linear map, and probes.
+    /// Removes the entry on the leader while every CPU is parked, as a repaint does with those of the linear map, and
+    /// probes.
     pub(crate) fn probe(&self) {
         Self::unlink(&ProbingCpu::new(Plan::chosen()));
     }
@@ -232,7 +233,7 @@ impl Drop for Scratch {
 }
 
 impl ProbingCpu {
-    /// The leader and the follower warm their TLBs here, every CPU parked and the map still whole.
+    /// Warms the TLBs of the leader and the follower, while every CPU is parked and the map is still whole.
     pub(crate) fn new(plan: Plan) -> Self {
         load();
         if FOLLOWER.load(Ordering::Relaxed) != NO_CPU {
@@ -260,7 +261,7 @@ impl ProbingCpu {
     }
 }
 
-/// A follower sleeps in WFI; a pending call ends that.
+/// Wakes the follower, which sleeps in WFI until a call is pending.
 fn wake_follower() {
     use cleave::rendezvous::Host;
     crate::irq::ipi::ThisCpu.send_ipi();

@@ -52,7 +52,7 @@ pub(crate) struct Lines {
 }
 
 impl Counters {
-    /// Nothing yet.
+    /// Returns counters of zero.
     const fn new() -> Self {
         Self {
             before: AtomicU64::new(0),
@@ -64,7 +64,7 @@ impl Counters {
         }
     }
 
-    /// The lines checked.
+    /// Returns the number of checked lines.
     fn lines(&self) -> Lines {
         Lines {
             before: self.before.load(Ordering::Relaxed),
@@ -114,13 +114,13 @@ const BEFORE: u8 = 0;
 const CALLED: u8 = 1;
 const RELEASED: u8 = 2;
 
-/// True while CPUs are to work on it.
+/// Returns true while the stress test is on.
 #[inline]
 pub(crate) fn is_on() -> bool {
     ON.load(Ordering::SeqCst)
 }
 
-/// The leader is about to call the others.
+/// Counts further checks as `during`. Called when the leader is about to call the others.
 #[inline]
 pub(crate) fn called() {
     if PHASE.load(Ordering::Relaxed) == BEFORE {
@@ -128,13 +128,13 @@ pub(crate) fn called() {
     }
 }
 
-/// Every CPU is parked: what is checked from here on is checked after the release.
+/// Counts further checks as `after`. Called when every CPU is parked, so the next check comes after the release.
 #[inline(always)]
 pub(crate) fn parked() {
     PHASE.store(RELEASED, Ordering::Relaxed);
 }
 
-/// There will be no release any more, if there was none: what is checked from here on is checked after all that.
+/// Counts further checks as `after`. Called after the repaint, which may have been abandoned without a release.
 pub(crate) fn settled() {
     PHASE.store(RELEASED, Ordering::Relaxed);
 }
@@ -237,7 +237,7 @@ pub(crate) fn step(cpu: &PerCpu) {
     counters.busy.store(false, Ordering::SeqCst);
 }
 
-/// A line in the interrupt of the call, so that every CPU has one between the call and its arrival.
+/// Checks a line in the interrupt of the call, so that every CPU has one between the call and its arrival.
 pub(crate) fn before_arrival() {
     let cpu = this_cpu();
     if is_on()
@@ -247,7 +247,7 @@ pub(crate) fn before_arrival() {
     }
 }
 
-/// The areas, which live until [`stop`] has seen every CPU out of them.
+/// Returns the areas, which live until [`stop`] has seen every CPU out of them.
 fn areas() -> Option<&'static Vec<Option<Area>>> {
     // SAFETY: null or what `start` made. `stop` takes it away when no CPU is at a line any more, and none begins one while
     // the stress test is off; an interrupt of the rendezvous, which looks too, comes from the CPU that stops it.
@@ -263,14 +263,14 @@ fn check(counters: &Counters, line: PhysAddr, generation: u64) {
     write(line, generation);
 }
 
-/// A well-mixed word (the finaliser of SplitMix64).
+/// Mixes the bits of a word (the finaliser of SplitMix64).
 const fn mix(seed: u64) -> u64 {
     let seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let seed = (seed ^ (seed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     seed ^ (seed >> 31)
 }
 
-/// The words of a line: its own address, the generation, five words made of both, and a checksum.
+/// Returns the words of a line: its own address, the generation, five words made of both, and a checksum.
 fn words(line: PhysAddr, generation: u64) -> [u64; WORDS] {
     let mut words = [0; WORDS];
     words[0] = !line.0;
@@ -331,7 +331,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Bytes read and compared.
+    /// Returns the number of bytes read and compared.
     pub(crate) fn bytes(&self) -> u64 {
         self.lines * 64
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Repaints and rendezvous with what checks them: the stress test is told, the self-test probes, and faults are injected.
+//! Repaints and rendezvous under check, with the stress test's phases, the self-test's probe and fault injection.
 #![cfg(target_os = "none")]
 
 use core::cell::Cell;

@@ -44,7 +44,7 @@ impl fmt::Display for Ban {
     }
 }
 
-/// The ban holds for this CPU from here on.
+/// Begins the ban for this CPU.
 #[inline]
 pub(crate) fn enter() {
     if let Some(cpu) = percpu::try_this_cpu() {
@@ -52,7 +52,7 @@ pub(crate) fn enter() {
     }
 }
 
-/// The ban ends for this CPU.
+/// Ends the ban for this CPU.
 #[inline]
 pub(crate) fn leave() {
     if let Some(cpu) = percpu::try_this_cpu() {
@@ -60,7 +60,7 @@ pub(crate) fn leave() {
     }
 }
 
-/// Says that this CPU is about to do what `ban` names.
+/// Checks that this CPU may do what `ban` names, before it does.
 ///
 /// # Panics
 /// Inside the window: a broken invariant of the kernel, even where the access would have done no harm.
@@ -77,7 +77,7 @@ pub(crate) fn check(ban: Ban) {
     }
 }
 
-/// Out of line, so that the check itself stays small.
+/// Panics, out of line, so that the check itself stays small.
 #[cold]
 #[inline(never)]
 #[track_caller]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The control registers that every CPU must hold alike, as one of them holds them.
+//! The control registers whose values must be equal on every CPU, as read on one of them.
 
 /// The registers of one CPU, as read on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

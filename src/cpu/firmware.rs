@@ -32,7 +32,7 @@ pub(crate) enum PsciError {
 }
 
 impl PsciError {
-    /// The error that `code`, a return value, stands for. Fault injection makes errors of numbers too.
+    /// Returns the error of the return value `code`. Fault injection makes errors of numbers too.
     pub(crate) const fn from_code(code: i64) -> Self {
         match code {
             -1 => Self::NotSupported,
@@ -48,7 +48,7 @@ impl PsciError {
         }
     }
 
-    /// The return value it stands for.
+    /// Returns the return value of this error.
     pub(crate) const fn code(self) -> i64 {
         match self {
             Self::NotSupported => -1,
@@ -214,12 +214,12 @@ mod calls {
     }
 
     impl Firmware {
-        /// The firmware that `conduit` reaches: as the device tree says, since to guess is to hang.
+        /// Returns the firmware behind `conduit`, which comes from the device tree: a call by the wrong one would hang.
         pub(crate) const fn behind(conduit: Conduit) -> Self {
             Self { conduit }
         }
 
-        /// PSCI_VERSION: which PSCI the firmware has; 0.2 and later have this call.
+        /// Calls PSCI_VERSION and returns the firmware's version of PSCI; 0.2 and later have this call.
         ///
         /// # Errors
         /// What the firmware says; `NotSupported` from one without PSCI.
@@ -228,8 +228,8 @@ mod calls {
             Ok(Version { major: version.major, minor: version.minor })
         }
 
-        /// CPU_ON: starts the CPU `target` at the physical address `entry`, MMU off, `context` in
-        /// x0. What that CPU reads with its MMU off must have been cleaned to the point of coherency.
+        /// Calls CPU_ON: starts the CPU `target` at the physical address `entry`, MMU off, `context` in x0. The data
+        /// that the CPU reads with its MMU off must have been cleaned to the point of coherency.
         ///
         /// # Errors
         /// What the firmware says.
@@ -237,7 +237,7 @@ mod calls {
             Ok(call!(self, psci::cpu_on(target.bits(), entry.0, context))?)
         }
 
-        /// AFFINITY_INFO: whether the CPU `target` is on.
+        /// Calls AFFINITY_INFO and returns whether the CPU `target` is on.
         ///
         /// # Errors
         /// What the firmware says.
@@ -249,18 +249,18 @@ mod calls {
             })
         }
 
-        /// SYSTEM_OFF: turns the machine off. Comes back only to say why it did not.
+        /// Calls SYSTEM_OFF, which turns the machine off. Returns only if it failed, with the error.
         pub(crate) fn system_off(self) -> PsciError {
             returned(call!(self, psci::system_off()))
         }
 
-        /// SYSTEM_RESET: restarts the machine. Comes back only to say why it did not.
+        /// Calls SYSTEM_RESET, which restarts the machine. Returns only if it failed, with the error.
         pub(crate) fn system_reset(self) -> PsciError {
             returned(call!(self, psci::system_reset()))
         }
     }
 
-    /// Of a function that does not return when it works.
+    /// Returns the error of a call that does not return when it works.
     fn returned(result: Result<(), psci::Error>) -> PsciError {
         match result {
             Ok(()) => PsciError::InternalFailure,

@@ -27,7 +27,7 @@ const NO_OWNER: u64 = 0;
 /// The function that a CPU calls when it has just taken a lock; none in an ordinary run.
 static AT_LOCK: Once<fn()> = Once::new();
 
-/// Has `hook` called whenever a CPU has taken a lock, interrupts masked. The first call counts.
+/// Installs `hook`, which every CPU calls when it has taken a lock, interrupts masked. The first installation counts.
 pub(crate) fn call_at_locks(hook: fn()) {
     AT_LOCK.call_once(|| hook);
 }
@@ -48,7 +48,7 @@ pub(crate) struct IrqLock<T> {
 }
 
 impl<T> IrqLock<T> {
-    /// A free lock; `name` is for diagnostics.
+    /// Returns a free lock; `name` is for diagnostics.
     pub(crate) const fn new(name: &'static str, value: T) -> Self {
         Self { name, owner: AtomicU64::new(NO_OWNER), inner: SpinMutex::new(value) }
     }
@@ -74,8 +74,8 @@ impl<T> IrqLock<T> {
         }
     }
 
-    /// For the path of a panic or a fault only: tries until `give_up` says so, asks no guard, never panics, and gives
-    /// up at once where this CPU itself holds the lock.
+    /// Takes the lock on the path of a panic or a fault: tries until `give_up` returns true, does not check the ban,
+    /// never panics, and gives up at once if this CPU itself holds the lock.
     pub(crate) fn emergency_lock(&self, mut give_up: impl FnMut() -> bool) -> Option<IrqGuard<'_, T>> {
         loop {
             if let Some(guard) = self.attempt() {
@@ -88,7 +88,7 @@ impl<T> IrqLock<T> {
         }
     }
 
-    /// Masks, tries once, and undoes the masking where the lock was taken.
+    /// Masks interrupts and tries to take the lock once; restores the mask if another CPU holds it.
     #[inline]
     fn attempt(&self) -> Option<IrqGuard<'_, T>> {
         let masked = interrupts::mask();
@@ -103,7 +103,7 @@ impl<T> IrqLock<T> {
         Some(IrqGuard { owner: &self.owner, inner, _held: held, _masked: masked })
     }
 
-    /// True when this CPU is the one that holds the lock.
+    /// Returns true when this CPU holds the lock.
     fn is_mine(&self) -> bool {
         self.owner.load(Ordering::Relaxed) == this_cpu()
     }

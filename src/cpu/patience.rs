@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long CPUs wait for other CPUs.
+//! Deadlines of the waits for other CPUs.
 #![cfg(target_os = "none")]
 
 use cleave::aarch64::timer;
@@ -20,7 +20,7 @@ fn ticks(milliseconds: u64) -> u64 {
     milliseconds.saturating_mul(timer::frequency()) / 1000
 }
 
-/// Milliseconds.
+/// Returns the usual wait for `cpus` CPUs, in milliseconds.
 const fn usual(cpus: u64) -> u64 {
     1000 + 50 * cpus
 }

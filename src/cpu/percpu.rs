@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The per-CPU block: what a CPU knows of itself, at the address in its TPIDR_EL1.
+//! The per-CPU block: the state of one CPU, at the address in its TPIDR_EL1.
 //!
 //! A block lies in its CPU's slot ([`crate::mm::layout::Slot`]), is written once by the CPU that starts its owner,
 //! and is shared from then on: what changes in it is atomic. The vectors read one field of it
@@ -64,7 +64,7 @@ impl Conflicts {
 }
 
 impl PerCpu {
-    /// The block of CPU `id`, whose stacks lie in `slot`.
+    /// Returns the block of CPU `id`, whose stacks lie in `slot`.
     pub(crate) const fn new(id: usize, mpidr: u64, slot: Slot) -> Self {
         Self {
             emergency_top: slot.top(Part::Emergency).0,
@@ -109,7 +109,7 @@ pub(crate) unsafe fn set_this_cpu(block: VirtAddr) {
     TPIDR_EL1.set(block.0);
 }
 
-/// This CPU's block; `None` on the boot CPU before it has one.
+/// Returns this CPU's block; `None` on the boot CPU before it has one.
 #[inline]
 pub(crate) fn try_this_cpu() -> Option<&'static PerCpu> {
     let block = TPIDR_EL1.get() as *const PerCpu;
@@ -118,7 +118,7 @@ pub(crate) fn try_this_cpu() -> Option<&'static PerCpu> {
     unsafe { block.as_ref() }
 }
 
-/// This CPU's block.
+/// Returns this CPU's block.
 ///
 /// # Panics
 /// On the boot CPU before it has one.

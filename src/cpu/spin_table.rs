@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Starting CPUs that wait on a release word in memory (Devicetree Specification v0.4, section 3.8.1; Linux's arm64
-//! booting document): each CPU's record joins a chain, then its word gets the entry point.
+//! The spin-table enable method, for CPUs that wait on a release word in memory (Devicetree Specification v0.4, section
+//! 3.8.1; Linux's arm64 booting document): each CPU's record joins a chain, then its word gets the entry point.
 //!
 //! A waiting CPU has its MMU and caches off, so all it reads was cleaned to the point of coherency first: its record, the
 //! chain it is found by, and the release word. Nothing is left behind that it would have to read later.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stopping the other CPUs when one reports its last.
+//! The panic IPI, which stops the other CPUs when one reports a panic or a fault.
 //!
-//! A panicking CPU may be anywhere, in the stop window too: nothing here takes a lock or waits without a bound. A
-//! CPU that has its interrupts masked does not hear the call; it is said to have not answered.
+//! A panicking CPU may be anywhere, in the stop window too: nothing here takes a lock or waits without a bound. A CPU
+//! that has its interrupts masked does not take the IPI; the report says that it did not answer.
 #![cfg(target_os = "none")]
 
 use core::sync::atomic::{AtomicBool, Ordering};

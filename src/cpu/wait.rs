@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Waits that end: for a device, by the counter and by a number of rounds.
+//! Bounded waits for a device, by the counter and by a number of rounds.
 #![cfg(target_os = "none")]
 
 use cleave::aarch64::{hint, timer};

@@ -65,7 +65,7 @@ impl fmt::Display for ConsoleError<'_> {
 impl core::error::Error for ConsoleError<'_> {}
 
 impl<'a> Tree<'a> {
-    /// The console of `stdout-path` in `/chosen` (Devicetree Specification v0.4, section 3.6), or of the older
+    /// Returns the console of `stdout-path` in `/chosen` (Devicetree Specification v0.4, section 3.6), or of the older
     /// `linux,stdout-path`: a path or an alias, with or without options behind a colon. `None` when neither is there.
     ///
     /// # Errors
@@ -87,8 +87,8 @@ impl<'a> Tree<'a> {
         found.unwrap_or(Err(ConsoleError::NotFound { path })).map(Some)
     }
 
-    /// The first serial line among the aliases `serial0` to `serial9` that is driven here: where to speak when
-    /// [`console`](Self::console) finds nothing. Trees of the Raspberry Pi 4 need it: some name no `stdout-path`, others
+    /// Returns the first serial line among the aliases `serial0` to `serial9` that is driven here: the console when
+    /// [`console`](Self::console) finds none. Trees of the Raspberry Pi 4 need it: some name no `stdout-path`, others
     /// name the mini UART, which the wiring of this kernel's boot medium switches off.
     #[must_use]
     pub(crate) fn console_by_alias(&self) -> Option<Console<'a>> {
@@ -102,7 +102,7 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// The path that an alias stands for (Devicetree Specification v0.4, section 3.3).
+    /// Returns the path that an alias stands for (Devicetree Specification v0.4, section 3.3).
     fn alias(&self, name: &str) -> Option<&'a str> {
         nodes::text(&self.named.aliases?, name)
     }

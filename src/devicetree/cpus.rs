@@ -21,19 +21,19 @@ const AFFINITY: u64 = 0xff_00ff_ffff;
 pub(crate) struct Affinity(u64);
 
 impl Affinity {
-    /// The affinity of the CPU with this MPIDR_EL1: the other fields (U, MT, RES1) are taken away.
+    /// Returns the affinity of the CPU with this MPIDR_EL1: the other fields (U, MT, RES1) are taken away.
     #[must_use]
     pub(crate) const fn from_mpidr(mpidr: u64) -> Self {
         Self(mpidr & AFFINITY)
     }
 
-    /// The fields where MPIDR_EL1 has them: what PSCI's CPU_ON takes as `target_cpu`.
+    /// Returns the fields at their places in MPIDR_EL1: the `target_cpu` of PSCI's CPU_ON.
     #[must_use]
     pub(crate) const fn bits(self) -> u64 {
         self.0
     }
 
-    /// The fields packed into 32 bits, Aff3 on top, as GICR_TYPER gives them in its upper half.
+    /// Returns the fields packed into 32 bits, Aff3 on top, as GICR_TYPER gives them in its upper half.
     #[must_use]
     pub(crate) const fn packed(self) -> u32 {
         ((self.0 >> 32 << 24) | (self.0 & 0xff_ffff)) as u32
@@ -127,8 +127,8 @@ impl fmt::Display for CpuError<'_> {
 impl core::error::Error for CpuError<'_> {}
 
 impl<'a> Tree<'a> {
-    /// The CPUs below `/cpus` in the tree's order (Devicetree Specification v0.4, section 3.8), those that must not be
-    /// used among them. Any number of CPUs: nothing is stored.
+    /// Returns the CPUs below `/cpus` in the tree's order (Devicetree Specification v0.4, section 3.8), those that must
+    /// not be used among them. Any number of CPUs: nothing is stored.
     pub(crate) fn cpus(&self) -> impl Iterator<Item = Result<Cpu<'a>, CpuError<'a>>> + use<'a> {
         let parent = self.named.cpus;
         let common = parent.and_then(|parent| nodes::bytes(&parent, "enable-method")).unwrap_or_default();
@@ -167,7 +167,7 @@ impl<'a> Sight<'a> {
         sight
     }
 
-    /// True for the node of a CPU. One without a `device_type` counts by its name.
+    /// Returns true for the node of a CPU. One without a `device_type` counts by its name.
     fn is_cpu(&self) -> bool {
         match self.device_type {
             Some(kind) => nodes::as_text(kind) == Some("cpu"),
@@ -175,7 +175,7 @@ impl<'a> Sight<'a> {
         }
     }
 
-    /// The first method of `enable-method` that is known. `common` is that of `/cpus`, for CPUs that have none.
+    /// Returns the first method of `enable-method` that is known. `common` is that of `/cpus`, for CPUs that have none.
     fn enable_method(&self, common: &'a [u8]) -> EnableMethod<'a> {
         let mut methods = nodes::split(self.enable_method.unwrap_or(common)).peekable();
         let Some(&first) = methods.peek() else {
@@ -193,7 +193,7 @@ impl<'a> Sight<'a> {
     }
 }
 
-/// The affinity in the first entry of `reg`.
+/// Returns the affinity in the first entry of `reg`.
 fn affinity<'a>(node: &FdtNode<'a>) -> Result<Affinity, BadProperty<'a>> {
     let (value, _) = nodes::regs(node)?.next().ok_or(nodes::bad(node, "reg", PropertyFault::TooShort))??;
     if value & !AFFINITY != 0 {

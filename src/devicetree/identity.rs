@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tree says of itself: the machine's name, and the words of the boot loader. For people and for the report; no
-//! decision hangs on a name.
+//! The machine's model and the boot loader's arguments, from the tree. For readers and for the report; no decision
+//! depends on a name.
 
 use super::nodes::{self, BadProperty, PropertyFault};
 use super::tree::Tree;
 
 impl<'a> Tree<'a> {
-    /// The machine's model (Devicetree Specification v0.4, section 2.3.2), if the tree gives it.
+    /// Returns the machine's model (Devicetree Specification v0.4, section 2.3.2), if the tree gives it.
     #[must_use]
     pub(crate) fn model(&self) -> Option<&'a str> {
         nodes::text(&self.fdt.root(), "model")
@@ -17,7 +17,7 @@ impl<'a> Tree<'a> {
         nodes::strings(&self.fdt.root(), "compatible")
     }
 
-    /// The boot loader's words for the kernel, `bootargs` in `/chosen`; empty when there are none.
+    /// Returns the boot loader's words for the kernel, `bootargs` in `/chosen`; empty when there are none.
     ///
     /// # Errors
     /// When they are not UTF-8.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The interrupt controller: which version, and where its registers are.
+//! The interrupt controller's version and registers.
 
 use core::fmt;
 use core::ops::ControlFlow;
@@ -46,14 +46,14 @@ pub(crate) struct Redistributors {
 }
 
 impl Redistributors {
-    /// The regions, in the tree's order. Which CPU's frames are where only GICR_TYPER says.
+    /// Returns the regions, in the tree's order. Which CPU's frames are where only GICR_TYPER says.
     #[must_use]
     pub(crate) fn regions(&self) -> &[PhysRange] {
         self.regions.get(..self.len).unwrap_or_default()
     }
 
-    /// Bytes from one CPU's frames to the next, when the tree gives them; otherwise GICR_TYPER says (128 KiB, or
-    /// 256 KiB with VLPIS).
+    /// Returns the bytes from one CPU's frames to the next, when the tree gives them; otherwise GICR_TYPER says (128
+    /// KiB, or 256 KiB with VLPIS).
     #[must_use]
     pub(crate) fn stride(&self) -> Option<u64> {
         self.stride
@@ -107,7 +107,7 @@ impl<'a> From<BadProperty<'a>> for InterruptControllerError<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// The first GIC of the tree that is switched on.
+    /// Returns the first GIC of the tree that is switched on.
     ///
     /// # Errors
     /// When there is none, or none that is known, and when its registers cannot be found.

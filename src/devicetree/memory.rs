@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which memory there is, which of it must not be mapped, and which may be mapped but not given away.
+//! RAM of the machine, memory that must not be mapped, and memory that is mapped but reserved.
 //!
 //! The difference matters: a CPU may speculate into all memory that is mapped cacheable, so `no-map` memory is a hole
 //! in the linear map, while an initrd, the tree itself and a spin-table's page are ordinary memory that the allocator
@@ -73,7 +73,7 @@ pub(crate) struct MemoryMap {
 }
 
 impl MemoryMap {
-    /// All RAM that can be used: every memory node that is switched on, with the reservations in it.
+    /// Returns all RAM that can be used: every memory node that is switched on, with the reservations in it.
     #[must_use]
     pub(crate) fn ram(&self) -> &MemoryRanges {
         &self.ram
@@ -104,7 +104,7 @@ impl MemoryMap {
         self.crowded_out += self.ram.iter().map(|ram| ram.intersection(gap).bytes()).sum::<u64>();
     }
 
-    /// Leaves out all RAM from `end` on, which cannot be reached.
+    /// Removes all RAM from `end` on, which cannot be reached.
     pub(crate) fn clip(&mut self, end: PhysAddr) {
         self.beyond += self.ram.truncate(end);
     }
@@ -173,7 +173,7 @@ impl<'a> Tree<'a> {
         Ok(map)
     }
 
-    /// `/memreserve/` (Devicetree Specification v0.4, section 5.3).
+    /// Reserves the ranges of `/memreserve/` (Devicetree Specification v0.4, section 5.3).
     fn reservation_block(&self, map: &mut MemoryMap) -> Result<(), MemoryError<'a>> {
         for entry in self.fdt.memory_reservations() {
             let range = nodes::range(entry.address(), entry.size());
@@ -183,7 +183,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// The children of `/reserved-memory` (Devicetree Specification v0.4, section 3.5).
+    /// Reserves the children of `/reserved-memory` (Devicetree Specification v0.4, section 3.5).
     fn reserved_memory(&self, map: &mut MemoryMap) -> Result<(), MemoryError<'a>> {
         let Some(parent) = self.named.reserved_memory else {
             return Ok(());
@@ -202,8 +202,8 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// The words on which CPUs of a spin-table wait: firmware's code spins beside them, and not every firmware
-    /// reserves the page.
+    /// Reserves the pages of the words on which CPUs of a spin-table wait: firmware's code spins beside them, and not
+    /// every firmware reserves the page.
     fn release_words(&self, map: &mut MemoryMap) -> Result<(), MemoryError<'a>> {
         for cpu in self.cpus().flatten() {
             if let EnableMethod::SpinTable { release } = cpu.enable_method {
@@ -218,7 +218,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// `linux,initrd-start` and `linux,initrd-end` in `/chosen`, each of one or two cells.
+    /// Reserves the initrd of `linux,initrd-start` and `linux,initrd-end` in `/chosen`, each of one or two cells.
     fn initrd(&self) -> Result<Option<PhysRange>, MemoryError<'a>> {
         let Some(chosen) = self.named.chosen else {
             return Ok(None);
@@ -242,7 +242,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// True for a memory node that is switched on (Devicetree Specification v0.4, section 3.4). One without a
+/// Returns true for a memory node that is switched on (Devicetree Specification v0.4, section 3.4). One without a
 /// `device_type` counts by its name.
 fn is_memory(node: &FdtNode<'_>) -> bool {
     let named = match nodes::text(node, "device_type") {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the device tree says: memory, CPUs, firmware, interrupt controller, timer, console and boot arguments.
+//! The device tree's memory, CPUs, firmware, interrupt controller, timer, console and boot arguments.
 //!
 //! [`Tree::new`] checks a flattened device tree; the methods of [`Tree`] then read one subject each. Nothing here
 //! allocates, touches hardware or knows a board: it all runs before there is a heap, and on the host.
 //!
-//! What is missing or unknown is named in an error with the node and the property, so that the person at the console
-//! can find it in the tree.
+//! An error names the node and the property that is missing or unknown, so that the user can find it in the tree.
 
 mod console;
 mod cpus;

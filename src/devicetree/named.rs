@@ -16,7 +16,7 @@ pub(super) struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    /// The first child of each name; a unit address, which none of them should have, makes no difference.
+    /// Returns the first child of each name; a unit address, which none of them should have, makes no difference.
     pub(super) fn below(root: &FdtNode<'a>) -> Self {
         let mut named = Self::default();
         for node in root.children() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reading nodes: a walk that knows a node's parents, properties as text and numbers, and the translation of a bus
+//! Access to nodes: a walk that knows a node's parents, properties as text and numbers, and the translation of a bus
 //! address to a physical one.
 
 use core::fmt;
@@ -118,7 +118,7 @@ impl<'a> Sight<'a> {
         sight
     }
 
-    /// True when the node is compatible with one of `names`.
+    /// Returns true when the node is compatible with one of `names`.
     pub(super) fn is_compatible(&self, names: &[&str]) -> bool {
         self.compatible.split(|&byte| byte == 0).any(|own| names.iter().any(|name| name.as_bytes() == own))
     }
@@ -155,7 +155,8 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The walk below `place`. As deep as the tree, which is at most [`MAX_DEPTH`](super::tree::MAX_DEPTH).
+/// Walks the nodes below `place`. It recurses as deep as the tree, which is at most
+/// [`MAX_DEPTH`](super::tree::MAX_DEPTH).
 fn descend<'a, B>(
     place: &Place<'_, 'a>,
     visit: &mut impl FnMut(&Place<'_, 'a>, &Sight<'a>) -> ControlFlow<B>,
@@ -184,17 +185,17 @@ fn follow<'a, R>(place: &Place<'_, 'a>, path: &str, found: impl FnOnce(&Place<'_
 }
 
 impl<'a> Place<'_, 'a> {
-    /// True when neither the node nor a bus above it is switched off.
+    /// Returns true when neither the node nor a bus above it is switched off.
     pub(super) fn is_available(&self) -> bool {
         is_available(&self.node) && self.parent.is_none_or(Self::is_available)
     }
 
-    /// The node's name, with its unit address.
+    /// Returns the node's name, with its unit address.
     pub(super) fn name(&self) -> &'a str {
         self.node.name()
     }
 
-    /// The property `name` as a number of one or two cells, if it is there.
+    /// Returns the property `name` as a number of one or two cells, if it is there.
     pub(super) fn number(&self, name: &'static str) -> Result<Option<u64>, BadProperty<'a>> {
         let Some(value) = bytes(&self.node, name) else {
             return Ok(None);
@@ -203,12 +204,12 @@ impl<'a> Place<'_, 'a> {
         number(value).map(Some).ok_or(bad(&self.node, name, fault))
     }
 
-    /// The property `name` of this node or of the nearest node above that has it.
+    /// Returns the property `name` of this node or of the nearest node above that has it.
     pub(super) fn inherited(&self, name: &str) -> Option<&'a [u8]> {
         bytes(&self.node, name).or_else(|| self.parent?.inherited(name))
     }
 
-    /// Entry `index` of `reg`, as a physical range: translated through the `ranges` of every bus above.
+    /// Returns entry `index` of `reg`, as a physical range: translated through the `ranges` of every bus above.
     pub(super) fn registers(&self, index: usize) -> Result<PhysRange, BadProperty<'a>> {
         let bad = |fault| bad(&self.node, "reg", fault);
         let mut entries = regs(&self.node)?;
@@ -246,23 +247,23 @@ impl<'a> Place<'_, 'a> {
     }
 }
 
-/// The value of the property `name`.
+/// Returns the value of the property `name`.
 pub(super) fn bytes<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a [u8]> {
     node.property(name)?.value_as::<&'a [u8]>().ok()
 }
 
-/// The property `name` as text. `None` when it is missing or not UTF-8.
+/// Returns the property `name` as text. `None` when it is missing or not UTF-8.
 pub(super) fn text<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a str> {
     as_text(bytes(node, name)?)
 }
 
-/// A value as text: up to its first NUL. `None` when that is not UTF-8.
+/// Returns a value as text: up to its first NUL. `None` when that is not UTF-8.
 pub(super) fn as_text(value: &[u8]) -> Option<&str> {
     let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
     core::str::from_utf8(value.get(..end)?).ok()
 }
 
-/// A number of one or two cells.
+/// Returns a number of one or two cells.
 pub(super) fn number(value: &[u8]) -> Option<u64> {
     match value.len() {
         4 => Some(u64::from(u32::from_be_bytes(value.try_into().ok()?))),
@@ -271,40 +272,40 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
     }
 }
 
-/// The strings of the list `name`, such as `compatible`.
+/// Returns the strings of the list `name`, such as `compatible`.
 pub(super) fn strings<'a>(node: &FdtNode<'a>, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
     split(bytes(node, name).unwrap_or_default())
 }
 
-/// The strings of a list, each ended by a NUL.
+/// Returns the strings of a list, each ended by a NUL.
 pub(super) fn split(value: &[u8]) -> impl Iterator<Item = &str> {
     let parts = value.split(|&byte| byte == 0).filter(|part| !part.is_empty());
     parts.filter_map(|part| core::str::from_utf8(part).ok())
 }
 
-/// True when the node is compatible with one of `names`.
+/// Returns true when the node is compatible with one of `names`.
 pub(super) fn is_compatible(node: &FdtNode<'_>, names: &[&str]) -> bool {
     strings(node, "compatible").any(|compatible| names.contains(&compatible))
 }
 
-/// True when the node is switched on: for no `status` at all and for "okay" (Devicetree Specification v0.4, section 2.3.4;
-/// "ok" is an old form).
+/// Returns true when the node is switched on: for no `status` at all and for "okay" (Devicetree Specification v0.4,
+/// section 2.3.4; "ok" is an old form).
 pub(super) fn is_available(node: &FdtNode<'_>) -> bool {
     bytes(node, "status").is_none_or(|status| matches!(as_text(status), Some("okay" | "ok")))
 }
 
-/// The error for a property of `node`.
+/// Returns the error for a property of `node`.
 pub(super) fn bad<'a>(node: &FdtNode<'a>, property: &'static str, fault: PropertyFault<'a>) -> BadProperty<'a> {
     BadProperty { node: node.name(), property, fault }
 }
 
-/// The range of `size` bytes at `address`.
+/// Returns the range of `size` bytes at `address`.
 pub(super) fn range<'a>(address: u64, size: u64) -> Result<PhysRange, PropertyFault<'a>> {
     let end = address.checked_add(size).ok_or(PropertyFault::Overflow { start: address, bytes: size })?;
     Ok(PhysRange::new(PhysAddr(address), PhysAddr(end)))
 }
 
-/// The entries of `reg` as addresses and sizes on the parent's bus.
+/// Returns the entries of `reg` as addresses and sizes on the parent's bus.
 pub(super) fn regs<'a>(
     node: &FdtNode<'a>,
 ) -> Result<impl Iterator<Item = Result<(u64, u64), BadProperty<'a>>> + use<'a>, BadProperty<'a>> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Firmware's power interface: which instruction calls it.
+//! The conduit of PSCI, HVC or SMC.
 //!
-//! Only the tree knows. The wrong one of HVC and SMC is undefined, or hangs, so nothing here guesses.
+//! Only the tree names it. The wrong one is undefined, or hangs, so this code never guesses.
 
 use core::fmt;
 
@@ -56,7 +56,7 @@ impl fmt::Display for PsciError<'_> {
 impl core::error::Error for PsciError<'_> {}
 
 impl<'a> Tree<'a> {
-    /// The conduit to PSCI from version 0.2 on, which all use the same function identifiers (Arm DEN 0022);
+    /// Returns the conduit to PSCI from version 0.2 on, which all use the same function identifiers (Arm DEN 0022);
     /// `None` when the machine has no PSCI.
     ///
     /// # Errors

@@ -46,24 +46,24 @@ impl fmt::Display for RangeSetFull {
 impl core::error::Error for RangeSetFull {}
 
 impl<const N: usize> RangeSet<N> {
-    /// The empty set.
+    /// Returns the empty set.
     #[must_use]
     pub(crate) const fn new() -> Self {
         Self { ranges: [PhysRange::new(PhysAddr(0), PhysAddr(0)); N], len: 0 }
     }
 
-    /// Its ranges, in ascending order.
+    /// Returns the ranges in ascending order, as a slice.
     #[must_use]
     pub(crate) fn as_slice(&self) -> &[PhysRange] {
         self.ranges.get(..self.len).unwrap_or_default()
     }
 
-    /// Its ranges, in ascending order.
+    /// Iterates over the ranges in ascending order.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = PhysRange> + ExactSizeIterator + '_ {
         self.as_slice().iter().copied()
     }
 
-    /// True when it holds no address.
+    /// Returns true when the set holds no address.
     #[must_use]
     pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
@@ -75,13 +75,13 @@ impl<const N: usize> RangeSet<N> {
         self.iter().map(PhysRange::bytes).sum()
     }
 
-    /// True when every byte of `range` is in it. An empty range is in every set.
+    /// Returns true when every byte of `range` is in the set. An empty range is in every set.
     #[cfg(test)]
     pub(crate) fn contains_range(&self, range: PhysRange) -> bool {
         range.is_empty() || self.iter().any(|own| own.contains_range(range))
     }
 
-    /// True when some byte of `range` is in it.
+    /// Returns true when some byte of `range` is in the set.
     #[must_use]
     pub(crate) fn overlaps(&self, range: PhysRange) -> bool {
         self.iter().any(|own| own.overlaps(range))
@@ -232,19 +232,19 @@ impl<const N: usize> RangeSet<N> {
         Ok(())
     }
 
-    /// The set with every range cut down to whole multiples of `size`, a power of two; what is smaller goes.
+    /// Returns the set with every range cut down to whole multiples of `size`, a power of two; what is smaller goes.
     #[must_use]
     pub(crate) fn shrink_to(&self, size: u64) -> Self {
         self.map(|range| range.shrink_to(size))
     }
 
-    /// The set with every range grown to whole multiples of `size`, a power of two.
+    /// Returns the set with every range grown to whole multiples of `size`, a power of two.
     #[must_use]
     pub(crate) fn grow_to(&self, size: u64) -> Self {
         self.map(|range| range.grow_to(size))
     }
 
-    /// The set with every range changed in a way that keeps their order: never more ranges than before.
+    /// Returns the set with every range changed in a way that keeps their order: never more ranges than before.
     fn map(&self, change: impl Fn(PhysRange) -> PhysRange) -> Self {
         let mut changed = Self::new();
         for range in self.iter() {

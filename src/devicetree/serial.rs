@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a serial line needs before it can speak, for firmware that left that to the kernel: pins and a clock.
+//! The pins and the clock of a serial line, for firmware that leaves their set-up to the kernel.
 //!
 //! Facts only; the kernel writes the registers. Known are the pin controller and the clock controller of the Raspberry Pi
-//! up to 4, and clocks of a fixed frequency anywhere. What is not known here is left as firmware left it.
+//! up to 4, and clocks of a fixed frequency anywhere. All others stay as firmware left them.
 
 use core::ops::ControlFlow;
 
@@ -54,7 +54,7 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// The bus address of `range`, if the other side can reach all of it.
+    /// Returns the bus address of `range`, if the other side can reach all of it.
     #[must_use]
     pub(crate) fn bus_address(&self, range: PhysRange) -> Option<u64> {
         self.memory.contains_range(range).then(|| self.bus + (range.start.0 - self.memory.start.0))
@@ -71,7 +71,7 @@ pub(crate) enum Clock {
 }
 
 impl<'a> Tree<'a> {
-    /// The pins of a console, if the tree gives them in a way that is known here and there is at least one.
+    /// Returns the pins of a console, if the tree gives at least one, in a known form.
     #[must_use]
     pub(crate) fn serial_pins(&self, console: &Console<'a>) -> Option<Pins> {
         if !console.has_pins() {
@@ -104,7 +104,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The firmware's mailbox, and how its other side sees memory.
+    /// Returns the firmware's mailbox, and the addresses of memory on its other side.
     fn mailbox(&self) -> Option<Mailbox> {
         self.walk(|place, sight| {
             if !sight.is_compatible(&MAILBOXES) || !place.is_available() {
@@ -116,7 +116,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The pins of the groups with these phandles, below the pin controller at `place`.
+/// Returns the pins of the groups with these phandles, below the pin controller at `place`.
 fn pins(place: &Place<'_, '_>, phandles: &[u8]) -> Option<Pins> {
     let mut found = Pins { registers: place.registers(0).ok()?, pins: [None; SERIAL_PINS] };
     let mut free = found.pins.iter_mut();
@@ -139,8 +139,8 @@ fn pins(place: &Place<'_, '_>, phandles: &[u8]) -> Option<Pins> {
     found.pins[0].is_some().then_some(found)
 }
 
-/// The first entry of `dma-ranges`: one cell for the bus, two for memory, one for the size, as on every bus with such a
-/// mailbox.
+/// Returns the first entry of `dma-ranges`: one cell for the bus, two for memory, one for the size, as on every bus
+/// with such a mailbox.
 fn first_range(value: &[u8]) -> Option<(u64, PhysRange)> {
     let bus = nodes::number(value.get(..4)?)?;
     let start = nodes::number(value.get(4..12)?)?;

@@ -16,8 +16,8 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// `ticks` of a counter of `frequency` Hz in milliseconds, without overflow for any count; 0 if firmware left the
-/// frequency out.
+/// Returns `ticks` of a counter of `frequency` Hz in milliseconds, without overflow for any count; 0 if firmware left
+/// the frequency out.
 pub(crate) const fn milliseconds(ticks: u64, frequency: u64) -> u64 {
     if frequency == 0 {
         return 0;
@@ -25,7 +25,7 @@ pub(crate) const fn milliseconds(ticks: u64, frequency: u64) -> u64 {
     (ticks / frequency).saturating_mul(1000) + (ticks % frequency).saturating_mul(1000) / frequency
 }
 
-/// A level as the log writes it.
+/// Returns the text of a level in the log.
 pub(crate) const fn label(level: log::Level) -> &'static str {
     match level {
         log::Level::Error => "error",

@@ -21,7 +21,7 @@ pub(crate) struct Registers {
 }
 
 impl Registers {
-    /// The registers at `base`.
+    /// Returns the registers at `base`.
     ///
     /// # Safety
     /// A register of the device is mapped as device memory at every offset that is used, on every CPU and for good, and
@@ -30,12 +30,12 @@ impl Registers {
         Self { base }
     }
 
-    /// Their address.
+    /// Returns the address of the registers.
     pub(crate) const fn base(self) -> VirtAddr {
         self.base
     }
 
-    /// As a pointer to a driver crate's view of them.
+    /// Returns a pointer to a driver crate's view of the registers.
     pub(crate) const fn pointer<T>(self) -> NonNull<T> {
         NonNull::new(self.base.0 as *mut T).expect("a device's registers are at address 0")
     }

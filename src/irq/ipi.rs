@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Interrupts: two SGIs. One calls a CPU to the rendezvous (or ends its wait there), the other wakes it up to look for
-//! work. And the kernel's side of the rendezvous.
+//! The kernel's two IPIs and its side of the rendezvous. One SGI calls a CPU to the rendezvous (or ends its wait
+//! there), the other wakes it up to look for work.
 #![cfg(target_os = "none")]
 
 use core::sync::atomic::Ordering;

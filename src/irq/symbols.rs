@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Places around the rendezvous that a debugger can stop at by name: functions that only return. The one in its
-//! middle, `cleave_window`, stands with the code that opens the window ([`crate::mm::repaint`]).
+//! Debugger symbols around the rendezvous: functions that only return, on which a breakpoint can be set by name. The
+//! one in its middle, `cleave_window`, stands with the code that opens the window ([`crate::mm::repaint`]).
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "names for debuggers, and no frames")]
 
-/// On every CPU: it was called to a rendezvous and is about to arrive.
+/// Marks, on every CPU, the moment before it arrives in a rendezvous.
 // SAFETY: no other function has this name; returning is all it does.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
@@ -12,7 +12,7 @@ pub(crate) extern "C" fn cleave_gather() {
     core::arch::naked_asm!("ret")
 }
 
-/// On every CPU: it goes on. The map is whole again.
+/// Marks, on every CPU, the release. The map is whole again.
 // SAFETY: no other function has this name; returning is all it does.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an address of the kernel belongs to: for dumps, and for the reports of faults.
+//! Classes of kernel addresses, for dumps and for the reports of faults.
 #![cfg(target_os = "none")]
 
 use core::fmt;

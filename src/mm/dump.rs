@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Everything mapped, for people: the tables under both TTBRs folded to ranges, and the way to one address.
+//! A readable dump of the tables under both TTBRs, folded to ranges, and the walk to one address.
 #![cfg(target_os = "none")]
 
 use core::fmt::{self, Write};
@@ -22,7 +22,7 @@ pub(crate) enum Half {
 }
 
 impl Half {
-    /// The half that `address` lies in; `None` when its upper bits are not all alike.
+    /// Returns the half of `address`; `None` when its upper bits are not all equal.
     pub(crate) fn of(address: VirtAddr) -> Option<Self> {
         match address.0 >> 48 {
             0 => Some(Self::Lower),
@@ -38,7 +38,7 @@ impl Half {
         }
     }
 
-    /// The root this CPU translates with.
+    /// Returns the root table of the half on this CPU.
     pub(crate) fn root(self) -> PhysAddr {
         match self {
             Self::Lower => mmu::ttbr0(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Before there is memory to allocate: the device tree and the console are mapped with the image's spare tables.
+//! Early mappings of the device tree and the console, by spare tables of the image, before there is memory to allocate.
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "mapped memory becomes a slice")]
 
@@ -34,7 +34,7 @@ impl FrameSource for EarlyTables {
         Some(image::physical(image::early_table(next)))
     }
 
-    /// A spare table of the image is given out for good.
+    /// Returns false: a spare table of the image is allocated for good.
     fn owns(&self, _frame: PhysAddr) -> bool {
         false
     }

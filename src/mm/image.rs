@@ -73,7 +73,7 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    /// Its link addresses.
+    /// Returns the link addresses of the section.
     #[must_use]
     pub(crate) fn virt(self) -> Range<VirtAddr> {
         match self {
@@ -87,7 +87,7 @@ impl Section {
         }
     }
 
-    /// Its physical addresses.
+    /// Returns the physical addresses of the section.
     #[must_use]
     pub(crate) fn phys(self) -> PhysRange {
         let range = self.virt();
@@ -95,7 +95,7 @@ impl Section {
     }
 }
 
-/// The physical address of something in the image, from its link address.
+/// Returns the physical address of a part of the image, from its link address.
 ///
 /// # Panics
 /// When `address` is not in the image.
@@ -124,7 +124,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    /// Its link address.
+    /// Returns the link address of the table.
     #[must_use]
     pub(crate) fn virt(self) -> VirtAddr {
         match self {
@@ -137,14 +137,14 @@ impl Table {
         }
     }
 
-    /// Its physical address, what a TTBR or a table descriptor holds.
+    /// Returns the physical address of the table, for a TTBR or a table descriptor.
     #[must_use]
     pub(crate) fn phys(self) -> PhysAddr {
         physical(self.virt())
     }
 }
 
-/// The link address of early table `index`, zeroed at boot.
+/// Returns the link address of early table `index`, zeroed at boot.
 ///
 /// # Panics
 /// When `index` is not below [`EARLY_TABLES`].
@@ -154,7 +154,7 @@ pub(crate) fn early_table(index: usize) -> VirtAddr {
     cleave_early_tables().offset(index as u64 * PAGE)
 }
 
-/// The boot CPU's slot.
+/// Returns the boot CPU's slot.
 #[must_use]
 pub(crate) fn boot_slot() -> Slot {
     Slot::at(cleave_boot_slot())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where everything of the kernel lies in virtual memory: the constants, and the arithmetic of the per-CPU slots.
+//! The kernel's virtual memory layout: its constants, and the arithmetic of the per-CPU slots.
 //!
 //! 48-bit addresses, 4 KiB granule. The lower 256 entries of the TTBR1 root are the linear map's; the kernel half is the
 //! one entry above them, so that a repaint can take every linear-map entry away and the kernel does not notice.
@@ -135,37 +135,37 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The slot of CPU `id` in the kernel area; `None` when the area has no room for it.
+    /// Returns the slot of CPU `id` in the kernel area; `None` when the area has no room for it.
     #[must_use]
     pub(crate) const fn of_cpu(id: u64) -> Option<Self> {
         if id < MAX_SLOTS { Some(Self { base: VirtAddr(KERNEL_AREA + id * SLOT_STRIDE) }) } else { None }
     }
 
-    /// A slot laid out from `base` on, a page boundary. The boot CPU's lies in the image.
+    /// Returns a slot laid out from `base` on, a page boundary. The boot CPU's lies in the image.
     #[must_use]
     pub(crate) const fn at(base: VirtAddr) -> Self {
         Self { base }
     }
 
-    /// The addresses of `part`, whole pages, to be mapped read-write and never executable.
+    /// Returns the addresses of `part`, whole pages, to be mapped read-write and never executable.
     #[must_use]
     pub(crate) const fn range(self, part: Part) -> Range<VirtAddr> {
         let offsets = part.offsets();
         self.base.offset(offsets.start)..self.base.offset(offsets.end)
     }
 
-    /// The ranges to be mapped, in the order of their addresses; everything between them stays unmapped.
+    /// Returns the ranges to be mapped, in the order of their addresses; everything between them stays unmapped.
     pub(crate) fn mapped(self) -> impl Iterator<Item = Range<VirtAddr>> {
         Part::ALL.into_iter().map(move |part| self.range(part))
     }
 
-    /// The initial stack pointer of a stack part.
+    /// Returns the initial stack pointer of a stack part.
     #[must_use]
     pub(crate) const fn top(self, part: Part) -> VirtAddr {
         self.range(part).end
     }
 
-    /// The per-CPU block's address.
+    /// Returns the per-CPU block's address.
     #[must_use]
     pub(crate) const fn block(self) -> VirtAddr {
         self.range(Part::Block).start
@@ -178,7 +178,7 @@ impl Slot {
         Some(Part::ALL.into_iter().find_map(|part| spot_in(part, offset)).unwrap_or(Spot::Unused))
     }
 
-    /// The CPU and the spot that `address` has in the kernel area; `None` when it lies outside the area.
+    /// Returns the CPU and the part of the kernel area that `address` lies in; `None` outside the area.
     #[must_use]
     pub(crate) fn find(address: VirtAddr) -> Option<(u64, Spot)> {
         let id = address.0.checked_sub(KERNEL_AREA)? / SLOT_STRIDE;

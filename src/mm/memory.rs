@@ -267,7 +267,7 @@ pub(crate) fn tree<M>(memory: M) -> TableTree<M> {
     TableTree { memory, geometry: GEOMETRY, root: root() }
 }
 
-/// The root of the real map.
+/// Returns the root of the real map.
 pub(crate) fn root() -> PhysAddr {
     image::Table::Root.phys()
 }

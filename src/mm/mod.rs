@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory: where things are, the maps of them, the frames, the heap, and the repaint as this kernel does it.
+//! Memory management: layout, mappings, frames, heap, and this kernel's repaint.
 
 pub(crate) mod address_class;
 pub(crate) mod dump;

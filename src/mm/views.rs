@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How the kernel reaches translation tables, and the CPU that the table code runs on.
+//! The kernel's views of translation tables, and the CPU that the table code runs on.
 //!
 //! A view adds a constant to a physical address. There are four: through the linear map (the ordinary one), through the
 //! kernel image (the roots, also while the linear map is broken), through the temporary mapping of the classic split, and
@@ -106,7 +106,7 @@ pub(crate) struct Careful {
 }
 
 impl Careful {
-    /// True when some descriptor could not be read, and was taken to be empty.
+    /// Returns true when some descriptor could not be read, and was taken to be empty.
     pub(crate) fn has_missed(&self) -> bool {
         self.missed.get()
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a command is, and what commands share.
+//! The type of a command, and functions that commands share.
 
 extern crate alloc;
 
@@ -65,12 +65,12 @@ impl fmt::Display for Usage<'_> {
     }
 }
 
-/// A command without words got some.
+/// Returns an error if a command that takes no words got some.
 pub(super) fn needs_none(words: &[&str]) -> Done {
     if words.is_empty() { Ok(()) } else { Err(Wrong::Usage) }
 }
 
-/// A number as people write addresses: hexadecimal with `0x`, decimal without; `_` anywhere.
+/// Parses a number: hexadecimal with `0x`, decimal without; `_` anywhere.
 pub(super) fn number(text: &str) -> Result<u64, Wrong> {
     let clean: String = text.chars().filter(|&character| character != '_').collect();
     let parsed = match clean.strip_prefix("0x") {

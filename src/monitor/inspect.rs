@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Commands that only look.
+//! Monitor commands that only read.
 
 use core::fmt::Write as _;
 use core::sync::atomic::Ordering;

@@ -2,8 +2,8 @@
 //! The monitor: an interactive look at the running kernel, on the serial console, when the bootargs ask for it.
 //!
 //! It runs on the boot CPU after the report; the other CPUs are idle, or under load when told so. Line editing, history
-//! and completion are `embedded-cli`'s; what the commands are is the table in [`table`]. The serial line is polled.
-//! What comes in is not trusted: bytes that are no text are dropped, and a line that is too long is not executed.
+//! and completion are `embedded-cli`'s; the commands are in [`table`]. The serial line is polled. Its input is not
+//! trusted: bytes that are no text are dropped, and a line that is too long is not executed.
 #![cfg(target_os = "none")]
 
 mod commands;
@@ -98,7 +98,7 @@ impl Keys {
         }
     }
 
-    /// The line has ended; says whether it was too long.
+    /// Ends the line, and returns whether it was too long.
     fn end_line(&mut self) -> bool {
         self.length = 0;
         core::mem::take(&mut self.too_long)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Commands that do something.
+//! Monitor commands that change something.
 #![allow(unsafe_code, reason = "some faults are made by doing what must not be done")]
 
 extern crate alloc;

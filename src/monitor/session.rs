@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the commands work on, and the console as they write to it.
+//! The state that monitor commands share, and the console as they write to it.
 
 use core::convert::Infallible;
 use core::fmt;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table of commands.
+//! The table of monitor commands.
 
 extern crate alloc;
 

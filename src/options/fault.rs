@@ -154,7 +154,7 @@ fn banned(name: &str) -> Option<Banned> {
 }
 
 impl Fault {
-    /// The CPU that is named, if one is.
+    /// Returns the CPU that the fault names, if any.
     #[must_use]
     pub(crate) const fn cpu(&self) -> Option<usize> {
         match *self {
@@ -169,7 +169,8 @@ impl Fault {
     }
 }
 
-/// The faults of a comma-separated list, with their words. An empty list has none; an empty entry in a list is an error.
+/// Returns the faults of a comma-separated list, with their texts. An empty list has none; an empty entry in a list is
+/// an error.
 pub(super) fn faults(list: &str) -> impl Iterator<Item = (&str, Result<Fault, BootargError<'_>>)> {
     let entries = (!list.is_empty()).then(|| list.split(','));
     let read = |word| (word, fault(word).map_err(|expected| BootargError { word, expected }));
@@ -215,7 +216,7 @@ fn fault(word: &str) -> Result<Fault, &'static str> {
     }
 }
 
-/// A PSCI return code: a decimal number, with a minus sign for an error.
+/// Parses a PSCI return code: a decimal number, with a minus sign for an error.
 fn code(text: &str) -> Option<i32> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1, digits),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The boot arguments: what the person at the boot loader wants of this kernel.
+//! The boot arguments, by which the user of the boot loader configures this kernel.
 //!
 //! Words are separated by white space; a double quote may stand around a word or its value. Firmware adds words of
 //! its own, so a word that is not known changes nothing and is listed ([`Bootargs::unknown`]). A known word with a bad
@@ -196,18 +196,18 @@ impl<'a> Bootargs<'a> {
         args
     }
 
-    /// The whole text, as the boot loader gave it.
+    /// Returns the whole text, as the boot loader gave it.
     #[must_use]
     pub(crate) const fn text(&self) -> &'a str {
         self.text
     }
 
-    /// The words that are not known, as they were given.
+    /// Returns the unknown arguments, as they were given.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         words(self.text).filter(|(_, word)| matches!(word, Word::Unknown)).map(|(text, _)| text)
     }
 
-    /// The known words that have a bad value, and the faults of `fault=` that are not known.
+    /// Returns the known arguments with a bad value, and the unknown faults of `fault=`.
     pub(crate) fn errors(&self) -> impl Iterator<Item = BootargError<'a>> + use<'a> {
         words(self.text).flat_map(|(text, word)| {
             let (own, list) = match word {
@@ -219,7 +219,7 @@ impl<'a> Bootargs<'a> {
         })
     }
 
-    /// The words and faults about a CPU that a machine of `cpus` CPUs does not have, with its number.
+    /// Returns the arguments and faults of a CPU that a machine of `cpus` CPUs does not have, with its number.
     pub(crate) fn strangers(&self, cpus: usize) -> impl Iterator<Item = (&'a str, usize)> + use<'a> {
         let named = words(self.text).flat_map(|(text, word)| {
             let (own, list) = match word {
@@ -233,13 +233,13 @@ impl<'a> Bootargs<'a> {
         named.filter(move |&(_, cpu)| cpu >= cpus)
     }
 
-    /// True when the task is asked for. Several may be.
+    /// Returns true when the task is asked for. Several may be.
     #[must_use]
     pub(crate) fn asks_for(&self, task: Task) -> bool {
         words(self.text).any(|(_, word)| matches!(word, Word::Task(asked) if asked == task))
     }
 
-    /// The level of FEAT_BBM that `cpuN.bbm=` lets CPU `cpu` claim at most.
+    /// Returns the level of FEAT_BBM to which `cpuN.bbm=` limits CPU `cpu`.
     #[must_use]
     pub(crate) fn cpu_bbm(&self, cpu: usize) -> Option<u8> {
         let levels = words(self.text).filter_map(|(_, word)| match word {
@@ -249,13 +249,13 @@ impl<'a> Bootargs<'a> {
         levels.last()
     }
 
-    /// The bits of a physical address that `cpuN.pa=` lets CPU `cpu` have at most.
+    /// Returns the number of physical address bits to which `cpuN.pa=` limits CPU `cpu`.
     #[must_use]
     pub(crate) fn cpu_pa(&self, cpu: usize) -> Option<u8> {
         self.cpu_pas().filter(|&(own, _)| own == cpu).last().map(|(_, bits)| bits)
     }
 
-    /// Every `cpuN.pa=` with its CPU, in the order given.
+    /// Returns every `cpuN.pa=` with its CPU, in the order given.
     pub(crate) fn cpu_pas(&self) -> impl Iterator<Item = (usize, u8)> + use<'a> {
         words(self.text).filter_map(|(_, word)| match word {
             Word::CpuPa { cpu, bits } => Some((cpu, bits)),
@@ -263,7 +263,7 @@ impl<'a> Bootargs<'a> {
         })
     }
 
-    /// The faults to inject, in the order given.
+    /// Returns the faults to inject, in the order given.
     pub(crate) fn faults(&self) -> impl Iterator<Item = Fault> + use<'a> {
         let lists = words(self.text).filter_map(|(_, word)| match word {
             Word::Faults(list) => Some(list),
@@ -272,13 +272,13 @@ impl<'a> Bootargs<'a> {
         lists.flat_map(faults).filter_map(|(_, fault)| fault.ok())
     }
 
-    /// True when exactly this fault is to be injected.
+    /// Returns true when exactly this fault is to be injected.
     #[must_use]
     pub(crate) fn injects(&self, fault: Fault) -> bool {
         self.faults().any(|asked| asked == fault)
     }
 
-    /// The number of the frame at which the reservation is to fail: `reserve:N`.
+    /// Returns the number of the frame at which the reservation is to fail: `reserve:N`.
     #[must_use]
     pub(crate) fn fault_reserve(&self) -> Option<usize> {
         let frames = self.faults().filter_map(|fault| match fault {
@@ -288,13 +288,13 @@ impl<'a> Bootargs<'a> {
         frames.last()
     }
 
-    /// True when CPU `cpu` is never to come: `cpuN.absent`.
+    /// Returns true when CPU `cpu` is never to come: `cpuN.absent`.
     #[must_use]
     pub(crate) fn fault_cpu_absent(&self, cpu: usize) -> bool {
         self.injects(Fault::CpuAbsent { cpu })
     }
 
-    /// By how many milliseconds CPU `cpu` is to be late: `cpuN.late:MS`.
+    /// Returns the number of milliseconds by which CPU `cpu` is to be late: `cpuN.late:MS`.
     #[must_use]
     pub(crate) fn fault_cpu_late(&self, cpu: usize) -> Option<u64> {
         let delays = self.faults().filter_map(|fault| match fault {

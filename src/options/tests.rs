@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Boot arguments: every word of the table, and any text at all.
+//! Boot arguments: every option of the table, and arbitrary text.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The errors' words.
+/// Returns the errors' words.
 fn bad(text: &str) -> Vec<&str> {
     Bootargs::parse(text).errors().map(|error| error.word).collect()
 }

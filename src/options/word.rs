@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One word of the boot arguments: where it ends, and what it means.
+//! The parser of one boot argument.
 
 use super::{BbmTrust, ClockKind, ExitMode, FillMode, LinearMode, Load, ReportMode, Task};
 
@@ -36,7 +36,7 @@ pub(super) enum Word<'a> {
     Bad(&'static str),
 }
 
-/// The words of `text`, as they stand there and with their meaning.
+/// Returns the arguments in `text`, each with its meaning.
 pub(super) fn words(text: &str) -> impl Iterator<Item = (&str, Word<'_>)> {
     let mut rest = text;
     core::iter::from_fn(move || {
@@ -46,7 +46,7 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = (&str, Word<'_>)> {
     })
 }
 
-/// The first word and what follows it. White space between double quotes belongs to the word.
+/// Returns the first word and what follows it. White space between double quotes belongs to the word.
 fn split(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
     if text.is_empty() {
@@ -60,13 +60,13 @@ fn split(text: &str) -> Option<(&str, &str)> {
     text.split_at_checked(end.unwrap_or(text.len()))
 }
 
-/// The text without the quotes around it.
+/// Returns the text without the quotes around it.
 fn unquoted(text: &str) -> &str {
     let text = text.strip_prefix('"').unwrap_or(text);
     text.strip_suffix('"').unwrap_or(text)
 }
 
-/// The meaning of a boot argument.
+/// Returns the meaning of a boot argument.
 fn meaning(word: &str) -> Word<'_> {
     let word = unquoted(word);
     let (name, value) = match word.split_once('=') {
@@ -137,7 +137,7 @@ fn meaning(word: &str) -> Word<'_> {
     }
 }
 
-/// A task's word, which has no value.
+/// Parses the name of a task, which has no value.
 fn task<'a>(task: Task, value: Option<&str>) -> Word<'a> {
     match value {
         None => Word::Task(task),
@@ -145,13 +145,13 @@ fn task<'a>(task: Task, value: Option<&str>) -> Word<'a> {
     }
 }
 
-/// The number and the rest of `cpuN.rest`.
+/// Parses `cpuN.rest` into the number and the rest.
 pub(super) fn cpu_word(name: &str) -> Option<(usize, &str)> {
     let (number, rest) = name.strip_prefix("cpu")?.split_once('.')?;
     Some((usize::try_from(decimal(number)?).ok()?, rest))
 }
 
-/// A decimal number: digits alone.
+/// Parses a decimal number, of digits alone.
 pub(super) fn decimal(text: &str) -> Option<u64> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the report tells: facts are put in as they become known, so that a panic's report has what there was.
+//! The report builder: facts are recorded as they become known, so that a panic's report has all facts until then.
 #![cfg(target_os = "none")]
 
 extern crate alloc;
@@ -102,7 +102,7 @@ pub(crate) fn record_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u6
     });
 }
 
-/// The CPUs, and what became of each.
+/// Records the CPUs, and whether each is online.
 pub(crate) fn record_cpus() {
     let cpus: Vec<report::Cpu> = smp::cpus()
         .iter()
@@ -165,7 +165,7 @@ fn leaves(counts: &LeafCounts) -> report::Leaves {
     }
 }
 
-/// The painted map.
+/// Records the painted map.
 pub(crate) fn record_painted(painted: &memory::Painted) {
     tell(|report| {
         report.ticks.frequency = Some(timer::frequency());
@@ -174,7 +174,7 @@ pub(crate) fn record_painted(painted: &memory::Painted) {
     });
 }
 
-/// The decision.
+/// Records the decision.
 pub(crate) fn record_decision(decision: &Decision) {
     tell(|report| {
         report.decision.level = Some(decision.level.number());
@@ -189,7 +189,7 @@ pub(crate) fn record_decision(decision: &Decision) {
     });
 }
 
-/// The repaint, and whether it counts as a failure.
+/// Records the repaint, and whether it counts as a failure.
 pub(crate) fn record_repaint(outcome: &Outcome, account: &RepaintStats) {
     for text in &account.errors {
         tell(|report| report.errors.push(Cow::Owned(text.clone())));
@@ -272,7 +272,7 @@ pub(crate) fn record_stress_test(account: &stress::Totals) {
     });
 }
 
-/// The audit, and what it found by name.
+/// Records the audit and its findings.
 pub(crate) fn record_audit(findings: &audit::Findings) {
     for text in &findings.named {
         error(format!("audit: {text}"));
@@ -342,7 +342,8 @@ pub(crate) fn publish_after_panic() {
     }
 }
 
-/// Neither takes memory nor gives any back: a default report has none, and only plain values are replaced.
+/// Prints the report after a panic. Neither allocates nor frees: a default report has no heap memory, and only plain
+/// values are replaced.
 fn print_after_panic(report: &mut Report) {
     report.clock = clock();
     report.panic = PANIC.get();

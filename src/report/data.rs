@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The report as data: everything one boot found out and did.
+//! The report as data: the facts and the actions of one boot.
 //!
 //! [`Report`] holds exactly what `report=json` promises; [`Report::write_line`] writes it as one line of JSON for
 //! programs, [`Report::write_text`] as tables for people. It only stores and writes: it measures nothing, decides

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The end of the run: the verdict, and then off.
+//! The end of the run: the verdict, and the stop of the machine.
 //!
 //! The console's last line is `cleave: PASS` or `cleave: FAIL`; after a panic it is what the panic handler wrote, with
 //! a line that begins `cleave: PANIC`. Then the machine stops ([`crate::cpu::power`]).
@@ -20,7 +20,7 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    /// The status a runner of the kernel ends with; 2 is its own, for a kernel that said nothing.
+    /// Returns the exit status of a runner of the kernel; 2 is the runner's own, for a kernel without a verdict.
     pub(crate) const fn status(self) -> u64 {
         match self {
             Self::Pass => 0,
@@ -107,8 +107,8 @@ mod device {
         PanicEntry::First
     }
 
-    /// The panic handler's first call: [`enter_panic`], and then one line, past all locks, that begins `cleave: PANIC`.
-    /// The text of a panic inside the report of another is left out: it may be what panicked.
+    /// Begins the report of a panic: calls [`enter_panic`], and prints one line, past all locks, that begins `cleave:
+    /// PANIC`. The text of a panic inside the report of another is left out, since its formatting may be the cause.
     fn begin_panic(info: &PanicInfo<'_>) -> PanicEntry {
         let entry = enter_panic();
         match entry {

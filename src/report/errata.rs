@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The errata of this system's cores: what is worked around goes into the report, what is not onto the console.
+//! The errata of this system's cores: those with a work-around are reported, the others are printed on the console.
 #![cfg(target_os = "none")]
 
 extern crate alloc;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Strict JSON for what a report is made of, written without allocating.
+//! A writer of strict JSON for the members of a report, which does not allocate.
 //!
 //! Integers are below 2^53, the largest a JavaScript number holds exactly: a larger one, which no address of 52 bits and
 //! no sane count is, is written as 2^53 - 1, so that it is still seen to be out of range.
@@ -20,7 +20,7 @@ pub(super) trait Json {
     fn json(&self, out: Out) -> fmt::Result;
 }
 
-/// The members of an object, in order.
+/// Returns the members of an object, in order.
 pub(super) fn object(out: Out, members: &[(&str, &dyn Json)]) -> fmt::Result {
     let mut separator = '{';
     for (key, value) in members {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tables say of a faulting address, and why the access was refused. Never faults itself.
+//! The mapping of a faulting address, and the reason why the access was refused. Never faults itself.
 #![cfg(target_os = "none")]
 
 use core::fmt;

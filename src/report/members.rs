@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The report as one line of JSON: which member has which key.
+//! The report as one line of JSON: the key of each member.
 //!
 //! Every key of the interface is written always. Objects stay objects and lists stay lists; only a scalar can be null.
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The report: what a boot found out and did, as tables for people and as one line of JSON for programs; and the end of the
-//! run, with the reports of panics and of exceptions that end it.
+//! The report of a boot, as tables for people and as one line of JSON for programs; and the end of the run, with the
+//! reports of panics and of exceptions that end it.
 //!
-//! It measures nothing and decides nothing. `data` is what there is to say, `builder` puts facts into it as they become known.
+//! It measures nothing and decides nothing. `data` holds the facts, and `builder` records them as they become known.
 
 pub(crate) mod builder;
 pub(crate) mod data;

@@ -146,7 +146,7 @@ mod tests {
     use core::fmt::Write;
     use serde_json::{Value, json};
 
-    /// The JSON of a record, and what went to the console.
+    /// Returns the JSON of a record, and the console's text.
     fn recorded(cpu: Option<usize>, pieces: &[&str], ends: bool, addresses: &[u64]) -> (Value, String) {
         let panic: &'static Panic = Box::leak(Box::new(Panic::new()));
         assert!(panic.get().is_none(), "a panic before there was one");

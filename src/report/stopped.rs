@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the other CPUs were when one of them ended the run.
+//! The places of the other CPUs when one of them ended the run.
 #![cfg(target_os = "none")]
 
 use core::fmt;

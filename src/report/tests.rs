@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a report's two forms promise, for any content.
+//! Properties of a report's two forms, for any content.
 
 use super::data::{
     Action, Audit, Clock, Conduit, Cpu, Decision, EntryLevel, Erratum, GicVersion, Kernel, Leaves, Lines, Load,
@@ -35,7 +35,7 @@ fn text_of(report: &Report) -> String {
     text
 }
 
-/// A report of a boot on four CPUs as it should be.
+/// Returns the report of a good boot on four CPUs.
 fn good() -> Report {
     let cpu = |id| Cpu {
         id,
@@ -311,7 +311,7 @@ fn the_schema_check_can_fail() {
     );
 }
 
-/// Any text at all, with what JSON and terminals dislike drawn often.
+/// Returns any text, often with characters that JSON or a terminal must escape.
 fn any_text() -> impl Strategy<Value = Text> {
     let awkward = prop::sample::select(vec!['"', '\\', '\n', '\r', '\t', '\0', '\u{1b}', '\u{7f}', '\u{2028}', '😀']);
     list(prop_oneof![any::<char>(), awkward], 0..200).prop_map(|text| text.into_iter().collect::<String>().into())
@@ -322,7 +322,7 @@ fn any_range() -> impl Strategy<Value = Range<u64>> {
 }
 
 prop_compose! {
-    /// A report with any strings, and each optional part there or not.
+    /// Returns a report with any strings, and each optional part there or not.
     fn any_report()(
         strings in list(any_text(), 8),
         words in list(any_text(), 0..4),

@@ -113,7 +113,7 @@ impl Default for Line {
 }
 
 impl Line {
-    /// The text that was written.
+    /// Returns the text that was written.
     pub(super) fn as_str(&self) -> &str {
         // Only whole strings are appended, so this cannot fail.
         core::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the audit expects of a page: pure comparisons, so that the host's tests can hold them against the Arm ARM.
+//! The audit's expectations of a page: pure comparisons, so that host tests can hold them against the Arm ARM.
 
 use core::fmt;
 

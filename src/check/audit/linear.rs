@@ -109,7 +109,7 @@ fn translates(layout: &Layout<'_>, ordinary: Ordinary, physical: PhysAddr, findi
     }
 }
 
-/// One walk over all of TTBR1: counts, W^X, and aliases of executable memory.
+/// Walks all tables under TTBR1 once: counts leaves, and checks W^X and aliases of executable memory.
 fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut Progress) {
     let base = layout.root_base();
     let mut executable = MemoryRanges::new();

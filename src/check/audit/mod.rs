@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The audit: what the MMU itself says of the linear map and of the kernel's own sections, what a fresh walk finds in all of
-//! TTBR1, and what every CPU's translation registers hold.
+//! The audit of the MMU's translations of the linear map and of the kernel's own sections, of all tables under TTBR1,
+//! and of every CPU's translation registers.
 //!
-//! What is expected comes from the memory regions, from the linker's sections and from the Arm ARM, never from the tables
-//! that were there before: a map that was painted wrongly and split faithfully is wrong.
+//! The expectations come from the memory regions, from the linker's sections and from the Arm ARM, never from earlier
+//! tables: a map that was painted wrongly and split faithfully is wrong.
 
 mod expected;
 #[cfg(target_os = "none")]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a CPU's translation and timer registers must hold, field by field, from the Arm ARM (DDI 0487, chapter "AArch64
-//! System Register Descriptions", under each register's name).
+//! The expected values of a CPU's translation and timer registers, field by field, from the Arm ARM (DDI 0487, chapter
+//! "AArch64 System Register Descriptions", under each register's name).
 //!
 //! A second source on purpose: the boot code writes whole constants, and an emulator forgives a wrong one.
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The other CPUs: started one after the other, checked in under the holding root, admitted, and then at work.
+//! Bring-up of the secondary CPUs: started one after the other, checked in under the holding root, admitted, and
+//! online.
 //!
 //! A secondary runs on the holding root, which has the kernel half and no linear map, until it is admitted: a late CPU
 //! does no harm in any state of the map. A CPU that does not come at all is named in the report.
@@ -62,12 +63,12 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// Its block, if it is at work.
+    /// Returns the per-CPU block, if the CPU is online.
     pub(crate) fn online(&self) -> Option<&'static PerCpu> {
         self.block.filter(|block| block.state.stage() == Stage::Online)
     }
 
-    /// Its core, once it has checked in.
+    /// Returns the CPU's MIDR_EL1, once it has checked in.
     pub(crate) fn midr(&self) -> Option<Midr> {
         self.online().map(|block| Midr(block.state.midr.load(Ordering::Relaxed)))
     }
@@ -88,7 +89,7 @@ impl Cpu {
         Some(CpuFacts { midr: self.midr()?, bbm: own.bbm.load(Ordering::Relaxed), entry })
     }
 
-    /// Its CNTFRQ_EL0, in Hz, once it has checked in.
+    /// Returns the CPU's CNTFRQ_EL0, in Hz, once it has checked in.
     pub(crate) fn counter_frequency(&self) -> Option<u64> {
         self.online().map(|block| block.state.counter_frequency.load(Ordering::Relaxed))
     }
@@ -103,12 +104,12 @@ impl Cpu {
 
 static CPUS: Once<Vec<Cpu>> = Once::new();
 
-/// Every CPU of the device tree, once they are started.
+/// Returns every CPU of the device tree, once they are started.
 pub(crate) fn cpus() -> &'static [Cpu] {
     CPUS.get().map_or(&[], Vec::as_slice)
 }
 
-/// Those at work.
+/// Iterates over the per-CPU blocks of the online CPUs.
 pub(crate) fn online() -> impl Iterator<Item = &'static PerCpu> {
     cpus().iter().filter_map(Cpu::online)
 }
@@ -246,7 +247,7 @@ fn jobs() -> &'static [Job] {
     HOOKS.get().map_or(&[], |hooks| hooks.jobs)
 }
 
-/// Does some of each job that wants `cpu`, this one, and returns true when there was one.
+/// Performs a step of each job that is pending for `cpu`, this one, and returns true when there was one.
 pub(crate) fn work_once(cpu: &'static PerCpu) -> bool {
     let mut worked = false;
     for job in jobs().iter().filter(|job| (job.wants)(cpu)) {

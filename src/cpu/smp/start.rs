@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Starting the other CPUs: stacks and a record for each, the call that starts it, the wait until it is at work.
+//! The start of the secondary CPUs: stacks and a boot record for each, the call that starts it, the wait until it is
+//! online.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -146,7 +147,7 @@ fn prepare(cpu: &mut Cpu, redistributors: &Redistributors) -> Result<RecordPlace
     Ok(RecordPlace { address: VirtAddr(at), physical: PhysAddr(physical_of(VirtAddr(at))) })
 }
 
-/// The physical address of something in the kernel half, by asking the tables.
+/// Returns the physical address of an object in the kernel half, by a walk of the tables.
 fn physical_of(address: VirtAddr) -> u64 {
     memory::tree(crate::mm::views::Reader)
         .translate(address)

@@ -5,17 +5,17 @@ use super::super::*;
 use super::fixtures::*;
 use cleave::tables::PhysAddr;
 
-/// A tree with these CPUs, one cell for an address.
+/// Returns a tree with these CPUs, one cell for an address.
 fn tree(cpus: impl IntoIterator<Item = N>) -> Vec<u8> {
     dtb(root().with(cpus.into_iter().fold(node("cpus").space(1, 0), N::with)))
 }
 
-/// A CPU node.
+/// Returns a CPU node.
 fn cpu(name: &str, place: u32) -> N {
     node(name).text("device_type", &["cpu"]).cells("reg", &[place])
 }
 
-/// The methods of the tree's CPUs.
+/// Returns the methods of the tree's CPUs.
 fn methods(dtb: &[u8]) -> Vec<EnableMethod<'_>> {
     open(dtb).cpus().map(|cpu| cpu.unwrap().enable_method).collect()
 }

@@ -4,7 +4,7 @@
 use super::super::*;
 use super::fixtures::*;
 
-/// A GICv3's node with this `reg`.
+/// Returns a GICv3's node with this `reg`.
 fn gic_v3(reg: &[(u64, u64)]) -> N {
     node("intc@8000000")
         .text("compatible", &["arm,gic-v3"])
@@ -14,12 +14,12 @@ fn gic_v3(reg: &[(u64, u64)]) -> N {
         .cells("reg", &pairs(reg))
 }
 
-/// A PL011's node.
+/// Returns a PL011's node.
 fn uart(name: &str, address: u32) -> N {
     node(name).text("compatible", &["arm,pl011", "arm,primecell"]).cells("reg", &[address, 0x1000])
 }
 
-/// A console's place or its error's text.
+/// Returns a console's place or its error's text.
 fn console_of(dtb: &[u8]) -> Result<Option<cleave::tables::PhysRange>, String> {
     let console = open(dtb).console();
     console.map(|console| console.map(|console| console.registers)).map_err(|error| error.to_string())
@@ -224,7 +224,7 @@ fn boot_arguments_end_at_the_first_nul_and_are_text() {
     assert_eq!(error, "bootargs of chosen is not text");
 }
 
-/// The nodes a Raspberry Pi's tree describes a serial line's pins and clock by, and its console.
+/// Returns the nodes by which a Raspberry Pi's tree describes a serial line's pins and clock, and its console.
 fn rpi_serial(pinctrl: &[u32], clocks: &[u32]) -> N {
     let group = |name: &str, phandle: u32, pins: &[u32], function: &[u32]| {
         node(name).cells("brcm,pins", pins).cells("brcm,function", function).cells("phandle", &[phandle])

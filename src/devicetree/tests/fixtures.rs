@@ -17,7 +17,7 @@ pub(crate) const QEMU_NUMA: &[u8] =
 pub(crate) const QEMU_SECURE: &[u8] =
     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/qemu-virt-secure.dtb"));
 
-/// A range, from two numbers.
+/// Returns a range from two numbers.
 pub(crate) fn range(start: u64, end: u64) -> PhysRange {
     PhysRange::new(PhysAddr(start), PhysAddr(end))
 }
@@ -26,53 +26,53 @@ pub(crate) fn range(start: u64, end: u64) -> PhysRange {
 #[derive(Clone)]
 pub(crate) struct N(pub(crate) DeviceTreeNode);
 
-/// An empty node.
+/// Returns an empty node.
 pub(crate) fn node(name: &str) -> N {
     N(DeviceTreeNode::new_unchecked(name))
 }
 
 impl N {
-    /// A property of raw bytes.
+    /// Adds a property of raw bytes.
     pub(crate) fn bytes(mut self, name: &str, value: &[u8]) -> Self {
         self.0.add_property(DeviceTreeProperty::new_unchecked(name, value));
         self
     }
 
-    /// A property of 32-bit cells.
+    /// Adds a property of 32-bit cells.
     pub(crate) fn cells(self, name: &str, cells: &[u32]) -> Self {
         let value: Vec<u8> = cells.iter().flat_map(|cell| cell.to_be_bytes()).collect();
         self.bytes(name, &value)
     }
 
-    /// A property that is a list of strings.
+    /// Adds a property that is a list of strings.
     pub(crate) fn text(self, name: &str, strings: &[&str]) -> Self {
         let value: String = strings.iter().map(|string| format!("{string}\0")).collect();
         self.bytes(name, value.as_bytes())
     }
 
-    /// A property that only is there.
+    /// Adds a property without a value.
     pub(crate) fn flag(self, name: &str) -> Self {
         self.bytes(name, &[])
     }
 
-    /// `#address-cells` and `#size-cells`.
+    /// Adds `#address-cells` and `#size-cells`.
     pub(crate) fn space(self, address: u32, size: u32) -> Self {
         self.cells("#address-cells", &[address]).cells("#size-cells", &[size])
     }
 
-    /// A child.
+    /// Adds a child.
     pub(crate) fn with(mut self, child: Self) -> Self {
         self.0.add_child(child.0);
         self
     }
 }
 
-/// A root with two cells each for addresses and sizes, and 1 GiB of memory.
+/// Returns a root with two cells each for addresses and sizes, and 1 GiB of memory.
 pub(crate) fn root() -> N {
     node("").space(2, 2).with(memory(&[(0x4000_0000, 0x4000_0000)]))
 }
 
-/// A memory node, two cells each.
+/// Returns a memory node, two cells each.
 pub(crate) fn memory(entries: &[(u64, u64)]) -> N {
     let name = format!("memory@{:x}", entries.first().map_or(0, |entry| entry.0));
     node(&name).text("device_type", &["memory"]).cells("reg", &pairs(entries))
@@ -84,12 +84,12 @@ pub(crate) fn pairs(entries: &[(u64, u64)]) -> Vec<u32> {
     entries.iter().flat_map(|&(address, size)| halves(address).into_iter().chain(halves(size))).collect()
 }
 
-/// The flattened tree.
+/// Returns the flattened tree.
 pub(crate) fn dtb(root: N) -> Vec<u8> {
     reserving(root, &[])
 }
 
-/// The flattened tree with a memory reservation block.
+/// Returns the flattened tree with a memory reservation block.
 pub(crate) fn reserving(root: N, entries: &[(u64, u64)]) -> Vec<u8> {
     let mut tree = DeviceTree::new();
     tree.root = root.0;
@@ -118,8 +118,8 @@ const RPI4_RANGES: [u32; 12] = [
     0x0080_0000,
 ];
 
-/// The cells of the memory node as firmware writes them, the VideoCore's share cut out of the first GiB: of a board with
-/// so many GiB. The tree's sizes have one cell, so 8 GiB need an entry for each 2.
+/// Returns the cells of the memory node as firmware writes them on a board with `gib` GiB, the VideoCore's share cut
+/// out of the first one. The tree's sizes have one cell, so 8 GiB need an entry for each 2.
 pub(crate) fn rpi4_memory(gib: u32) -> Vec<u32> {
     let mut cells = vec![0, 0, 0x3b40_0000];
     match gib {
@@ -132,7 +132,7 @@ pub(crate) fn rpi4_memory(gib: u32) -> Vec<u32> {
     cells
 }
 
-/// The Raspberry Pi 4's root without its CPUs: buses, GIC-400, two UARTs, and these cells of memory.
+/// Returns the Raspberry Pi 4's root without its CPUs: buses, GIC-400, two UARTs, and these cells of memory.
 fn rpi4_root(memory: &[u32]) -> N {
     let gic = node("interrupt-controller@40041000")
         .flag("interrupt-controller")
@@ -178,12 +178,12 @@ fn rpi4_root(memory: &[u32]) -> N {
         .with(soc)
 }
 
-/// A tree as the Raspberry Pi 4's firmware hands it over: spin-table, no PSCI.
+/// Returns a tree as the Raspberry Pi 4's firmware hands it over: spin-table, no PSCI.
 pub(crate) fn rpi4() -> Vec<u8> {
     rpi4_with(&[0, 0, 0x3b40_0000, 0, 0x4000_0000, 0xbc00_0000, 1, 0, 0x8000_0000], 4)
 }
 
-/// The same with these cells of memory and so many CPUs.
+/// Returns a tree of the Raspberry Pi 4 with these cells of memory and this number of CPUs.
 pub(crate) fn rpi4_with(memory: &[u32], count: usize) -> Vec<u8> {
     let mut cpus = node("cpus").space(1, 0).text("enable-method", &["brcm,bcm2836-smp"]);
     for (number, release) in [(0, 0xd8), (1, 0xe0), (2, 0xe8), (3, 0xf0)].into_iter().take(count) {
@@ -211,13 +211,13 @@ pub(crate) fn rpi4_with(memory: &[u32], count: usize) -> Vec<u8> {
     reserving(root, &[(0, 0x1000)])
 }
 
-/// The same after TF-A's BL31 has edited it: PSCI over SMC, its own memory not to be mapped, nothing in
-/// `/memreserve/`.
+/// Returns the Raspberry Pi 4's tree after TF-A's BL31 has edited it: PSCI over SMC, its own memory not to be mapped,
+/// nothing in `/memreserve/`.
 pub(crate) fn rpi4_tfa() -> Vec<u8> {
     rpi4_tfa_with(&rpi4_memory(4))
 }
 
-/// The same with these cells of memory.
+/// Returns the tree that TF-A's BL31 has edited, with these cells of memory.
 pub(crate) fn rpi4_tfa_with(memory: &[u32]) -> Vec<u8> {
     let mut cpus = node("cpus").space(1, 0);
     for (number, release) in [(0, 0xd8), (1, 0xe0), (2, 0xe8), (3, 0xf0)] {

@@ -58,7 +58,7 @@ pub(super) fn survive(dtb: &[u8]) {
     }
 }
 
-/// Words that mean something somewhere in a tree, or nearly.
+/// Returns words that have a meaning somewhere in a tree, or nearly.
 fn telling_word() -> impl Strategy<Value = u32> {
     prop_oneof![
         Just(0),
@@ -76,7 +76,7 @@ fn telling_word() -> impl Strategy<Value = u32> {
     ]
 }
 
-/// A good tree.
+/// Returns a good tree.
 fn some_tree() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![Just(rpi4()), Just(rpi4_tfa()), Just(QEMU_NUMA.to_vec()), Just(QEMU_GICV2.to_vec())]
 }

@@ -7,22 +7,22 @@ use super::super::*;
 use super::fixtures::*;
 use cleave::tables::{PhysAddr, PhysRange};
 
-/// A root with this space and no memory.
+/// Returns a root with this space and no memory.
 fn bare() -> N {
     node("").space(2, 2)
 }
 
-/// The memory map of a tree that has one.
+/// Returns the memory map of a tree that has one.
 fn map(root: N) -> MemoryMap {
     open(&dtb(root)).memory().unwrap()
 }
 
-/// The text of a tree's error.
+/// Returns the text of a tree's error.
 fn error(root: N) -> String {
     open(&dtb(root)).memory().unwrap_err().to_string()
 }
 
-/// A child of `/reserved-memory`.
+/// Returns a child of `/reserved-memory`.
 fn reserved(name: &str, start: u64, bytes: u64) -> N {
     node(name).cells("reg", &pairs(&[(start, bytes)]))
 }
@@ -209,7 +209,7 @@ const UNIT: u64 = 0x400;
 /// Units of the model: 64 pages.
 const UNITS: usize = 256;
 
-/// Ranges of the model, in units: where and how many.
+/// Returns ranges of the model, as starts and lengths in units.
 fn some_ranges() -> impl Strategy<Value = Vec<(u64, u64)>> {
     proptest::collection::vec((0..200u64, 0..40u64).prop_map(|(start, units)| (start * UNIT, units * UNIT)), 0..5)
 }

@@ -14,7 +14,7 @@ const CAPACITY: usize = 5;
 
 type Bitmap = [bool; SPACE];
 
-/// The set that a bitmap stands for, as ranges.
+/// Returns the set that a bitmap stands for, as ranges.
 fn runs(bitmap: &Bitmap) -> Vec<PhysRange> {
     let mut runs = Vec::<PhysRange>::new();
     for (address, _) in bitmap.iter().enumerate().filter(|(_, held)| **held) {
@@ -27,7 +27,7 @@ fn runs(bitmap: &Bitmap) -> Vec<PhysRange> {
     runs
 }
 
-/// The bitmap of a set.
+/// Returns the bitmap of a set.
 fn bitmap<const N: usize>(set: &RangeSet<N>) -> Bitmap {
     core::array::from_fn(|address| set.iter().any(|range| range.contains(PhysAddr(address as u64))))
 }

@@ -19,18 +19,18 @@ pub(super) const COMPATIBLE: usize = 6;
 pub(super) const STRINGS_BYTES: usize = 8;
 pub(super) const STRUCTURE_BYTES: usize = 9;
 
-/// The header's word `index`.
+/// Returns the header's word `index`.
 pub(super) fn header(dtb: &[u8], index: usize) -> u32 {
     u32::from_be_bytes(dtb[index * 4..index * 4 + 4].try_into().unwrap())
 }
 
-/// The tree with the word at `offset` replaced.
+/// Returns the tree with the word at `offset` replaced.
 pub(super) fn patched(mut dtb: Vec<u8>, offset: usize, word: u32) -> Vec<u8> {
     dtb[offset..offset + 4].copy_from_slice(&word.to_be_bytes());
     dtb
 }
 
-/// The error of a tree whose header has another word `index`.
+/// Returns the error of a tree whose header has another word `index`.
 pub(super) fn header_error(index: usize, word: u32) -> TreeError {
     let dtb = patched(rpi4(), index * 4, word);
     let error = Tree::new(&dtb).unwrap_err();

@@ -105,7 +105,7 @@ fn property(data: &[u8], header: &Header, block: &[u8], at: usize) -> Result<usi
     }
 }
 
-/// The length of the name at `offset`: printable ASCII up to a NUL that is not too far away.
+/// Returns the length of the name at `offset`: printable ASCII up to a NUL that is not too far away.
 fn name(bytes: &[u8], offset: usize) -> Result<usize, TreeError> {
     let bytes = bytes.get(offset..).unwrap_or_default();
     let length = bytes.iter().take(MAX_NAME_BYTES + 1).position(|byte| !byte.is_ascii_graphic());

@@ -154,7 +154,7 @@ struct Header {
     strings: Range<usize>,
 }
 
-/// The big-endian word at `offset`.
+/// Returns the big-endian word at `offset`.
 fn word(data: &[u8], offset: usize) -> Option<u32> {
     let bytes = data.get(offset..offset.checked_add(4)?)?;
     Some(u32::from_be_bytes(bytes.try_into().ok()?))

@@ -113,7 +113,7 @@ mod device {
     }
 
     impl Line {
-        /// The line at `base`, nothing changed in the device.
+        /// Returns the line at `base`, without a change in the device.
         ///
         /// # Safety
         /// The registers of a PL011 are mapped at `base` as device memory, for good.
@@ -208,7 +208,7 @@ mod device {
         DEVICE.store(base.0, Ordering::Release);
     }
 
-    /// The console for as long as the guard lives: for a text of several writes that must stay together.
+    /// Locks the console for as long as the guard lives: for a text of several writes that must stay together.
     ///
     /// # Panics
     /// Inside the stop window, and when this CPU holds it already.
@@ -272,7 +272,7 @@ mod device {
         Some(unsafe { Line::new(base) })
     }
 
-    /// A byte that has come in, if there is one. What the line garbled is dropped. One reader at a time: the monitor.
+    /// Reads a received byte, if there is one. Bytes with a line error are dropped. One reader at a time: the monitor.
     pub(crate) fn read_byte() -> Option<u8> {
         line_without_lock()?.uart.read_word().ok().flatten()
     }

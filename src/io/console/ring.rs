@@ -11,7 +11,7 @@ pub(crate) struct Ring<const N: usize> {
 }
 
 impl<const N: usize> Ring<N> {
-    /// Nothing written yet.
+    /// Returns an empty ring.
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; N], written: 0 }
     }
@@ -43,7 +43,7 @@ pub(crate) struct LineEnds {
 }
 
 impl LineEnds {
-    /// At the start of a line.
+    /// Returns the state at the start of a line.
     pub(crate) const fn new() -> Self {
         Self { last: b'\n' }
     }
@@ -57,7 +57,7 @@ impl LineEnds {
         put(byte);
     }
 
-    /// True when the last byte ended a line.
+    /// Returns true when the last byte ended a line.
     pub(crate) const fn at_line_start(self) -> bool {
         self.last == b'\n'
     }

@@ -19,12 +19,12 @@ pub(crate) struct Backtrace {
     frame_pointer: u64,
 }
 
-/// The call chain whose innermost frame record is at `frame_pointer`.
+/// Returns the call chain whose innermost frame record is at `frame_pointer`.
 pub(crate) fn backtrace(frame_pointer: u64) -> Backtrace {
     Backtrace { frame_pointer }
 }
 
-/// The caller's own call chain.
+/// Returns the caller's own call chain.
 #[inline(always)]
 pub(crate) fn backtrace_here() -> Backtrace {
     let frame_pointer;
@@ -97,14 +97,14 @@ impl fmt::Display for Backtrace {
     }
 }
 
-/// The stack of this CPU that `address` lies on.
+/// Returns the stack of this CPU that `address` lies on.
 fn stack_of(slot: Slot, address: u64) -> Option<Part> {
     [Part::Thread, Part::Exception, Part::Emergency]
         .into_iter()
         .find(|part| slot.range(*part).contains(&VirtAddr(address)))
 }
 
-/// The two words of a frame record, if it lies whole on a stack of this CPU.
+/// Returns the two words of a frame record, if it lies whole on a stack of this CPU.
 fn read_record(slot: Slot, address: VirtAddr) -> Option<(u64, u64)> {
     stack_of(slot, address.0)?;
     stack_of(slot, address.0 + 15)?;

@@ -53,7 +53,7 @@ unsafe extern "C" {
     fn cleave_expected_read_fault();
 }
 
-/// The 64-bit word at `address`, or `None` if the load faulted. Usable anywhere, in the stop window too.
+/// Loads the 64-bit word at `address`; `None` if the load faulted. Usable anywhere, in the stop window too.
 pub(crate) fn faulting_load(address: VirtAddr) -> Option<u64> {
     // SAFETY: an aligned load changes nothing; where it faults, `skips` makes the function return 0 in x1.
     let found = unsafe { cleave_expected_load(address.0) };

@@ -33,7 +33,7 @@ const _: () = assert!(offset_of!(Frame, far) == offset_of!(Frame, esr) + 8, "sto
 const _: () = assert!(offset_of!(Frame, sp) == 31 * 8, "stored as a pair with x30");
 
 impl Frame {
-    /// The syndrome.
+    /// Returns the syndrome.
     pub(crate) fn syndrome(&self) -> Syndrome {
         Syndrome(self.esr)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What happens when an exception is taken: interrupts go to the handler that was set, TLB conflicts and errors that leave the
-//! state whole are survived, and everything else is reported and ends the run.
+//! Exception handling: interrupts go to the handler that was set, TLB conflicts and errors that leave the state whole
+//! are survived, and everything else is reported and ends the run.
 //!
 //! Nothing here takes a lock, allocates or touches the linear map: a fault may come from the middle of any of them, and
 //! from inside the stop window. `boot/vectors.S` says on which stack each exception arrives.
@@ -65,7 +65,7 @@ fn end(frame: &Frame, origin: Origin) -> ! {
     }
 }
 
-/// An interrupt of a thread.
+/// Handles an interrupt of a thread.
 extern "C" fn handle_irq() {
     if let Some(cpu) = percpu::try_this_cpu() {
         cpu.interrupts.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +73,7 @@ extern "C" fn handle_irq() {
     ipi::handle_irq();
 }
 
-/// Any other exception of a thread. Returns to retry the instruction.
+/// Handles any other exception of a thread. Returns to retry the instruction.
 extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
     let goes_on = match vector {
         0 => survives_tlb_conflict(frame) || expected::skips(frame),
@@ -86,7 +86,7 @@ extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
     end(frame, Origin::Thread(vector));
 }
 
-/// An exception of a handler, on the emergency stack. Returns to retry the instruction.
+/// Handles an exception of a handler, on the emergency stack. Returns to retry the instruction.
 extern "C" fn handle_nested(frame: &mut Frame, vector: u64) {
     // A handler may touch the linear map too, and meet a conflict there as any thread may.
     let goes_on = match vector {

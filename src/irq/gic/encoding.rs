@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The numbers the GIC understands: affinities, SGI registers, acknowledged values. Portable.
+//! Encodings of the GIC's registers: affinities, SGI registers, acknowledged values. Portable.
 
 use crate::devicetree::Affinity;
 
@@ -10,7 +10,7 @@ use crate::devicetree::Affinity;
 pub(crate) struct Sgi(u8);
 
 impl Sgi {
-    /// The SGI `number`.
+    /// Returns the SGI `number`.
     ///
     /// # Panics
     /// From 16 up: at compile time, in a constant.
@@ -19,13 +19,13 @@ impl Sgi {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number of the SGI.
     pub(crate) const fn number(self) -> u8 {
         self.0
     }
 }
 
-/// The number in a value read from GICC_IAR (GICv2) or ICC_IAR1_EL1 (GICv3), where there is an interrupt.
+/// Returns the number in a value read from GICC_IAR (GICv2) or ICC_IAR1_EL1 (GICv3), where there is an interrupt.
 const fn interrupt(number: u32) -> Option<u32> {
     // 1020 to 1023 are not interrupts: none pending, or one of another group or security state.
     if matches!(number, 1020..=1023) { None } else { Some(number) }
@@ -35,25 +35,25 @@ const fn interrupt(number: u32) -> Option<u32> {
 pub(crate) mod v2 {
     use super::Sgi;
 
-    /// GICD_SGIR (IHI 0048B, 4.3.15): TargetListFilter 0b01, to all but the sender. The CPU target list is ignored.
-    /// NSATT, bit 15, is the secure state's and stays 0 here and below.
+    /// Returns the value of GICD_SGIR (IHI 0048B, 4.3.15) with TargetListFilter 0b01, to all but the sender. The CPU
+    /// target list is ignored. NSATT, bit 15, is the secure state's and stays 0 here and below.
     pub(crate) const fn others(sgi: Sgi) -> u32 {
         0b01 << 24 | sgi.number() as u32
     }
 
-    /// GICD_SGIR: TargetListFilter 0b10, to the sender alone.
+    /// Returns the value of GICD_SGIR with TargetListFilter 0b10, to the sender alone.
     pub(crate) const fn myself(sgi: Sgi) -> u32 {
         0b10 << 24 | sgi.number() as u32
     }
 
-    /// The interrupt's number in `raw`, read from GICC_IAR. Bits 12:10 name the CPU that sent an SGI and are not part
-    /// of it (4.4.4).
+    /// Returns the interrupt's number in `raw`, read from GICC_IAR. Bits 12:10 name the CPU that sent an SGI and are
+    /// not part of it (4.4.4).
     pub(crate) const fn acknowledged(raw: u32) -> Option<u32> {
         super::interrupt(raw & 0x3ff)
     }
 
-    /// The bit of the CPU that read `word` from its banked GICD_ITARGETSR0 to 7: each byte that is implemented holds
-    /// it (4.3.12).
+    /// Returns the bit of the CPU that read `word` from its banked GICD_ITARGETSR0 to 7: each byte that is implemented
+    /// holds it (4.3.12).
     pub(crate) const fn own_target(word: u32) -> Option<u8> {
         let [a, b, c, d] = word.to_le_bytes();
         match a | b | c | d {
@@ -73,13 +73,13 @@ pub(crate) mod v3 {
 
     const INTID_SHIFT: u32 = 24;
 
-    /// ICC_SGI1R_EL1 (IHI 0069H): IRM, to all but the sender.
+    /// Returns the value of ICC_SGI1R_EL1 (IHI 0069H) with IRM, to all but the sender.
     pub(crate) const fn others(sgi: Sgi) -> u64 {
         1 << 40 | (sgi.number() as u64) << INTID_SHIFT
     }
 
-    /// ICC_SGI1R_EL1: to the CPU `to`. The target list has 16 bits for Aff0; above that RS, bits 47:44, says which 16
-    /// are meant, which only a GIC with a CPU there implements.
+    /// Returns the value of ICC_SGI1R_EL1 for the CPU `to`. The target list has 16 bits for Aff0; above that RS, bits
+    /// 47:44, says which 16 are meant, which only a GIC with a CPU there implements.
     pub(crate) const fn one(to: Affinity, sgi: Sgi) -> u64 {
         let [aff0, aff1, aff2, aff3] = to.packed().to_le_bytes();
         (aff3 as u64) << 48
@@ -90,7 +90,7 @@ pub(crate) mod v3 {
             | 1 << (aff0 % 16)
     }
 
-    /// The interrupt's number in `raw`, read from ICC_IAR1_EL1.
+    /// Returns the interrupt's number in `raw`, read from ICC_IAR1_EL1.
     pub(crate) const fn acknowledged(raw: u32) -> Option<u32> {
         super::interrupt(raw & 0xff_ffff)
     }
@@ -100,12 +100,13 @@ pub(crate) mod v3 {
         (typer & 0x1f) as usize
     }
 
-    /// The same for the extended range: ESPI, bit 8, and ESPI_range, bits 31:27, one less.
+    /// Returns the number of words of the extended range: ESPI, bit 8, and ESPI_range, bits 31:27, one less.
     pub(crate) const fn extended_words(typer: u32) -> usize {
         if typer & 1 << 8 == 0 { 0 } else { (typer >> 27) as usize + 1 }
     }
 
-    /// The same for a CPU's own interrupts, by the low half of its GICR_TYPER: PPInum, bits 31:27, of which 0 to 2 exist.
+    /// Returns the number of words of a CPU's own interrupts, by the low half of its GICR_TYPER: PPInum, bits 31:27, of
+    /// which 0 to 2 exist.
     pub(crate) const fn private_words(typer: u32) -> usize {
         let extended = typer >> 27;
         if extended > 2 { 1 } else { 1 + extended as usize }

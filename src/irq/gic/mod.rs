@@ -149,7 +149,8 @@ mod controller {
             self.token
         }
 
-        /// Its number: 0 to 15 for an SGI, 16 to 31 for a private interrupt, 32 and up for a shared one.
+        /// Returns the interrupt's number: 0 to 15 for an SGI, 16 to 31 for a private interrupt, 32 and up for a shared
+        /// one.
         pub(crate) const fn id(&self) -> u32 {
             self.id
         }
@@ -193,14 +194,14 @@ mod controller {
         CONTROLLER.call_once(|| controller);
     }
 
-    /// The controller, once it is installed. One load; usable anywhere.
+    /// Returns the controller, once it is installed. One load; usable anywhere.
     #[inline]
     pub(crate) fn get() -> Option<&'static InterruptController> {
         CONTROLLER.get()
     }
 
     impl InterruptController {
-        /// The GICv2 with these registers.
+        /// Returns the GICv2 with these registers.
         ///
         /// # Safety
         /// The registers of a GICv2's distributor (4 KiB) and CPU interface (8 KiB) are mapped at these addresses as
@@ -211,7 +212,7 @@ mod controller {
             Self::V2(unsafe { GicV2::new(distributor, cpu_interface) })
         }
 
-        /// The GICv3 with this distributor.
+        /// Returns the GICv3 with this distributor.
         ///
         /// # Safety
         /// The registers of a GICv3's distributor (64 KiB) are mapped at this address as device memory, on every CPU
@@ -222,7 +223,7 @@ mod controller {
             Self::V3(unsafe { GicV3::new(distributor) })
         }
 
-        /// The architecture's version: 2 or 3.
+        /// Returns the architecture's version: 2 or 3.
         pub(crate) const fn version(&self) -> u8 {
             match self {
                 Self::V2(_) => 2,

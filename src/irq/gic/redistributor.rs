@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! GICv3's redistributors: which one is whose, and what each has for its CPU.
+//! GICv3's redistributors: the search for each CPU's own, and its registers.
 //!
 //! The driver crate waits for a redistributor without a bound: for one that is powered down that would be for ever, on a CPU
 //! that has nothing to say so with. Every wait here ends in an error that names the register.
@@ -81,7 +81,7 @@ fn settle(gicr: Registers) -> Result<(), GicError> {
     if done { Ok(()) } else { Err(GicError::PendingWrite { register: "GICR_CTLR" }) }
 }
 
-/// The architecture's revision in GICD_PIDR2 or GICR_PIDR2.
+/// Returns the architecture's revision in GICD_PIDR2 or GICR_PIDR2.
 pub(super) const fn revision(pidr2: u32) -> u8 {
     (pidr2 >> 4 & 0xf) as u8
 }

@@ -40,7 +40,7 @@ pub(crate) struct GicV2 {
 }
 
 impl GicV2 {
-    /// See [`InterruptController::v2`](super::InterruptController::v2).
+    /// Returns the GICv2 of [`InterruptController::v2`](super::InterruptController::v2).
     ///
     /// # Safety
     /// As there.
@@ -50,7 +50,7 @@ impl GicV2 {
         unsafe { Self { gicd: Registers::new(distributor), gicc: Registers::new(cpu_interface) } }
     }
 
-    /// The crate's driver, for one access.
+    /// Returns the crate's driver, for one access.
     #[expect(unsafe_code, reason = "a device is named by its address")]
     #[inline]
     fn driver(&self) -> gicv2::GicV2<'static> {
@@ -100,8 +100,8 @@ impl GicV2 {
         Ok(CpuInterface::V2 { target: self.own_target()? })
     }
 
-    /// The bit by which SGIs reach this CPU: which CPU interface it has is wired, has nothing to do with its affinity,
-    /// and reads from the banked target registers of its private interrupts. A GIC with one CPU interface reads zero.
+    /// Returns the bit by which SGIs reach this CPU. Its CPU interface is wired, has no relation to its affinity, and
+    /// is read from the banked target registers of its private interrupts. A GIC with one CPU interface reads zero.
     fn own_target(&self) -> Result<u8, GicError> {
         let words = offset_of!(Gicd, itargetsr)..offset_of!(Gicd, itargetsr) + 4 * PRIVATE_BYTE_WORDS;
         let target = words.step_by(4).find_map(|offset| encoding::v2::own_target(self.gicd.read(offset)));

@@ -34,7 +34,7 @@ pub(crate) struct GicV3 {
 }
 
 impl GicV3 {
-    /// See [`InterruptController::v3`](super::InterruptController::v3).
+    /// Returns the GICv3 of [`InterruptController::v3`](super::InterruptController::v3).
     ///
     /// # Safety
     /// As there.
@@ -154,7 +154,7 @@ fn init_cpu_interface() -> Result<(), GicError> {
     Ok(())
 }
 
-/// ICC_SRE_EL1.SRE, which reads as zero where a higher exception level keeps the registers to itself.
+/// Returns ICC_SRE_EL1.SRE, which reads as zero where a higher exception level keeps the registers to itself.
 #[expect(unsafe_code, reason = "the driver crate has no way to read it")]
 fn system_registers_are_enabled() -> bool {
     let sre: u64;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #![allow(unsafe_code, reason = "views of tables are made by promises")]
-//! Filling the replacement's tables with every CPU at hand.
+//! The kernel's part in filling the replacement's tables, by the leader and every CPU that is free.
 
 use core::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use crate::cpu::smp;
 use crate::mm::memory;
 use crate::mm::views::View;
 
-/// There will be tables to fill: sets every CPU's account of them back.
+/// Resets every CPU's count of filled tables, before there are tables to fill.
 pub(super) fn begin(built: &UpperTables) {
     for cpu in smp::online() {
         cpu.state.chunks.store(0, Ordering::Relaxed);
@@ -27,7 +27,7 @@ pub(super) fn begin(built: &UpperTables) {
     }
 }
 
-/// The leader's own account.
+/// Stores the leader's own count of filled tables.
 pub(super) fn note_leader_filled(tables: u64) {
     this_cpu().state.filled.store(tables, Ordering::Relaxed);
 }

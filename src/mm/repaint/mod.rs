@@ -59,15 +59,15 @@ pub(crate) trait Watch {
 
     /// Returns the number of the frame at which the reservation is to fail.
     fn failing_frame(&self) -> Option<u64>;
-    /// Called on the leader when other CPUs have been called to fill tables.
+    /// Runs on the leader when other CPUs have been called to fill tables.
     fn called_for_help(&self);
     /// Fills tables on this CPU.
     fn fill(&self, share: Share);
-    /// Called on the leader before each rendezvous.
+    /// Runs on the leader before each rendezvous.
     fn before_stop(&self);
-    /// Called on the leader when every CPU stands still: first thing in the stop window.
+    /// Runs on the leader when every CPU stands still: first in the stop window.
     fn stopped(&self) -> Self::Cpu;
-    /// Called on the leader after each rendezvous, held or refused.
+    /// Runs on the leader after each rendezvous, held or refused.
     fn after_stop(&self);
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn repaint<W: Watch>(stats: &MapStats, watch: &W) -> (Outcome, Repain
     (outcome, account)
 }
 
-/// The counts of a map whose every leaf but the alias's is a page.
+/// Returns the counts of a map whose every leaf but the alias's is a page.
 pub(crate) fn split_counts(layout: &Layout<'_>, stats: &MapStats) -> LeafCounts {
     use cleave::tables::{Hint, Level};
     let mut counts = stats.alias;
@@ -116,8 +116,8 @@ pub(crate) fn split_counts(layout: &Layout<'_>, stats: &MapStats) -> LeafCounts 
 mod marker {
     #![allow(unsafe_code, reason = "a name for debuggers, and no frame")]
 
-    /// The first thing the leader does when every CPU is parked, in either form: a place for debuggers to stop at
-    /// (`break cleave_window`), and nothing else, since the window is counted in instructions.
+    /// Marks the beginning of the stop window on the leader, in either form, for debuggers (`break cleave_window`). It
+    /// does nothing else, since the window is counted in instructions.
     // SAFETY: no other function has this name; returning is all it does.
     #[unsafe(no_mangle)]
     #[unsafe(naked)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A reservation that takes long says how far it is.
+//! Progress messages of a long reservation of frames.
 
 use cleave::aarch64::timer;
 use cleave::tables::{FrameSource, PhysAddr};
@@ -13,7 +13,7 @@ pub(super) struct WithProgress<'a, F> {
 }
 
 impl<'a, F: FrameSource> WithProgress<'a, F> {
-    /// In front of `frames`.
+    /// Wraps `frames`.
     pub(super) fn new(frames: &'a mut F) -> Self {
         Self { frames, said: timer::count() }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #![allow(unsafe_code, reason = "views of tables are made by promises")]
-//! One repaint, as the library asks this kernel for its parts: views, frames, CPUs, the rendezvous.
+//! One repaint's implementation of the library's kernel traits: views, frames, CPUs, the rendezvous.
 
 use alloc::format;
 

@@ -181,7 +181,8 @@ fn sources() -> String {
     all
 }
 
-/// True for what can only be a name of ours, most likely a test's: words with at least three underscores between them.
+/// Returns true for what can only be a name of ours, most likely a test's: words with at least three underscores
+/// between them.
 fn is_name(code: &str) -> bool {
     let letters = code.starts_with(|c: char| c.is_ascii_lowercase());
     letters

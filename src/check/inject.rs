@@ -180,7 +180,7 @@ pub(crate) fn after_window() {
 
 fn take_held() -> Option<Box<u64>> {
     let held = HELD.swap(core::ptr::null_mut(), Ordering::AcqRel);
-    // SAFETY: only `before_window` stores a pointer, from a box; who swaps it out is its one owner.
+    // SAFETY: only `before_window` stores a pointer, from a box; the code that swaps it out is its one owner.
     (!held.is_null()).then(|| unsafe { Box::from_raw(held) })
 }
 

@@ -120,7 +120,7 @@ fn gdb_reads_the_kernels_state_before_the_mmu_is_on() {
     ]);
 }
 
-/// The window from its beginning to its end: everyone parked, the map in blocks, then broken, then in pages. Reading
+/// The window from its beginning to its end: every CPU parked, the map in blocks, then broken, then in pages. Reading
 /// through the map that is being looked at fails this, and so does a state word that is taken apart wrongly.
 #[test]
 fn gdb_sees_the_map_whole_broken_and_whole_again() {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Figures that repeat to the instruction: `ICOUNT=1` makes a tick of the counter one executed instruction.
 //!
-//! Exact with one CPU; with more the clock counts everyone's instructions. Nothing here depends on the host's speed.
+//! Exact with one CPU; with more the clock counts the instructions of every CPU. Nothing here depends on the host's
+//! speed.
 
 use crate::qemu::{Boot, Run};
 

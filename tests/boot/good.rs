@@ -178,7 +178,7 @@ impl Run {
         self.claim(used.checked_sub(returned) == Some(needed), format_args!("{needed} tables are needed"));
     }
 
-    /// Everyone was kicked, arrived, stood still and left, in this order, and no CPU left before all stood still.
+    /// Every CPU was kicked, arrived, stood still and left, in this order, and no CPU left before all stood still.
     #[track_caller]
     fn timeline_is_in_order(&self) {
         let timeline = self.list("/timeline");

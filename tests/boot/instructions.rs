@@ -15,7 +15,7 @@ fn calls_firmware(instruction: u32) -> bool {
     matches!(instruction & 0xffe0_001f, 0xd400_0002 | 0xd400_0003)
 }
 
-/// True when nothing but a return from the function follows.
+/// Returns true when nothing but a return from the function follows.
 fn returns(code: &[u32]) -> bool {
     matches!(code, [RET, ..] | [LEAVE, RET, ..])
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Boots that keep what was painted: CPUs that can split live mappings, and people who asked for it.
+//! Boots that keep what was painted: CPUs that can split live mappings, and boot arguments that demand it.
 //!
 //! What fails these: a patch to the decision's table, or to the list of cores.
 
@@ -16,7 +16,7 @@ fn level_2_keeps_its_blocks_at_el2() {
     }
 }
 
-/// `bbml2=trust` is the word of a person who knows what is below.
+/// `bbml2=trust` states that the user knows the hypervisor below.
 #[test]
 fn level_2_keeps_its_blocks_at_el1_when_trusted() {
     for cpu in ["max", "neoverse-v1", "neoverse-n2"] {

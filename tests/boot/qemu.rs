@@ -159,7 +159,7 @@ impl Boot {
         Self { qemu_args: arguments.into(), ..self }
     }
 
-    /// True where the runner lets QEMU count instructions: when asked to, and above 32 CPUs.
+    /// Returns true where the runner lets QEMU count instructions: when asked to, and above 32 CPUs.
     pub(crate) fn is_counted(&self) -> bool {
         self.smp > 32 || self.flags.windows(2).any(|flag| flag == ["--icount", "1"])
     }
@@ -212,8 +212,8 @@ impl Boot {
         }
         let mut bootargs = self.bootargs.clone();
         if !bootargs.contains("rendezvous.deadline=") {
-            // The host may be busy with anything: an emulated CPU that gets no time for a second is no finding. Who
-            // tests deadlines sets one.
+            // The host may be busy: an emulated CPU that gets no time for a second is no finding. A test of deadlines
+            // sets its own.
             bootargs.push_str(" rendezvous.deadline=20000");
         }
         command.args(["--cpu", &self.cpu, "--mem", self.mem, "--bootargs", bootargs.trim_start()]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Faults that must be survived: a named error, the map and the allocators as before, everyone still at work.
+//! Faults that must be survived: a named error, the map and the allocators as before, every CPU still online.
 
 use crate::{
     qemu::Boot,
@@ -74,7 +74,7 @@ fn a_cpu_that_stops_while_filling_tables_costs_only_frames() {
     run.claim(run.error_says("a CPU stopped while it filled tables"), "the frames that are kept are not named");
 }
 
-/// A CPU misses every deadline: the kernel gives up, says who it was, and runs on in blocks.
+/// A CPU misses every deadline: the kernel gives up, names the CPU, and runs on in blocks.
 #[test]
 fn a_cpu_that_never_comes_in_time_leaves_the_blocks() {
     let late = || Boot::on("cortex-a72").word("rendezvous.deadline=50").fault(fault::LATE_FOR_EVER);
@@ -87,7 +87,7 @@ fn a_cpu_that_never_comes_in_time_leaves_the_blocks() {
     let late_cpu = run.value("/timeline/2");
     run.claim(
         late_cpu["kicked"].is_u64() && late_cpu["arrived"].is_null(),
-        "the timeline does not say who was missing",
+        "the timeline does not name the missing CPU",
     );
     let survived = "result      pass (with 4 errors survived; linear=require makes it a failure)";
     run.claim(run.line(survived).is_some(), format_args!("the console does not say {survived:?}"));

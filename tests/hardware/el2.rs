@@ -81,7 +81,7 @@ fn e2h_is_found_by_its_effect() {
     assert_eq!(code.iter().filter(writes).filter(|line| !compares(line)).count(), 2, "x22 is overwritten");
 }
 
-/// True when a branch of this code can pass by the line: from before it to a label behind it, or away for good.
+/// Returns true when a branch of this code can pass by the line: from before it to a label behind it, or away for good.
 fn can_be_passed_by(code: &[String], line: usize) -> bool {
     let label = |line: &String| line.split_once(':').map(|(label, _)| label.to_owned());
     let instruction = |line: &String| line.split_once(": ").map_or(line.clone(), |(_, rest)| rest.to_owned());

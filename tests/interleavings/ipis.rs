@@ -27,7 +27,7 @@ fn lead_beside_a_late_ipi(leaky: bool) {
     if leaky {
         cpu.leak_ipis();
     }
-    world.lead(&cpu, NEVER).expect("everyone comes");
+    world.lead(&cpu, NEVER).expect("every CPU comes");
     assert_eq!(world.read(), 1);
     drop(handling);
     follower.join().unwrap();
@@ -63,7 +63,7 @@ fn a_stray_ipi() {
         }
         assert_eq!(world.read(), before + 1);
     });
-    world.lead(&world.cpu(0), NEVER).expect("everyone comes");
+    world.lead(&world.cpu(0), NEVER).expect("every CPU comes");
     world.check_slot(1);
     follower.join().unwrap();
 }

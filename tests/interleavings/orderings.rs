@@ -34,7 +34,7 @@ const FOR_PEOPLE: &str =
 
 /// Orderings without which no model fails: function, line, part, and the reason. Most are ordered twice, and either would be enough. Two kinds
 /// are not: `chunks` is the same in every filling of these models, and of a kernel whose memory does not change; and a moment
-/// of the timeline harms no one. Those orderings are needed, and argued beside them in the source.
+/// of the timeline does no harm. Those orderings are needed, and argued beside them in the source.
 const REDUNDANT: [(&str, &str, Part, &str); 13] = [
     ("open", "self.open.store(true, Ordering::Release);", Part::Release, COVERED_BY_NEXT),
     ("is_open", "self.open.load(Ordering::Acquire)", Part::Acquire, COVERED_BY_NEXT),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rendezvous: who comes in time, who does not, who comes late, and who leads next.
+//! The rendezvous with followers in time, absent or late, and with the next leader.
 
 use crate::cpu::{Clock, DEADLINE, NEVER};
 use crate::model::{Bound, Model};
@@ -13,7 +13,7 @@ pub(crate) const TWO_CPUS: Model = Model { name: "two CPUs", bound: Bound::None,
 fn two_cpus() {
     let world = World::new(2, Clock::Counting);
     let follower = in_thread(&world, |world| world.follow(1));
-    world.lead(&world.cpu(0), NEVER).expect("everyone comes");
+    world.lead(&world.cpu(0), NEVER).expect("every CPU comes");
     assert_eq!(world.read(), 1);
     assert!(world.slots[1].arrived_in(0));
     // It has left, and with it all that it wrote.
@@ -46,7 +46,7 @@ fn three_cpus() {
         // Once it has left it uses the map no more: the next rendezvous does not count it.
         assert!(world.attend(&cpu));
     });
-    world.lead(&world.cpu(0), NEVER).expect("everyone comes");
+    world.lead(&world.cpu(0), NEVER).expect("every CPU comes");
     assert_eq!(world.slots[1].arrived_in(0) as u32 + world.slots[2].arrived_in(0) as u32, 2);
     follower.join().unwrap();
     next.join().unwrap();
@@ -81,7 +81,7 @@ fn a_deadline() {
     clock.join().unwrap();
 }
 
-/// Either everyone came, or nothing happened; the follower goes on in both cases, and the next rendezvous works.
+/// Either every CPU came, or nothing happened; the follower goes on in both cases, and the next rendezvous works.
 #[test]
 fn a_deadline_that_passes_at_any_moment_does_all_or_nothing() {
     A_DEADLINE.check();
@@ -102,7 +102,7 @@ fn a_late_arrival() {
     // Called off at once, unless the follower is there already.
     let cpu = world.cpu(0);
     if world.lead(&cpu, DEADLINE).is_err() {
-        // Who is named as having come has said when.
+        // A CPU that is listed as arrived has a time of arrival.
         assert!(!world.slots[1].arrived_in(0) || world.slots[1].times().arrived != 0);
         world.lead(&cpu, NEVER).expect("the second time it comes");
     }
@@ -110,7 +110,8 @@ fn a_late_arrival() {
     assert_eq!(world.read(), 1);
 }
 
-/// One who was called and comes when it is over finds nothing to attend, or the next rendezvous; never half of each.
+/// A CPU that was called and comes when the rendezvous is over finds nothing to attend, or the next one; never half of
+/// each.
 #[test]
 fn a_late_arrival_meets_no_rendezvous_or_a_whole_one() {
     A_LATE_ARRIVAL.check();

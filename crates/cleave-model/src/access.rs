@@ -146,7 +146,7 @@ impl State {
         one.zip(other).is_some_and(|(one, other)| alike(&one, &other))
     }
 
-    /// An access of `cpu`. Broken rules are noted; the outcome is what memory says.
+    /// Performs an access of `cpu`. Broken rules are recorded; the outcome follows from memory.
     pub(super) fn access(&mut self, cpu: usize, address: VirtAddr, access: Access) -> Outcome {
         if !self.cpus[cpu].mmu {
             return Outcome::Memory(PhysAddr(address.0));

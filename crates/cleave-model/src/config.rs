@@ -16,7 +16,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// As many CPUs as there are levels, each with its own: no FEAT_ETS2, no erratum.
+    /// Returns the configuration of one CPU for each level: no FEAT_ETS2, no erratum.
     ///
     /// # Panics
     /// With no CPU or more than [`MAX_CPUS`].

@@ -139,8 +139,8 @@ impl State {
         }
     }
 
-    /// True when a walk from `root` can find what one from `other` does not. Where both have the same entry, what is
-    /// cached of one is as good as the other's: a TLB does not remember which root it came from.
+    /// Returns true when a walk from `root` can find what one from `other` does not. Where both have the same entry,
+    /// what is cached of one is as good as the other's: a TLB does not remember which root it came from.
     pub(super) fn has_its_own(&self, root: PhysAddr, other: Option<PhysAddr>) -> bool {
         let in_other = |index| other.map(|other| self.memory.get(slot(other, index)));
         self.valid_in(root, self.geometry.root_level()).any(|(index, entry)| in_other(index) != Some(entry))

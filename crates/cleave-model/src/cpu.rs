@@ -24,7 +24,7 @@ impl<'a> OnCpu<'a> {
         self.number
     }
 
-    /// The machine it belongs to.
+    /// Returns the machine that the CPU belongs to.
     #[must_use]
     pub const fn machine(self) -> &'a Machine {
         self.machine
@@ -71,8 +71,9 @@ impl<'a> OnCpu<'a> {
         self.act(Action::Access(address), |state, cpu| state.access(cpu, address, access))
     }
 
-    /// The same by code whose fault handler asks the MMU again (AT, ISB) and retries when the address translates by
-    /// now: a stale fault costs it a detour and no more. True when the fault was, or may have been, such a one.
+    /// Performs an access by code whose fault handler asks the MMU again (AT, ISB) and retries when the address
+    /// translates by now, so that a stale fault costs only a detour. Returns true when the fault was, or may have been,
+    /// stale.
     pub fn access_retrying(self, address: VirtAddr, access: Access) -> (Outcome, bool) {
         self.act(Action::Access(address), |state, cpu| {
             let before = std::mem::take(&mut state.noted);
@@ -107,15 +108,16 @@ impl<'a> OnCpu<'a> {
         self.act(Action::LoadFlag(kind), |state, cpu| state.flag_loaded(cpu, flag, kind));
     }
 
-    /// TTBR0_EL1 := `root` with this ASID (TCR.A1 = 0): another process. Takes effect with the next ISB at the latest.
+    /// Writes `root` and this ASID to TTBR0_EL1 (TCR.A1 = 0): another process. Takes effect with the next ISB at the
+    /// latest.
     pub fn set_process(self, root: PhysAddr, asid: u16) {
         self.act(Action::SetTtbr0(root), |state, cpu| {
             state.write_registers(cpu, |registers| (registers.ttbr0, registers.asid) = (Some(root), asid));
         });
     }
 
-    /// TTBR0_EL1 := `root`, ASID 0; `None` with table walks disabled (TCR.EPD0). Takes effect with the next ISB at the
-    /// latest.
+    /// Writes `root` and ASID 0 to TTBR0_EL1; `None` disables table walks (TCR.EPD0). Takes effect with the next ISB at
+    /// the latest.
     pub fn set_ttbr0(self, root: Option<PhysAddr>) {
         let at = root.unwrap_or_default();
         self.act(Action::SetTtbr0(at), |state, cpu| {
@@ -123,15 +125,15 @@ impl<'a> OnCpu<'a> {
         });
     }
 
-    /// TTBR1_EL1 := `root`.
+    /// Writes `root` to TTBR1_EL1.
     pub fn set_ttbr1(self, root: PhysAddr) {
         self.act(Action::SetTtbr1(root), |state, cpu| {
             state.write_registers(cpu, |registers| registers.ttbr1 = Some(root));
         });
     }
 
-    /// TTBR0_EL1 := `value`, as the instruction takes it: CnP in bit 0, the base address in bits 47:1, the ASID (TCR.A1
-    /// = 0) in bits 63:48.
+    /// Writes `value` to TTBR0_EL1, as the instruction takes it: CnP in bit 0, the base address in bits 47:1, the ASID
+    /// (TCR.A1 = 0) in bits 63:48.
     pub fn write_ttbr0(self, value: u64) {
         let (root, asid) = (TtbrValue(value).base(), TtbrValue(value).asid());
         self.act(Action::SetTtbr0(root), |state, cpu| {
@@ -140,7 +142,7 @@ impl<'a> OnCpu<'a> {
         });
     }
 
-    /// TTBR1_EL1 := `value`, as the instruction takes it; its ASID is not in use (TCR.A1 = 0).
+    /// Writes `value` to TTBR1_EL1, as the instruction takes it; its ASID is not in use (TCR.A1 = 0).
     pub fn write_ttbr1(self, value: u64) {
         let root = TtbrValue(value).base();
         self.act(Action::SetTtbr1(root), |state, cpu| {
@@ -149,7 +151,8 @@ impl<'a> OnCpu<'a> {
         });
     }
 
-    /// TCR_EL1 := `value`. The machine knows HA, HD and the IRGN fields; all others need only be equal everywhere.
+    /// Writes `value` to TCR_EL1. The machine knows HA, HD and the IRGN fields; all others need only be equal
+    /// everywhere.
     pub fn set_tcr(self, value: u64) {
         self.act(Action::SetTcr(value), |state, cpu| {
             state.walks_change(value);
@@ -157,22 +160,22 @@ impl<'a> OnCpu<'a> {
         });
     }
 
-    /// MAIR_EL1 := `value`.
+    /// Writes `value` to MAIR_EL1.
     pub fn set_mair(self, value: u64) {
         self.act(Action::SetMair(value), |state, cpu| state.write_registers(cpu, |registers| registers.mair = value));
     }
 
-    /// VTTBR_EL2.VMID := `value`, as the boot code at EL2 does.
+    /// Writes `value` to VTTBR_EL2.VMID, as the boot code at EL2 does.
     pub fn set_vmid(self, value: u16) {
         self.act(Action::SetVmid(value), |state, cpu| state.write_registers(cpu, |registers| registers.vmid = value));
     }
 
-    /// SCTLR_EL1.M := 1. Takes effect with the next ISB at the latest.
+    /// Sets SCTLR_EL1.M. Takes effect with the next ISB at the latest.
     pub fn mmu_on(self) {
         self.act(Action::MmuOn, State::turn_on);
     }
 
-    /// PSCI CPU_ON of another CPU: from here on it may be anywhere in its entry code.
+    /// Starts another CPU by PSCI CPU_ON: from here on it may be anywhere in its entry code.
     pub fn cpu_on(self, other: usize) {
         self.act(Action::CpuOn(other), |state, _| state.cpus[other].presence = Presence::Starting);
     }
@@ -187,7 +190,7 @@ impl<'a> OnCpu<'a> {
         self.act(Action::Arrived, State::park);
     }
 
-    /// This CPU goes on.
+    /// Ends this CPU's standstill.
     pub fn leave(self) {
         self.act(Action::Left, State::leave);
     }
@@ -212,7 +215,8 @@ impl<'a> OnCpu<'a> {
         self.act(Action::Cached(at), |state, cpu| state.load_cached(cpu, at));
     }
 
-    /// DC CVAC, DC IVAC or DC CIVAC of the line at `at`; complete with this CPU's next DSB of loads and stores.
+    /// Executes DC CVAC, DC IVAC or DC CIVAC on the line at `at`; complete with this CPU's next DSB of loads and
+    /// stores.
     pub fn maintain_cache(self, at: PhysAddr, maintenance: Maintenance) {
         let action = match maintenance {
             Maintenance::Clean => Action::CacheClean(at),

@@ -61,7 +61,7 @@ impl Noted {
         }
     }
 
-    /// Each kind, with its first violation.
+    /// Returns each kind, with its first violation.
     pub(super) fn kinds(&self) -> &[Violation] {
         &self.kinds
     }

@@ -46,18 +46,18 @@ impl Turn {
 }
 
 impl Scheduled<'_> {
-    /// Has `handler` run at any point at which a kick is pending and this CPU's interrupts are open.
+    /// Runs `handler` at any point at which a kick is pending and this CPU's interrupts are open.
     pub fn on_ipi(&self, handler: impl Fn(&Scheduled<'_>) + 'static) {
         set_handler(Rc::new(handler));
     }
 
-    /// Has the programs of `cpus`, a bit for each, take no kick until this is called again: something that they do
-    /// takes long, with interrupts masked.
+    /// Keeps the programs of `cpus`, a bit for each, from taking a kick until the next call: they run for long with
+    /// interrupts masked.
     pub fn deafen(&self, cpus: u32) {
         self.baton.turn().deaf = cpus;
     }
 
-    /// From now on this CPU's masks keep no kick out, as if it were an interrupt that cannot be masked.
+    /// Lets kicks through this CPU's masks from now on, as if the IPI could not be masked.
     pub fn leak_ipis(&self) {
         self.baton.turn().leaky |= 1 << self.cpu.number();
     }

@@ -166,7 +166,7 @@ impl State {
             LinkedBy::Store => order.known[writer],
             LinkedBy::Register => order.branched[writer],
         };
-        // Completed for everyone, or handed over. The linker's own stores need its DSB.
+        // Completed for every CPU, or handed over. The linking CPU's own stores need its DSB.
         number <= self.cpus[writer].order.completed || (writer != linker && number <= handed_over)
     }
 
@@ -178,7 +178,8 @@ impl State {
         number <= self.cpus[writer].order.completed && (writer == cpu || number <= self.cpus[cpu].order.ahead[writer])
     }
 
-    /// True when a context synchronisation event of `cpu` is known to come behind what is number `number` on `other`.
+    /// Returns true when a context synchronisation event of `cpu` is known to come behind what is number `number` on
+    /// `other`.
     pub(super) fn has_synchronised(&self, cpu: usize, other: usize, number: u64) -> bool {
         number <= self.cpus[cpu].order.synchronised[other]
     }

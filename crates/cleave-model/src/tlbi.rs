@@ -80,7 +80,7 @@ pub(super) struct Named {
 }
 
 impl Coverage {
-    /// The addresses it names, where it names any.
+    /// Returns the addresses that the TLBI names, if any.
     pub(super) const fn named(self) -> Option<Named> {
         match self {
             Self::Address { address, asid, last, hint } => Some(Named { start: address, bytes: 1, asid, last, hint }),
@@ -118,7 +118,7 @@ impl Tlbi {
     /// TLBI VMALLE1.
     pub const VMALLE1: Self = Self { scope: Scope::Local, covers: Coverage::All };
 
-    /// TLBI ASIDE1IS.
+    /// Returns TLBI ASIDE1IS.
     #[must_use]
     pub const fn aside1is(asid: u16) -> Self {
         Self { scope: Scope::InnerShareable, covers: Coverage::Asid(asid) }
@@ -131,7 +131,7 @@ impl Tlbi {
         Self { scope: Scope::InnerShareable, covers }
     }
 
-    /// TLBI VAALE1IS: the leaf alone.
+    /// Returns TLBI VAALE1IS: the leaf alone.
     #[must_use]
     pub const fn vaale1is(address: VirtAddr) -> Self {
         let covers = Coverage::Address { address, asid: None, last: LastLevel::Only, hint: None };

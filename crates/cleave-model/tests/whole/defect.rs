@@ -30,7 +30,7 @@ pub(crate) enum Defect {
     Allocation,
     /// Frames become tables in the window that were allocated for something else.
     NotReserved,
-    /// Everyone is let go while the map is broken.
+    /// The followers are released while the map is broken.
     NoMake,
     /// A latecomer is given the whole map before the leader admits it.
     EarlyRoot,

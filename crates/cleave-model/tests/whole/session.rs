@@ -74,8 +74,8 @@ impl<'a> Kernel for Session<'_, 'a> {
     }
 
     fn wait_until(&mut self, done: impl Fn() -> bool) {
-        // Who was left behind in the middle of an earlier filling may hold that one's account against this one, and
-        // not come: the leader does not wait for ever.
+        // A CPU that was left behind in the middle of an earlier filling may hold that one's account against this one,
+        // and not come: the leader does not wait for ever.
         let start = self.cpu.ticks();
         let patience = if self.trouble == Trouble::Impatient { 0 } else { 500_000 };
         while !done() && self.cpu.ticks() - start < patience {

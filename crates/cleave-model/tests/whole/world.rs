@@ -303,7 +303,7 @@ impl<'a> World<'a> {
         Ok(stats)
     }
 
-    /// Maps `pages` new pages in the kernel's own area, and tells everyone.
+    /// Maps `pages` new pages in the kernel's own area, and publishes them to every CPU.
     pub(crate) fn map(&self, cpu: &Scheduled<'_>, pages: u64) -> Result<(), Failed> {
         let (tree, on, page) = (self.live(0), self.bent(0), self.case.geometry.page_size());
         let mut frames = self.machine.frames(0);

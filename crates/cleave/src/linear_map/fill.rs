@@ -13,7 +13,7 @@ const TABLES_PER_CHUNK: u64 = 8;
 
 /// The filling of a replacement's page tables, shared by every CPU.
 ///
-/// CPUs claim chunks one after the other. Each stops at its share, so that no one does most of the work because the
+/// CPUs claim chunks one after the other. Each stops at its share, so that no CPU does most of the work because the
 /// others were slow to begin; the leader goes on alone when they do not come. Filling is idempotent until the commit.
 pub struct Fill<A: Atomics = Native> {
     open: A::Bool,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The layout of the linear map: its memory regions, its virtual base, and the kernel's alias in it.
 //!
-//! The plan is checked once, here; who has a [`Layout`] may rely on sorted, aligned regions that fit. It says nothing of
-//! leaf sizes: those are the painter's, and the only thing about the map that changes later.
+//! The plan is checked once, here; code that has a [`Layout`] may rely on sorted, aligned regions that fit. It says
+//! nothing of leaf sizes: those are the painter's, and the only thing about the map that changes later.
 
 use core::fmt;
 use core::ops::Range;

@@ -3,9 +3,9 @@
 //! still.
 //!
 //! The leader calls the others by an interrupt; each masks its interrupts, arrives and waits. When the last has arrived the
-//! leader's function runs. If one does not come in time the leader calls it off, everyone leaves, nothing has
-//! happened, and the caller learns who was missing. After the function has begun there is nothing to wait for, so there
-//! is no deadline and no way to fail.
+//! leader's function runs. If one does not come in time the leader calls the rendezvous off, every CPU leaves, nothing
+//! has happened, and the caller learns which CPUs were missing. After the function has begun there is nothing to wait
+//! for, so there is no deadline and no way to fail.
 //!
 //! A rendezvous neither decides which CPUs take part ([`OnlineCpus`] is the kernel's promise) nor touches translation tables.
 
@@ -106,7 +106,7 @@ pub enum Refused {
     Busy,
     /// The caller has its interrupts masked: while it waits it could not answer a call itself. A defect of the caller.
     InterruptsMasked,
-    /// Not everyone came before the deadline.
+    /// Some CPU did not arrive before the deadline.
     Deadline {
         /// The number of CPUs that had arrived, the leader included.
         arrived: u32,

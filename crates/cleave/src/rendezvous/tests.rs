@@ -43,7 +43,7 @@ fn a_cpu_that_does_not_come_is_named_and_the_others_go_on() {
     let world = World::new(3);
     let never = Duration::from_secs(3600);
     with_followers(&world, &[Duration::ZERO, never], || {
-        let refused = world.run(|_| unreachable!("not everyone is here"), 100).unwrap_err();
+        let refused = world.run(|_| unreachable!("a CPU is missing"), 100).unwrap_err();
         assert_eq!(refused, Refused::Deadline { arrived: 2, expected: 3, generation: 0 });
         assert_eq!([0, 1, 2].map(|cpu| world.slots[cpu].arrived_in(0)), [true, true, false]);
         let before = world.work[1].load(Ordering::Relaxed);

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use crate::atomics::{Atomic, Atomics, Native};
 
-/// One CPU's part of the timeline. Written by that CPU, read by anyone; it lies outside the linear map, for it is
+/// One CPU's part of the timeline. Written by that CPU, read by every CPU; it lies outside the linear map, for it is
 /// written while the map is broken.
 pub struct Slot<A: Atomics = Native> {
     /// The CPU leads or attends a rendezvous. Read and written by that CPU alone, so it needs no order between CPUs; an

@@ -12,7 +12,8 @@ use crate::{LastLevel, Scope};
 use cleave::tables::{Descriptor, Level};
 
 impl Oracle {
-    /// True when the event is one of those where the machine, by declaration, takes more to be cached than can be:
+    /// Returns true when the event is one of those where the machine, by declaration, takes more to be cached than can
+    /// be:
     ///
     /// - a slot is stored to by two CPUs, or by one, if it is a link or the one may know of the other, while a store of the
     ///   other is not complete anywhere: the machine wants each store completed by its own CPU, whichever CPU has stored since,
@@ -69,14 +70,14 @@ impl Oracle {
             .sum()
     }
 
-    /// True when a table was linked more than once. The machine takes an entry for fresh through every link, also
-    /// through one that says that the entry was there before.
+    /// Returns true when a table was linked more than once. The machine takes an entry for fresh through every link,
+    /// also through one that says that the entry was there before.
     pub(super) fn is_linked_again(&self) -> bool {
         Table::ALL.into_iter().any(|table| self.links(table) > 1)
     }
 
-    /// True when an access may use what an invalidation by its own CPU has taken away, and one by another CPU as well
-    /// since. With that the first is over too; the machine asks for the context synchronisation all the same.
+    /// Returns true when an access may use what an invalidation by its own CPU has taken away, and one by another CPU
+    /// as well since. With that the first is over too; the machine asks for the context synchronisation all the same.
     pub(super) fn is_pending_by_declaration(&self, event: Event) -> bool {
         match event.doing {
             Doing::Access(page, access) => self.may_be_pending(event.cpu, page, access, Pending::ByDeclaration),
@@ -84,7 +85,7 @@ impl Oracle {
         }
     }
 
-    /// True when some CPU may hold something other than what memory says, though it may come to the same.
+    /// Returns true when some CPU may hold something other than what memory says, though it may come to the same.
     pub(super) fn is_something_held(&self) -> bool {
         (0..self.levels.len()).any(|cpu| PAGES.iter().any(|&page| !self.stale(cpu, page).is_empty()))
     }

@@ -15,7 +15,7 @@ use crate::Access;
 const PROGRAMS: usize = 200;
 const EVENTS: usize = 5;
 
-/// True when there are few enough states.
+/// Returns true when there are few enough states.
 fn is_tiny(program: &Program) -> bool {
     let stores = program.events.iter().filter(|event| matches!(event.doing, Doing::Store(..))).count();
     program.beginning == Beginning::Sparse && program.events.len() == EVENTS && (1..=2).contains(&stores)

@@ -171,14 +171,14 @@ impl Oracle {
         harms
     }
 
-    /// True when an older root than the last may still be in use.
+    /// Returns true when an older root than the last may still be in use.
     pub(super) fn is_switching(&self, cpu: usize) -> bool {
         let last = self.memory.roots(cpu).last().map(|root| root.table);
         self.roots_in_use(cpu).any(|root| Some(root) != last)
     }
 
-    /// True when an access that comes next, somewhere, can come out wrong, or finds two sizes at once, or a table that
-    /// is no longer there.
+    /// Returns true when an access that comes next, somewhere, can come out wrong, or finds two sizes at once, or a
+    /// table that is no longer there.
     pub(super) fn can_some_access_go_wrong(&self) -> bool {
         (0..self.levels.len()).any(|cpu| {
             PAGES.iter().any(|&page| {
@@ -236,8 +236,8 @@ impl Oracle {
         stale
     }
 
-    /// True when an access comes out otherwise, or finds another size, by what an invalidation by its own CPU has taken
-    /// away. With FEAT_ETS2 the DSB is enough for all that cannot be executed, and nothing here can.
+    /// Returns true when an access comes out otherwise, or finds another size, by what an invalidation by its own CPU
+    /// has taken away. With FEAT_ETS2 the DSB is enough for all that cannot be executed, and nothing here can.
     pub(super) fn may_be_pending(&self, cpu: usize, page: u64, access: Access, which: Pending) -> bool {
         let now = self.now(cpu, page);
         let pending = self.observers[cpu].pending(which);
@@ -270,14 +270,14 @@ impl Oracle {
         })
     }
 
-    /// True when memory links the table nowhere, and some TLB may hold a descriptor that does.
+    /// Returns true when memory links the table nowhere, and some TLB may hold a descriptor that does.
     fn is_reuse(&self, table: Table) -> bool {
         let is_held = |cached: &Cached| At::below(*cached).is_some_and(|below| below.table == table);
         let mut views = self.observers.iter().flat_map(|observer| &observer.views);
         !self.is_linked(table) && views.any(|view| view.tlb.iter().any(is_held))
     }
 
-    /// True when memory leads to the table from some CPU's root.
+    /// Returns true when memory leads to the table from some CPU's root.
     pub(super) fn is_linked(&self, table: Table) -> bool {
         (0..self.levels.len()).any(|cpu| self.roots_in_use(cpu).any(|root| self.leads_to(root, table)))
     }
@@ -292,7 +292,8 @@ impl Oracle {
         from == to || slots_of(from).filter_map(below).any(|below| self.leads_to(below.table, to))
     }
 
-    /// True when a walker can come to a table that was `out_of_reach` so far, and see there what is no longer so.
+    /// Returns true when a walker can come to a table that was `out_of_reach` so far, and see there what is no longer
+    /// so.
     fn may_walk_into_the_unordered(&self, out_of_reach: &[Table]) -> bool {
         self.observers.iter().enumerate().any(|(cpu, observer)| {
             observer.views.iter().any(|view| {
@@ -314,7 +315,7 @@ impl Oracle {
     }
 }
 
-/// True when an access comes out otherwise.
+/// Returns true when an access comes out otherwise.
 fn differ(old: Option<Found>, now: Option<Found>, access: Access) -> bool {
     match (old, now) {
         (Some(old), Some(now)) => old.output != now.output || old.allows(access) != now.allows(access),
@@ -323,7 +324,7 @@ fn differ(old: Option<Found>, now: Option<Found>, access: Access) -> bool {
     }
 }
 
-/// True when a TLB holds two translations of different size for a page.
+/// Returns true when a TLB holds two translations of different size for a page.
 fn is_multi_hit(view: &View, page: u64) -> bool {
     let sizes: BTreeSet<u64> =
         view.tlb.iter().filter_map(|&cached| Found::at(page, cached)).map(|found| found.bytes).collect();

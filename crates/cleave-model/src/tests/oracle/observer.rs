@@ -39,7 +39,7 @@ impl Cached {
         (first..first + pages).contains(&page)
     }
 
-    /// True when the invalidation takes it away.
+    /// Returns true when the invalidation takes it away.
     fn is_taken(self, covering: Covering) -> bool {
         let Covering::Page(page, last, hint) = covering else { return true };
         let level_is_right = match self {
@@ -110,7 +110,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// True when an invalidation has yet to arrive.
+    /// Returns true when an invalidation has yet to arrive.
     pub(super) fn is_awaiting(&self) -> bool {
         !self.waiting.is_empty()
     }

@@ -57,7 +57,7 @@ pub(super) const fn completes_invalidations(dsb: Dsb) -> Reach {
     }
 }
 
-/// True when `first`, earlier in program order on the same CPU, is ordered before `then`.
+/// Returns true when `first`, earlier in program order on the same CPU, is ordered before `then`.
 fn is_ordered(first: Doing, then: Doing) -> bool {
     match (first, then) {
         // Nothing behind a DSB or an ISB is executed before it is complete.

@@ -302,7 +302,7 @@ fn every_chunk_ends_with_a_barrier() {
     UpperTables::build(&replacement(&layout, &world.memory, &world.memory), &mut pool);
     let fill = Fill::new();
     fill.open(&layout, &world.cpu, 1);
-    // The upper is visible to walkers before anyone is let in.
+    // The upper levels are visible to walkers before any CPU may claim a chunk.
     assert_eq!(world.cpu.take(), [Event::DsbIshst]);
     let (memory, roots) = (tables(&world.memory).logged(&world.cpu), roots(&world.memory).logged(&world.cpu));
     let map = replacement(&layout, memory, roots);

@@ -247,7 +247,7 @@ fn the_counter_is_read_twice_and_a_deadline_looked_at_twice() {
 /// Stores before an SGI are visible to the CPU that takes it, and that CPU loads nothing before it has taken the SGI. No
 /// emulator shows the lack of one of these barriers.
 #[test]
-fn an_interrupt_is_sent_behind_the_stores_and_taken_before_the_loads() {
+fn an_sgi_is_sent_behind_stores_and_taken_before_loads() {
     for (file, sends, takes) in [
         ("src/irq/gic/v2.rs", "self.gicd.write(offset_of!(Gicd, sgir)", "get_and_acknowledge_interrupt("),
         ("src/irq/gic/v3.rs", "msr S3_0_C12_C11_5", "get_and_acknowledge_interrupt("),

@@ -160,7 +160,7 @@ fn words_about_a_cpu_that_is_not_there_are_found() {
 }
 
 #[test]
-fn a_known_word_with_a_bad_value_is_an_error_and_changes_nothing() {
+fn a_known_boot_argument_with_a_bad_value_changes_nothing() {
     for text in [
         "bbml2=on",
         "bbml2",

@@ -207,7 +207,7 @@ fn the_console_gets_one_line_with_the_prefix() {
 }
 
 #[test]
-fn the_text_names_the_decision_its_reason_the_errors_and_the_verdict() {
+fn the_text_report_names_decision_reason_errors_and_verdict() {
     let text = text_of(&good());
     for part in [
         "split under the rendezvous: done\n            BBM level 0, attempts 1\n",

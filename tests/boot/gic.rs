@@ -31,7 +31,7 @@ fn the_redistributors_of_a_gicv4_are_found() {
 /// A GICv2 whose private interrupts are all in group 1 and of the lowest priority, on the CPU that is started second: its calls
 /// to the rendezvous arrive only if the kernel sets both. Either write left out ends in a rendezvous that is called off.
 #[test]
-fn groups_and_priorities_that_firmware_left_in_a_gicv2_are_replaced() {
+fn a_gicv2s_groups_and_priorities_from_firmware_are_replaced() {
     let boot = Boot::on("cortex-a72").smp(2).mem("256M").gic(2).text_offset(OFFSET);
     let mut machine = Machine::halted(&boot);
     // GICD_IGROUPR0 and GICD_IPRIORITYR0 to 7 are banked: CPU 1 writes its own.
@@ -47,7 +47,7 @@ fn groups_and_priorities_that_firmware_left_in_a_gicv2_are_replaced() {
 /// The same for a GICv3, whose LPIs are on besides: they are switched off, and named. With LPIs on the GIC goes on writing to
 /// memory that is free to the kernel.
 #[test]
-fn priorities_and_lpis_that_firmware_left_in_a_gicv3_are_replaced() {
+fn a_gicv3s_priorities_and_lpis_from_firmware_are_replaced() {
     let boot = Boot::on("cortex-a72").smp(2).mem("256M").text_offset(OFFSET);
     let mut machine = Machine::halted(&boot);
     let redistributor = GICR + STRIDE;

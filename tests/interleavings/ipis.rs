@@ -71,7 +71,7 @@ fn a_stray_ipi() {
 /// A follower that no kick of this rendezvous called knows all the same how many are expected: fails when that is not there
 /// before the phase is, which the kick hides from the followers that wait for it.
 #[test]
-fn a_stray_ipi_on_a_fresh_rendezvous_joins_it_whole_or_not_at_all() {
+fn a_stray_ipi_joins_a_fresh_rendezvous_whole_or_not_at_all() {
     A_STRAY_IPI.check();
 }
 

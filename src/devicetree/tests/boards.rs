@@ -30,7 +30,7 @@ fn a_raspberry_pi_4_is_understood_from_its_tree_alone() {
 }
 
 #[test]
-fn a_raspberry_pi_4s_memory_comes_in_pieces_around_the_video_cores() {
+fn raspberry_pi_4_memory_leaves_out_the_video_cores_share() {
     let dtb = rpi4();
     let memory = open(&dtb).memory().unwrap();
     let pieces = [range(0, 0x3b40_0000), range(0x4000_0000, 0xfc00_0000), range(0x1_0000_0000, 0x1_8000_0000)];

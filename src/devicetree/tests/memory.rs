@@ -148,7 +148,7 @@ fn pieces(count: u64) -> Vec<(u64, u64)> {
 
 /// The smallest pieces go, wherever in the order they come. Memory that is an error, or of which more is left out, fails this.
 #[test]
-fn memory_in_more_pieces_than_there_is_room_for_loses_the_smallest() {
+fn memory_in_too_many_pieces_loses_the_smallest_pieces() {
     let all = map(bare().with(memory(&pieces(64))));
     assert_eq!((all.ram().as_slice().len(), all.crowded_out()), (MEMORY_RANGES, 0));
     for reversed in [false, true] {

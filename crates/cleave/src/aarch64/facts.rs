@@ -78,7 +78,7 @@ mod tests {
 
     /// A name that is believed at EL1 fails this, and so does a register that is not.
     #[test]
-    fn a_listed_core_counts_as_level_three_where_its_name_is_its_own() {
+    fn a_listed_core_gains_level_three_at_el2_only() {
         for core in [CORTEX_X4_R0P3, AMPEREONE] {
             for bbm in 0..=3 {
                 assert_eq!(level(core, bbm, El2), 3);

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn cores_that_complete_early_get_a_second_invalidation_and_barrier() {
+    fn cores_with_the_tlbi_erratum_get_a_second_tlbi_and_dsb() {
         let cpu = FakeCpu::default();
         invalidate_everywhere(&cpu, TlbiRepeat::Twice);
         assert_eq!(cpu.take(), [DsbIshst, Vmalle1Is, DsbIsh, Vale1Is, DsbIsh, Isb]);

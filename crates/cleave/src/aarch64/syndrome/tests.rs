@@ -22,7 +22,7 @@ fn a_store_to_an_unmapped_page_is_a_level_3_translation_fault() {
 }
 
 #[test]
-fn a_jump_into_never_executable_memory_is_a_permission_fault_on_fetch() {
+fn a_jump_into_execute_never_memory_is_a_permission_fault() {
     assert_eq!(Syndrome(0x8600_000f).to_string(), "instruction abort (fetch): permission fault, level 3");
 }
 

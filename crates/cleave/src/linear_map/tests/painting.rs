@@ -212,7 +212,7 @@ fn a_base_that_would_misalign_groups_in_the_root_is_refused() {
 }
 
 #[test]
-fn a_painter_without_frames_leaves_every_table_it_took_in_the_tree() {
+fn a_painter_without_frames_leaves_its_tables_in_the_tree() {
     let plan = Plan::k4(&[range(0x1000, 0x4060_3000), range(0x80_0000_0000, 0x80_0000_1000)], PhysRange::default());
     let geometry = plan.geometry;
     let layout = plan.layout();

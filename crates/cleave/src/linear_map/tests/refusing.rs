@@ -110,7 +110,7 @@ fn no_repaint_begins_while_a_cpu_is_in_the_middle_of_a_chunk() {
 /// The old tables become the allocator's. A repaint that does not ask whether they are its frames reserves, exchanges the
 /// root entries, and panics at the first old table, behind the point of no return.
 #[test]
-fn a_repaint_whose_old_tables_the_allocator_does_not_own_is_refused() {
+fn a_repaint_of_tables_that_the_allocator_lacks_is_refused() {
     let mut world = World::painted(ram(0, 64 << 20), LargestLeaf::Block);
     let layout = world.plan.layout();
     let roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: SAVE, empty: NOTHING };

@@ -79,7 +79,7 @@ fn split_log(plan: &Plan, repeat: TlbiRepeat) -> (Vec<Event>, Vec<Descriptor>, W
 }
 
 #[test]
-fn a_split_in_the_window_breaks_all_before_it_edits_and_makes_after() {
+fn a_classic_split_breaks_the_map_edits_it_and_makes_it() {
     for repeat in [TlbiRepeat::Once, TlbiRepeat::Twice] {
         let (events, old, _world) = split_log(&plan(), repeat);
         let is_root = |event: &Event| matches!(event, Store(at, _) if at.0 < SAVE.0 + 0x1_0000);

@@ -43,7 +43,7 @@ fn page(memory: &FakeMemory, index: usize, leaf: Descriptor) {
 }
 
 #[test]
-fn adjacent_leaves_fold_while_nothing_but_their_addresses_differs() {
+fn a_dump_folds_adjacent_leaves_that_differ_in_address_only() {
     let memory = tree();
     let leaf = |output: u64| Attributes::NORMAL.leaf(PhysAddr(output), Level::L3);
     for index in 0..3 {

@@ -46,7 +46,7 @@ impl Half {
         }
     }
 
-    /// The tables under that root, as `memory` reaches them.
+    /// Returns the tables under that root, as `memory` reaches them.
     pub(crate) fn tree<M>(self, memory: M) -> TableTree<M> {
         TableTree { memory, geometry: GEOMETRY, root: self.root() }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The first paint: a linear map for a machine that has none, and so no way yet to reach the tables it is made of.
+//! The first paint: a linear map for a machine that has none, and therefore no mapping yet to reach its tables by.
 //!
 //! The tables come from one piece of free memory, which is reached through a temporary mapping in blocks; it goes as soon
 //! as the map is linked. The three steps consume one another, so that none can be left out or come early.
@@ -12,7 +12,8 @@ use crate::tables::{
     map_blocks, unlink,
 };
 
-/// Returns how much memory the tables of `layout` may take: whole blocks of level 2, adjacent and aligned to such a block.
+/// Returns the most memory that the tables of `layout` can take: whole blocks of level 2, adjacent and aligned to such
+/// a block.
 #[must_use]
 pub fn first_paint_bytes(layout: &Layout<'_>, largest: LargestLeaf) -> u64 {
     let geometry = layout.geometry();

@@ -33,13 +33,13 @@ pub trait Kernel {
     /// The frame allocator.
     type Frames: FrameSource;
 
-    /// See [`Kernel::Memory`].
+    /// Returns the [`Kernel::Memory`].
     fn memory(&self) -> Self::Memory;
-    /// See [`Kernel::Roots`].
+    /// Returns the [`Kernel::Roots`].
     fn roots(&self) -> Self::Roots;
-    /// See [`Kernel::Temporary`].
+    /// Returns the [`Kernel::Temporary`].
     fn temporary(&self) -> Self::Temporary;
-    /// See [`Kernel::Cpu`].
+    /// Returns the [`Kernel::Cpu`].
     fn cpu(&self) -> Self::Cpu;
     /// Lends the frame allocator, locked. Never called with every CPU parked. It owns every table of the map below the
     /// roots, as the old tables become its free frames: [`Outcome::ForeignTable`](super::Outcome::ForeignTable) otherwise.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Painting: the first writing of the linear map, in the largest leaves that alignment allows.
 //!
-//! A leaf never reaches beyond its region, since a CPU may speculate into anything that is mapped cacheable. What a
-//! full split would take is counted on the way ([`MapStats`]).
+//! A leaf never reaches beyond its region, since a CPU may speculate into all memory that is mapped cacheable. The
+//! tables that a full split would take are counted on the way ([`MapStats`]).
 
 use core::fmt;
 
@@ -84,7 +84,8 @@ pub fn paint<M: TableMemory, C: Cpu, F: FrameSource>(
         let start = layout.base().0 - base.0 + piece.start.0;
         painter.paint(top, Piece { start, end: start + piece.bytes(), output: piece.start, part })?;
     }
-    // Every table is visible to the walkers before whoever makes them reachable: a root entry, or a TTBR.
+    // Every table is visible to the walkers before a later store of a root entry, or a write of a TTBR, makes it
+    // reachable.
     cpu.dsb_ishst();
     Ok(painter.stats)
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Giving tables back: the old ones after a commit, the replacement after an abort.
+//! The return of tables to the frame allocator: the old ones after a commit, the replacement after an abort.
 //!
-//! It does not ask whether that is safe yet. The caller knows: the commit's invalidation is complete when the rendezvous is
-//! over, and a replacement that was called off was never linked.
+//! The caller guarantees that the return is safe: the commit's invalidation is complete when the rendezvous is over,
+//! and a replacement that was called off was never linked.
 
 use core::ops::Range;
 
@@ -11,8 +11,8 @@ use crate::tables::{FrameSource, Kind, Level, PhysAddr, TableMemory, TableTree, 
 /// Frees every table below the root entries `entries` of `tree` and returns how many there were. The entries
 /// themselves are not touched. `roots` reaches the root, and the tree's memory every other table.
 ///
-/// No walker may reach these tables, and no TLB may remember them: either they were never linked, or the invalidation
-/// that retires them has completed (Arm ARM D8.16; the commit's DSB ISH).
+/// No walker may reach these tables, and no TLB may hold an entry of them: either they were never linked, or the
+/// invalidation that retires them has completed (Arm ARM D8.16; the commit's DSB ISH).
 pub fn free_tables<M: TableMemory, R: TableMemory, F: FrameSource>(
     tree: &TableTree<M>,
     roots: &R,
@@ -91,7 +91,7 @@ mod tests {
         // A page table's contents are never looked at: an unfilled one has none.
         memory.store(slot(root, 0), Descriptor::table(first));
         memory.store(slot(first, 511), Descriptor::table(second));
-        // Leaves that lie where frames are: not tables, whatever their address.
+        // Leaves whose output addresses are frames: they are not tables, at any address.
         memory.store(slot(first, 0), Attributes::NORMAL.leaf(PhysAddr(0x4000_0000), Level::L1));
         memory.store(slot(second, 0), Attributes::NORMAL.leaf(PhysAddr(0x4000_0000), Level::L2).made_invalid());
         memory.store(slot(second, 511), Descriptor::table(third));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Counting: how many leaves of which size a map has, and how many tables it takes to split them.
+//! The number of leaves of each size in a map, and of the tables that it takes to split them.
 //!
-//! The count is kept while painting, so that nobody has to walk the map to know what a split will need; a fresh
-//! walk ([`MapStats::of_tree`]) must give the same numbers, and a test and the audit say so.
+//! The count is kept while painting, so that a split can be planned without a walk of the map. A fresh walk
+//! ([`MapStats::of_tree`]) must give the same numbers, which a test and the audit check.
 
 use core::ops::Range;
 
@@ -28,19 +28,19 @@ impl LeafCounts {
         }
     }
 
-    /// Leaves of `level` without the Contiguous bit.
+    /// Returns the number of leaves of `level` without the Contiguous bit.
     #[must_use]
     pub const fn plain(&self, level: Level) -> u64 {
         self.plain[level.number()]
     }
 
-    /// Leaves of `level` with the Contiguous bit.
+    /// Returns the number of leaves of `level` with the Contiguous bit.
     #[must_use]
     pub const fn contiguous(&self, level: Level) -> u64 {
         self.contiguous[level.number()]
     }
 
-    /// Leaves of `level`, with or without it.
+    /// Returns the number of leaves of `level`, with or without the Contiguous bit.
     #[must_use]
     pub const fn at(&self, level: Level) -> u64 {
         self.plain(level) + self.contiguous(level)

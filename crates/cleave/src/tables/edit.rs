@@ -49,13 +49,14 @@ pub fn map_blocks<M: TableMemory, C: Cpu>(
     cpu.isb();
 }
 
-/// Empties `entry`, for good: when it returns no CPU of this VMID can use what it mapped. Nobody does.
+/// Empties `entry` for good. No CPU may use its mapping during the call, and no CPU of this VMID can use it afterwards.
 pub fn unlink<M: TableMemory, C: Cpu>(memory: &M, cpu: &C, entry: PhysAddr, repeat: TlbiRepeat) {
     memory.store(entry, Descriptor::EMPTY);
     invalidate_everywhere(cpu, repeat);
 }
 
-/// Replaces the leaf at `at`, which is of no contiguous group, by break-before-make. Nobody uses what it maps meanwhile.
+/// Replaces the leaf at `at`, which is of no contiguous group, by break-before-make. No CPU may use its mapping
+/// meanwhile.
 pub fn replace_leaf<M: TableMemory, C: Cpu>(memory: &M, cpu: &C, at: PhysAddr, new: Descriptor, repeat: TlbiRepeat) {
     memory.store(at, Descriptor::EMPTY);
     invalidate_everywhere(cpu, repeat);
@@ -66,14 +67,14 @@ pub fn replace_leaf<M: TableMemory, C: Cpu>(memory: &M, cpu: &C, at: PhysAddr, n
     cpu.isb();
 }
 
-/// Changes what the leaf at `at`, which is of no contiguous group and may be in use, lets EL1 and EL0 do. When it returns
-/// no CPU of this VMID uses the old permissions.
+/// Changes the permissions of the leaf at `at`, which is of no contiguous group and may be in use. When it returns no
+/// CPU of this VMID uses the old permissions.
 ///
 /// Permissions are not among the fields that ask for break-before-make (DDI 0487, D8.16.1): until the invalidation is
 /// complete an access meets the old descriptor or the new one, and both translate alike.
 ///
 /// # Panics
-/// When `new` differs from what is there in anything but AP, PXN and UXN.
+/// When `new` differs from the present leaf in other fields than AP, PXN and UXN.
 pub fn change_permissions<M: TableMemory, C: Cpu>(
     memory: &M,
     cpu: &C,

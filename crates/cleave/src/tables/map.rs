@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Mapping pages where nothing was: the kernel area, devices, temporary aliases.
+//! Mappings of pages at free addresses: the kernel area, devices, temporary aliases.
 //!
-//! Only ever from invalid to valid, so no TLB holds anything to be afraid of (Arm ARM D8.16.1); the stores are made
+//! Descriptors only change from invalid to valid, so no TLB holds a stale entry (Arm ARM D8.16.1); the stores are
 //! visible to the walkers before the call returns.
 
 use core::fmt;
@@ -18,7 +18,7 @@ use super::tree::TableTree;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum MapError {
-    /// There is something at this address already.
+    /// This address is mapped already.
     Occupied(VirtAddr),
     /// No frame for a table on the way to this address.
     OutOfFrames(VirtAddr),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_up_to_the_last_of_the_address_space_are_mapped_with_the_tables_they_need() {
+    fn pages_at_the_end_of_the_address_space_get_all_their_tables() {
         for geometry in geometries() {
             let mut world = World::new(geometry, 100);
             let page = geometry.page_size();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn running_out_of_frames_at_any_table_is_an_error_and_maps_no_wrong_thing() {
+    fn a_mapping_without_frames_is_an_error_and_maps_no_wrong_page() {
         for geometry in geometries() {
             let needed = 4 - geometry.root_level().number() as u64;
             let edge = (geometry.size(Level::L2)).wrapping_neg();

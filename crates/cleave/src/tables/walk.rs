@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Walking a tree of tables: every non-empty descriptor, or the way to one address.
+//! Walks of a tree of tables: over every non-empty descriptor, or to one address.
 //!
-//! It reads what is in memory. What a TLB still holds is another question, which only the MMU answers
-//! ([`crate::aarch64::translate`]). Nobody may change the tree meanwhile.
+//! A walk reads memory. A TLB may still hold other entries, for which only the MMU can be asked
+//! ([`crate::aarch64::translate`]). No CPU may change the tree during a walk.
 
 use core::ops::Range;
 
@@ -42,13 +42,13 @@ impl Inherited {
         Self(self.0 | (table.0 & 0xf800_0000_0000_0000))
     }
 
-    /// True when a leaf below may still be written at EL1, if it says so itself.
+    /// Returns true when a leaf below may still be written at EL1, if its own descriptor allows it.
     #[must_use]
     pub const fn allows_write(self) -> bool {
         self.0 & Self::AP_TABLE_READ_ONLY == 0
     }
 
-    /// True when a leaf below may still be executed at EL1, if it says so itself.
+    /// Returns true when a leaf below may still be executed at EL1, if its own descriptor allows it.
     #[must_use]
     pub const fn allows_execute(self) -> bool {
         self.0 & Self::PXN_TABLE == 0
@@ -56,13 +56,13 @@ impl Inherited {
 }
 
 impl Visit {
-    /// True when EL1 may write through this leaf.
+    /// Returns true when EL1 may write through this leaf.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.descriptor.is_writable() && self.inherited.allows_write()
     }
 
-    /// True when EL1 may execute through this leaf.
+    /// Returns true when EL1 may execute through this leaf.
     #[must_use]
     pub fn is_executable(&self) -> bool {
         self.descriptor.is_executable() && self.inherited.allows_execute()
@@ -95,7 +95,7 @@ impl<M: TableMemory> TableTree<M> {
         }
     }
 
-    /// Translates `address`: returns the leaf on its way and the physical address, or nothing. Only valid leaves count.
+    /// Translates `address`: returns its leaf and the physical address, or `None` unless a valid leaf maps it.
     pub fn translate(&self, address: VirtAddr) -> Option<(Visit, PhysAddr)> {
         let geometry = self.geometry;
         let mut at = self.root;
@@ -149,7 +149,8 @@ mod tests {
         TableTree { memory, geometry: K4, root: ROOT }
     }
 
-    /// One leaf of each level behind the last entry of each table, and something of every other kind.
+    /// Builds a tree with one leaf of each level behind the last entry of each table, and one descriptor of every other
+    /// kind.
     fn tree() -> FakeMemory {
         let memory = FakeMemory::default();
         for table in [ROOT, TABLE1, TABLE2, TABLE3] {

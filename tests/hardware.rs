@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! docs/hardware.md against the sources: what an emulator without caches cannot show is at least still written down.
+//! docs/hardware.md against the sources: instructions whose lack an emulator without caches cannot show are at least
+//! still written down.
 //!
 //! Each test holds one row or table: the instructions are there, in the function they belong to, in their order. A test fails
 //! when one is taken out or moved. That the order is right is that page's argument, not this file's.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the plugin calls is QEMU's, and is found when QEMU loads it: Apple's linker has to be told.
+//! Linker options of the plugin. The functions that it calls are QEMU's, and are found when QEMU loads it, which
+//! Apple's linker has to be told.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

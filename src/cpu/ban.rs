@@ -3,7 +3,7 @@
 //!
 //! From its own arrival until the release a CPU may not allocate, free, take a lock, log or touch the linear map:
 //! the map is broken, and another CPU may be parked in the middle of the data that the lock protects. The broken map
-//! traps its own accesses; this guard traps the other four. Each of those rooms calls [`check`] first, which costs a
+//! traps its own accesses; this guard traps the other four. The code of each calls [`check`] first, which costs a
 //! load and a branch and is therefore always compiled in.
 //!
 //! The state is a flag in each per-CPU block, which only its own CPU writes and reads, in program order: relaxed accesses are

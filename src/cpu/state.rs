@@ -29,7 +29,7 @@ pub(crate) enum Stage {
     Unusable = 4,
 }
 
-/// The part of a per-CPU block that belongs to this room and the ones that work on every CPU. Written by its own CPU
+/// The part of a per-CPU block that bring-up, the lock, the rendezvous and the repaint use. Written by its own CPU
 /// unless said otherwise.
 pub(crate) struct CpuState {
     stage: AtomicU8,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Interrupt controllers as firmware may leave them, and as they may fail: what QEMU does not do by itself is poked in through
-//! gdb before the kernel looks.
+//! Interrupt controllers as firmware may leave them, and as they may fail. States that QEMU does not produce are
+//! written through gdb before the kernel reads them.
 
 use crate::{elf::symbol, gdb::Machine, qemu::Boot};
 

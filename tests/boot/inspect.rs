@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! QEMU itself, without the runner, and questions to its monitor: what memory and registers hold, seen from outside.
+//! QEMU itself, without the runner, and its monitor, which reads memory and registers from outside.
 //!
 //! For what the kernel cannot say of itself. Where gdb's protocol is the better way there is `gdb.rs`.
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Instructions of the built image that a rule allows in one form only: what the sources ask for is not what a compiler must
-//! make of them.
+//! Instructions of the built image that a rule allows in one form only. The compiler may produce others than the
+//! sources ask for.
 //!
 //! Data among the code can only make them find too much.
 

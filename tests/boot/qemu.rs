@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One boot: what is asked for, by the names of the make variables, and what comes back.
+//! One boot: its options, by the names of the make variables, and its result.
 
 use crate::image::{ROOT, image};
 use serde_json::Value;

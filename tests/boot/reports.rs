@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a fault's report says: the decoded syndrome, the mapping and why the access was refused, names in the
-//! backtrace, and where the other CPUs were.
+//! The report of a fault: the decoded syndrome, the mapping and the reason of the refusal, names in the backtrace, and
+//! the places of the other CPUs.
 
 use crate::{
     monitor::Typed,

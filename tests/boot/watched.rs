@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The release image under the watcher: what it really executes, judged by the abstract machine.
+//! The release image under the watcher: its executed instructions, judged by the abstract machine.
 //!
 //! What fails these: a kernel that does not do what the library's sources say, in the compiled code of the repaint, in the
 //! assembly before the MMU is on, and everywhere else that edits tables. The seeded defects show that each rule can fail,

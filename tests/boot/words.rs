@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tests rely on beyond the interface: names of faults, words on the console, reasons of a parked CPU.
+//! Names that the tests rely on beyond the interface: faults, words on the console, reasons of a parked CPU.
 //!
 //! The kernel follows this list or this list follows the kernel; no other test file spells one of these out.
 

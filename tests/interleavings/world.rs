@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the models of the rendezvous have in common.
+//! The world that the models of the rendezvous share.
 //!
 //! In all of them the leader's function writes a cell that the others read before they arrive and after they leave. If one
 //! of them could still be reading, or read too early, loom's cell would say so.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the packages depend on: licences, sources and versions.
+//! Dependencies of the packages: licences, sources and versions.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 

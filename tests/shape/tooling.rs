@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What surrounds the sources: the compiler's version, CI, the hook, the editor's files.
+//! Files around the sources: the compiler's version, CI, the hook, the editor's files.
 
 use std::{fs, path::Path};
 

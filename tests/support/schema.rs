@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The report's schema as data, in this one place: what the writer's own tests and every boot are checked against.
+//! The report's schema as data, in this one place, for the writer's own tests and for every boot.
 //!
 //! It follows the interface word for word: every key always there, scalars nullable where something may not apply,
 //! objects and lists never null, integers below 2^53, ranges as pairs.

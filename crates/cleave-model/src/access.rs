@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Accesses: what an address may translate to at this moment, on this CPU.
+//! Accesses, and the translations that a CPU may use for an address at that moment.
 
 use super::rule::RuleText;
 use super::stale::{NOT_GLOBAL, StaleEntry};

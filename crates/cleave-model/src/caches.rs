@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The data cache, as far as an MMU that is off matters: what is written around the cache, and read through it.
+//! The data cache, as far as an MMU that is off matters: stores around the cache, and reads through it.
 //!
 //! Table walks go through the cache or around it as TCR says, and a walker may walk any table that it can reach: all of
 //! them are looked at when they come into its reach. Where the machine was told of no cache (no CPU stores with its

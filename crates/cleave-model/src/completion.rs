@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Completion: what is asked of a machine when a run is over, or when a call says that its changes are complete.
+//! Completion: the checks when a run is over, or when a call promises that its changes are complete.
 //!
 //! In the middle of a sequence something old may be cached: that is what break-before-make is for. At the end it may
 //! not. What then is left is a violation of the rule whose step is missing, as if the entry were made again: M3 where

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an A64 instruction word is to the machine: the instructions that order, invalidate or change translation, and
+//! The decoder of A64 instruction words: the instructions that order, invalidate or change translation, and
 //! the loads and stores that other CPUs can learn something from.
 //!
 //! For programs that see another one execute, as the watcher does (`crates/cleave-watch`): they tell the machine what

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory that holds translation tables: what each word holds, and which stores are still under way.
+//! Memory that holds translation tables: the value of each word, and the stores that are still under way.
 
 use std::cell::Cell;
 use std::collections::HashMap;

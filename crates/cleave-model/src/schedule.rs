@@ -79,7 +79,7 @@ pub(super) fn touched<T>(flag: usize, touch: Touch, operation: impl FnOnce() -> 
     };
     if let Some(kind) = load {
         state.flag_loaded(watcher.cpu, flag, kind);
-        // The rooms look at what they load before they go on.
+        // The library's code branches on a loaded value before it goes on.
         state.branch(watcher.cpu);
     }
     match (load, store) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stale entries: what a TLB or a walk cache may still hold although memory says otherwise.
+//! Stale entries, which a TLB or a walk cache may still hold although memory differs.
 //!
 //! What memory holds now may always be cached, so it need not be remembered; what it held before is a [`StaleEntry`],
 //! from the store that replaced it until an invalidation of it has completed on every CPU that may have walked it. That

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What comes of a record that was judged.
+//! The result of judging a record.
 
 use cleave_model::Violation;
 

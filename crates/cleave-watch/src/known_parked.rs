@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which CPUs are known to be parked: the rendezvous as it can be seen from outside.
+//! The CPUs that are known to be parked: the rendezvous as seen from outside.
 //!
 //! A rendezvous is a promise of CPUs not to use what is about to be broken. Its words in memory are the kernel's
 //! business; what the promise comes to is order. When a CPU breaks an entry of what all use, every use by another CPU

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What QEMU calls: when the plugin is loaded, for each block of instructions it translates, and for each that
-//! executes.
+//! The plugin's entry points, which QEMU calls when it loads the plugin, for each block of instructions that it
+//! translates, and for each that executes.
 #![allow(unsafe_code, reason = "QEMU calls these, and hands over pointers")]
 
 use core::ffi::{c_char, c_int, c_uint, c_void};

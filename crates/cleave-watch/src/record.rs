@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What was executed, in order: the little that the machine needs of it.
+//! The record of executed instructions, in order, as far as the machine needs it.
 
 use cleave::tables::{PhysAddr, VirtAddr};
 use cleave_model::Access;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A first reading of a record: what of it matters to the machine.
+//! A first reading of a record, for the parts that matter to the machine.
 //!
 //! The machine has no use for a kernel's other stores. Which page is ever a translation table follows from the roots
 //! that TTBR0_EL1 and TTBR1_EL1 were given and from every table descriptor that was ever stored in one. Too many pages

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where Arm's own model has a verdict the machine gives the same.
+//! Litmus tests for which Arm's own model has a verdict, and the machine gives the same.
 //!
 //! The tests are those of the release path, for herd7: P0 breaks x, invalidates, makes it anew for another address, and
 //! sets a flag; P1 reads the flag and then x. The question in each is whether P1, having seen the flag, may still use

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What has to hold of a map, before and after: counts, frames, translations, permissions.
+//! Properties of a map before and after each step: counts, frames, translations, permissions.
 
 use std::collections::BTreeSet;
 

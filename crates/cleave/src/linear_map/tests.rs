@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The rooms together, as a kernel uses them: paint, reserve, split by either way, give back. What a test expects is
-//! computed from the memory regions or from a record of the map before, never by the code under test.
+//! The modules of the linear map together, as a kernel uses them: paint, reserve, split in either form, give back. The
+//! expected values are computed from the memory regions or from a record of the map before, never by the code under
+//! test.
 
 mod failing;
 mod filling;

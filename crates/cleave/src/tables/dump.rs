@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A readable dump of tables: a tree folded to ranges, and the text of one descriptor.
 //!
-//! Nothing here allocates: a dump is made while memory is short, or in the middle of a fault. What a range is for is
-//! the caller's to say; this room knows tables.
+//! Nothing here allocates: a dump is made while memory is short, or in the middle of a fault. The caller names the
+//! purpose of a range; this module only knows tables.
 
 use core::fmt;
 use core::ops::Range;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Translation tables as data: addresses, geometry, descriptors, walks, counts, and the traits to reach the machine.
 //!
-//! Portable and free of assembly. It knows the architecture, not the kernel: what a linear map is for is one room up.
+//! Portable and free of assembly. It knows the architecture, not the kernel: the linear map is in
+//! [`crate::linear_map`].
 
 mod address;
 mod attributes;

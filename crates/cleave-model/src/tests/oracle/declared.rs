@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the machine is stricter than what can happen, by declaration: see docs/abstract-machine.md.
+//! The declared cases in which the machine is stricter than the architecture: see docs/abstract-machine.md.
 //!
 //! There the two are not held against each other exactly. That the machine is never silent is asked everywhere.
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The oracle: what can go wrong in a program, and what a CPU may still hold of the past.
+//! The oracle: the errors possible in a program, and the old values that a CPU may still hold.
 
 use std::collections::BTreeSet;
 

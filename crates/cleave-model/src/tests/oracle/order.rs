@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is ordered before what: a graph over the events of a program, from the rules of the Arm ARM one by one.
+//! The order of events: a graph over the events of a program, from the rules of the Arm ARM one by one.
 //!
 //! The machine keeps clocks. Here every event knows the set of all events before it, and an edge is a sentence of the
 //! architecture.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a CPU may still use although its TLB no longer holds it.
+//! Entries that a CPU may still use although its TLB no longer holds them.
 //!
 //! With its DSB an invalidation is over for the explicit accesses of every CPU but the one that issued it. There it is
 //! over with the context synchronisation behind the DSB.

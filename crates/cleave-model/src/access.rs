@@ -201,7 +201,7 @@ impl State {
         self.walk_registers(cpu, address, &mut Vec::new()).map(|now| now.output)
     }
 
-    /// The tables that a walk cache of this CPU may still lead to, and that map the address.
+    /// Returns the tables that a walk cache of this CPU may still lead to, and that map the address.
     fn left_tables(&self, cpu: usize, address: VirtAddr) -> Vec<(PhysAddr, Level)> {
         let held = |stale: &&StaleEntry| stale.holders >> cpu & 1 == 1 && self.covers(stale, address);
         let below = self.stale_entries.iter().filter(held).filter_map(|stale| self.below(stale));

@@ -175,7 +175,7 @@ impl State {
         self.caches.lines.extend(mine.into_iter().map(|(_, line, becomes)| (line, becomes)));
     }
 
-    /// The first byte of each line that holds some of `count` descriptors.
+    /// Returns the first byte of each line that holds some of `count` descriptors.
     fn lines_of(&self, first: PhysAddr, count: usize) -> impl Iterator<Item = PhysAddr> + use<> {
         let size = self.caches.size;
         let last = slot(first, count.max(1) - 1).0 / size;

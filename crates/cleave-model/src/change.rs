@@ -62,7 +62,7 @@ pub(super) struct Difference {
 }
 
 impl State {
-    /// The least level among these CPUs.
+    /// Returns the least level among these CPUs.
     pub(super) fn least_level(&self, holders: u32) -> BbmLevel {
         let levels = self.cpus.iter().enumerate().filter(|(n, _)| holders >> n & 1 == 1).map(|(_, cpu)| cpu.level);
         levels.min().unwrap_or(BbmLevel::Three)
@@ -174,7 +174,7 @@ impl State {
         (stale.slot, stale.restrictions) == (at, place.restrictions) && self.is_alike(place.level, stale.old, entry)
     }
 
-    /// The older values that a CPU may hold for what an entry at `place` covers.
+    /// Returns the older values that a CPU may hold for what an entry at `place` covers.
     fn cached_for(&self, place: Place, address: VirtAddr) -> impl Iterator<Item = &StaleEntry> {
         let bytes = 1u128 << self.geometry.shift(place.level);
         let overlaps = move |stale: &&StaleEntry| {

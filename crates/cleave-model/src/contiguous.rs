@@ -40,7 +40,7 @@ pub(super) enum GroupCheck {
 }
 
 impl State {
-    /// The first slot of the contiguous group that `at` is in.
+    /// Returns the first slot of the contiguous group that `at` is in.
     pub(super) fn group_of(&self, at: PhysAddr, level: Level) -> PhysAddr {
         let group = self.geometry.contiguous(level).unwrap_or(1);
         let index = self.index_of(at) / group * group;

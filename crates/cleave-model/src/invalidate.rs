@@ -84,7 +84,8 @@ impl State {
         })
     }
 
-    /// A TLBI begins. It counts for what it covers and was ordered before it; the rest is noted for the blame.
+    /// Begins a TLBI. It counts for the entries that it covers and that were ordered before it; the others are recorded
+    /// for the diagnosis.
     pub(super) fn invalidate(&mut self, cpu: usize, tlbi: Tlbi) {
         if let Some(named) = tlbi.covers.named() {
             self.expand_for(named);

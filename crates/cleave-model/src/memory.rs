@@ -156,7 +156,7 @@ impl Memory {
         writes.push(Write { first, end, writer, number, was });
     }
 
-    /// The stores to the words of `count` slots from `first` on.
+    /// Returns the stores to the words of `count` slots from `first` on.
     pub(super) fn writes(&self, first: PhysAddr, count: usize) -> impl Iterator<Item = (PhysAddr, Write)> + '_ {
         let pages = (first.0 >> 12)..=((first.0 + 8 * count as u64 - 1) >> 12);
         pages.flat_map(move |number| {
@@ -166,8 +166,8 @@ impl Memory {
         })
     }
 
-    /// The stores to a slot that walkers could reach, the last one first, as far as a walk may have faulted before
-    /// them: the CPU that stored, the number of its store, and the value before.
+    /// Returns the stores to a slot that walkers could reach, the last one first, as far as a walk may have faulted
+    /// before them: the CPU that stored, the number of its store, and the value before.
     pub(super) fn made_live(&self, slot: PhysAddr) -> impl Iterator<Item = (usize, u64, OldValue)> + '_ {
         let word = word(slot) as u16;
         let writes = self.place(slot).map_or(&[][..], |place| &self.pages[place].writes);

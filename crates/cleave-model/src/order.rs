@@ -102,8 +102,8 @@ impl State {
         order.fenced = clock;
     }
 
-    /// A DSB that waits for loads: what they conveyed precedes everything behind it but the walks of later accesses,
-    /// and those too behind an ISB (herd7: DSB-ob, CSE-ob).
+    /// Executes a DSB that waits for loads: all that they conveyed precedes everything behind it but the walks of later
+    /// accesses, and those too behind an ISB (herd7: DSB-ob, CSE-ob).
     pub(super) fn complete_loads(&mut self, cpu: usize) {
         let order = &mut self.cpus[cpu].order;
         let loaded = order.loaded;
@@ -141,7 +141,7 @@ impl State {
         self.flags.insert(flag, clock);
     }
 
-    /// A read-modify-write: what the flag conveyed before, it goes on conveying (a release sequence).
+    /// Performs a read-modify-write: the flag goes on conveying all that it conveyed before (a release sequence).
     pub(super) fn flag_modified(&mut self, cpu: usize, flag: usize, kind: Flag) {
         let before = self.flags.get(&flag).copied().unwrap_or_default();
         self.flag_stored(cpu, flag, kind);
@@ -212,7 +212,7 @@ impl State {
         self.violated(Rule::ContextSynchronisation, cpu, Some(address), at, (Descriptor::EMPTY, entry), detail);
     }
 
-    /// The slot in which a walk from `table` on finds what faults, when it sees of each slot what it may.
+    /// Returns the slot in which a walk from `table` on finds what faults, when it sees of each slot what it may.
     fn may_fault_in(
         &self,
         cpu: usize,

@@ -20,7 +20,7 @@ impl State {
         ((slot.0 - self.table_of(slot).0) / 8) as usize
     }
 
-    /// The first address of the upper half.
+    /// Returns the first address of the upper half.
     pub(super) fn upper_half(&self) -> VirtAddr {
         VirtAddr(!0 << self.geometry.address_bits())
     }
@@ -53,7 +53,7 @@ impl State {
             .collect()
     }
 
-    /// The base register that translates an address.
+    /// Returns the base register that translates an address.
     pub(super) fn half_of(&self, address: VirtAddr) -> Half {
         if address >= self.upper_half() { Half::Upper } else { Half::Lower }
     }
@@ -118,7 +118,7 @@ impl State {
         }
     }
 
-    /// The places of `wanted` in the tree of a table.
+    /// Returns the places of `wanted` in the tree of a table.
     pub(super) fn find_below(&self, table: PhysAddr, place: Place, wanted: PhysAddr, found: &mut Vec<Place>) {
         if table == wanted {
             found.push(place);
@@ -132,18 +132,18 @@ impl State {
         }
     }
 
-    /// The first address that entry `index` of a table covers.
+    /// Returns the first address that entry `index` of a table covers.
     pub(super) fn address_in(&self, place: Place, index: usize) -> VirtAddr {
         VirtAddr(place.base.0.wrapping_add((index as u64) << self.geometry.shift(place.level)))
     }
 
-    /// The valid entries of a table.
+    /// Returns the valid entries of a table.
     pub(super) fn valid_in(&self, table: PhysAddr, level: Level) -> impl Iterator<Item = (usize, Descriptor)> + '_ {
         let entries = self.memory.entries(table, self.geometry.entries(level));
         entries.filter(|(_, descriptor)| descriptor.is_valid())
     }
 
-    /// The table descriptors of a table.
+    /// Returns the table descriptors of a table.
     fn tables_in(&self, table: PhysAddr, level: Level) -> Vec<(usize, Descriptor)> {
         if level == Level::L3 {
             return Vec::new();

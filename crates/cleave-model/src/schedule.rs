@@ -274,7 +274,7 @@ impl<'a> Scheduled<'a> {
         result
     }
 
-    /// The CPU itself.
+    /// Returns the CPU itself.
     #[must_use]
     pub const fn cpu(&self) -> OnCpu<'a> {
         self.cpu

@@ -90,14 +90,14 @@ impl Coverage {
     }
 }
 
-/// A level hint; none for the values that are reserved, and treated as no hint, where no leaf is of that level (Arm ARM
+/// Returns the level of a hint, or `None` for a reserved value: levels without leaves, which count as no hint (Arm ARM
 /// Tables "TTL field encodings").
 const fn hinted(geometry: Geometry, level: u64) -> Option<Level> {
     let level = Level::ALL[(level & 3) as usize];
     if geometry.leaf_allowed(level) { Some(level) } else { None }
 }
 
-/// The number that TTL\[3:2\] and TG have for a granule.
+/// Returns the number that TTL\[3:2\] and TG have for a granule.
 const fn granule_number(granule: Granule) -> u64 {
     match granule {
         Granule::K4 => 1,

@@ -116,8 +116,8 @@ pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf) -> Painted {
         spare: Table::TemporaryRoot.phys(),
         empty: Table::EmptyRoot.phys(),
     };
-    let map = MAP.call_once(|| LinearMap::new(layout, roots));
-    let (painted, used) = first_paint(map, largest, &free);
+    let (painted, used) = first_paint(&layout, roots, largest, &free);
+    MAP.call_once(|| LinearMap::new(layout, roots, &painted.stats));
     make_frames(&free, used);
     make_heap().unwrap_or_else(|error| panic!("heap: {error}"));
     painted
@@ -163,9 +163,9 @@ fn make_heap() -> Result<(), MapError> {
 }
 
 /// Paints with tables from one piece of free memory. Returns the tables' memory as well.
-fn first_paint(map: &LinearMap<'_>, largest: LargestLeaf, free: &MemoryRanges) -> (Painted, PhysRange) {
+fn first_paint(layout: &Layout<'_>, roots: Roots, largest: LargestLeaf, free: &MemoryRanges) -> (Painted, PhysRange) {
     const BLOCK: u64 = GEOMETRY.size(Level::L2);
-    let bytes = first_paint_bytes(map.layout(), largest);
+    let bytes = first_paint_bytes(layout, largest);
     let piece =
         free.iter().map(|range| range.shrink_to(BLOCK)).find(|range| range.bytes() >= bytes).unwrap_or_else(|| {
             panic!("no {} KiB of adjacent free memory for the tables of the linear map", bytes >> 10)
@@ -174,12 +174,12 @@ fn first_paint(map: &LinearMap<'_>, largest: LargestLeaf, free: &MemoryRanges) -
     let table = EarlyTables.allocate().expect("a spare table for the first paint");
     let entry = slot(Table::KernelL1.phys(), GEOMETRY.index(PAINT_MAPPING, Level::L1));
     // SAFETY: before the first paint no other code changes tables.
-    let roots = unsafe { View::image() };
+    let image = unsafe { View::image() };
     // SAFETY: `begin` maps the piece there, and the view goes with `first`, whose end takes the mapping away.
     let view = unsafe { View::temporary(PAINT_MAPPING, piece.start) };
-    let mut first = FirstPaint::begin(map.layout(), &roots, &ThisCpu, TemporaryBlocks { piece, table, entry }, view);
+    let mut first = FirstPaint::begin(layout, &image, &ThisCpu, TemporaryBlocks { piece, table, entry }, view);
     let start = timer::count();
-    let painted = first.paint(largest, map.roots());
+    let painted = first.paint(largest, roots);
     let stats = painted.unwrap_or_else(|error| panic!("{error}"));
     let ticks = timer::count().wrapping_sub(start);
     // No other CPU runs yet, and those that will must not find it in their TLBs: a broadcast invalidation. The kernel

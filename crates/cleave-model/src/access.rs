@@ -157,7 +157,7 @@ impl State {
         let mut path = Vec::new();
         let now = self.walk_registers(cpu, address, &mut path);
         // Where nothing is mapped a fault is no stale one.
-        if let (Some(now), Some(&root)) = (now, path.first()) {
+        if let (Some(now), Some(&root), false) = (now, path.first(), self.handles_stale_faults) {
             let tops = [(self.table_of(root), level)].into_iter().chain(self.left_tables(cpu, address));
             for top in tops.collect::<Vec<_>>() {
                 self.check_fresh(cpu, address, access, &now, top);

@@ -115,6 +115,7 @@ impl Machine {
                 unfinished_groups: Vec::new(),
                 flags: HashMap::new(),
                 frames: frames::FrameLedger::default(),
+                handles_stale_faults: false,
                 shared: Vec::new(),
                 broken: Vec::new(),
                 transiently_invalid: Vec::new(),
@@ -204,6 +205,12 @@ impl Machine {
         cpu.local_tlb_clean = true;
         cpu.registers.ttbr1 = Some(root);
         cpu.pending = cpu.registers;
+    }
+
+    /// Says that from now on the code's fault handler asks the MMU (AT, ISB), and retries the access when the address
+    /// translates by now: as [`OnCpu::access_retrying`], for every access of every CPU, those of views included.
+    pub fn handle_stale_faults(&self) {
+        self.state().handles_stale_faults = true;
     }
 
     /// Names addresses that every CPU uses at any time: the linear map. What maps them may be broken only while all

@@ -100,6 +100,8 @@ pub(super) struct State {
     pub(super) unfinished_groups: Vec<(PhysAddr, Level)>,
     pub(super) flags: HashMap<usize, order::Clock>,
     pub(super) frames: frames::FrameLedger,
+    /// The code's fault handler retries what translates by now.
+    pub(super) handles_stale_faults: bool,
     pub(super) shared: Vec<RangeInclusive<VirtAddr>>,
     /// Entries broken in the stop window.
     pub(super) broken: Vec<(PhysAddr, VirtAddr)>,

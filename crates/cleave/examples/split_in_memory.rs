@@ -12,8 +12,8 @@ use cleave::linear_map::{
 };
 use cleave::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use cleave::tables::{
-    Attributes, Cpu, Descriptor, Geometry, Level, PhysAddr, PhysRange, RangeFrames, TableMemory, TableTree, TlbiRepeat,
-    VirtAddr,
+    Attributes, Cpu, Descriptor, FrameSource, Geometry, Level, PhysAddr, PhysRange, RangeFrames, TableMemory,
+    TableTree, TlbiRepeat, VirtAddr,
 };
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -97,6 +97,9 @@ impl Kernel for Example {
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut RangeFrames<Memory>) -> T) -> T {
         work(&mut self.frames)
     }
+    fn is_in_use(&self, range: PhysRange) -> bool {
+        FrameSource::owns(&self.frames, range.start)
+    }
     fn repeat(&self) -> TlbiRepeat {
         TlbiRepeat::Once
     }
@@ -141,12 +144,12 @@ fn main() {
     };
     let before = look("before");
     let mut kernel = Example { memory: memory.clone(), frames };
-    let map = LinearMap::new(layout, ROOTS);
+    let map = LinearMap::new(layout, ROOTS, &stats);
     // SAFETY: there is one CPU, and this is its slot.
     #[allow(unsafe_code, reason = "the online CPUs are counted")]
     let online = unsafe { OnlineCpus::of([&SLOT]) };
     let leader = Leader { rendezvous: &RENDEZVOUS, host: &Cpus, slot: &SLOT, online: &online };
-    let done = map.repaint(&mut kernel, &leader, &stats, Form::Ahead);
+    let done = map.repaint(&mut kernel, &leader, Form::Ahead);
     let (outcome, tally) = (done.outcome, done.frame_counts);
     let after = look("after");
     println!("repaint: {outcome:?}, {} tables used, {} given back", tally.used, tally.returned);

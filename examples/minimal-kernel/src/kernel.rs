@@ -100,6 +100,7 @@ impl Kernel for Minimal {
     fn temporary(&self) -> OffsetView { unreachable!("the tables are filled ahead") }
     fn cpu(&self) -> ThisCpu { CPU }
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut Self::Frames) -> T) -> T { work(&mut self.0) }
+    fn is_in_use(&self, range: PhysRange) -> bool { range.overlaps(FREE) }
     fn repeat(&self) -> TlbiRepeat { aarch64::tlbi_repeat([facts(0), facts(1)]) }
     fn call_for_help(&mut self) { PollingCpus.send_ipi() }
     fn wait_until(&mut self, done: impl Fn() -> bool) { wait(done); }
@@ -132,7 +133,7 @@ extern "C" fn minimal_main() -> ! {
     frames.claim(first.end(TlbiRepeat::Twice));
     let _ = writeln!(Console, "minimal: painted {:?}", stats.leaves);
 
-    let mut map = LinearMap::new(layout, ROOTS);
+    let mut map = LinearMap::new(layout, ROOTS, &stats);
     MAP.store(&raw mut map, Ordering::Release);
     set_online(0);
     let both = minimal_start_second() == 0 && wait(|| ONLINE[1].load(Ordering::Acquire) != 0);
@@ -146,7 +147,7 @@ extern "C" fn minimal_main() -> ! {
     // SAFETY: both CPUs are online, each with its slot, and stay so.
     let online = unsafe { OnlineCpus::of(&SLOTS) };
     let leader = Leader { rendezvous: &RENDEZVOUS, host: &PollingCpus, slot: &SLOTS[0], online: &online };
-    let done = map.repaint(&mut Minimal(frames), &leader, &stats, Form::Ahead);
+    let done = map.repaint(&mut Minimal(frames), &leader, Form::Ahead);
     let (outcome, tally) = (done.outcome, done.frame_counts);
     let after = look(address);
     let _ = writeln!(Console, "{outcome:?}: {tally:?}\n{before:?} before, {after:?} after");

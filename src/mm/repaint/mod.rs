@@ -82,7 +82,7 @@ pub(crate) fn repaint<W: Watch>(stats: &MapStats, watch: &W) -> (Outcome, Repain
     let mut session = session::Session::new(watch);
     let online = smp::online_cpus();
     let leader = leader(&online);
-    let Repainted { outcome, frame_counts, measured, .. } = map.repaint(&mut session, &leader, stats, form);
+    let Repainted { outcome, frame_counts, measured, .. } = map.repaint(&mut session, &leader, form);
     if measured.is_some() {
         watch.after_stop();
     }

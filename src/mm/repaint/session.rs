@@ -8,7 +8,7 @@ use cleave::aarch64::timer;
 use cleave::atomics::Atomics;
 use cleave::linear_map::{Kernel, LinearMap, OutOfMemory, Pool, Share, Step, UpperTables};
 use cleave::rendezvous::{Parked, Refused};
-use cleave::tables::{BitmapFrames, TlbiRepeat};
+use cleave::tables::{BitmapFrames, PhysRange, TlbiRepeat};
 
 use super::progress::{Failing, WithProgress};
 use super::{MANY, RepaintStats, Watch, deadline, fill, marker};
@@ -79,6 +79,10 @@ impl<W: Watch> Kernel for Session<'_, W> {
                 Pool::reserve(&view, &mut frames, needed)
             }
         }
+    }
+
+    fn is_in_use(&self, _range: PhysRange) -> bool {
+        true
     }
 
     fn repeat(&self) -> TlbiRepeat {

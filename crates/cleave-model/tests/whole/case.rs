@@ -2,7 +2,7 @@
 //! A case: a machine, what memory it has, and what happens on it.
 
 use cleave::aarch64::BbmLevel;
-use cleave::linear_map::{Form, LargestLeaf};
+use cleave::linear_map::{Change, Form, LargestLeaf};
 use cleave::tables::{Attributes, Geometry, Level, PhysAddr, PhysRange, VirtAddr};
 
 /// The address of the static tables: the kernel image's, so to say.
@@ -56,6 +56,8 @@ pub(crate) enum Step {
     Replace,
     /// Memory is mapped in blocks for a moment.
     Blocks,
+    /// Permissions, validity or sizes of some memory change: which, by lot.
+    Change(Change, u64, Trouble),
     /// One of the latecomers is admitted, if there is one: the next rendezvous has one CPU more.
     Admit,
 }

@@ -5,6 +5,7 @@
 //! number, `make soak` goes on as long as it is told.
 
 mod case;
+mod changes;
 mod defect;
 mod other_kernel;
 mod plant;

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::case::{Case, LIVE};
-use cleave::linear_map::Layout;
-use cleave::tables::{Descriptor, Kind, MapStats, PhysAddr, TableTree, Visit};
+use cleave::linear_map::{Change, Layout};
+use cleave::tables::{Descriptor, Kind, MapStats, PhysAddr, PhysRange, TableTree, Visit};
 use cleave_model::{Machine, Through, View};
 
 /// Ends a case; the text says why.
@@ -27,6 +27,46 @@ pub(crate) struct Run {
     output: u64,
     bytes: u64,
     attributes: u64,
+}
+
+impl Run {
+    /// Returns the runs of a map whose leaves are `runs`, in order of addresses: with neighbours that are alike as one.
+    pub(crate) fn folded(runs: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut folded: Vec<Self> = Vec::new();
+        for run in runs {
+            match folded.last_mut() {
+                Some(last)
+                    if last.address.wrapping_add(last.bytes) == run.address
+                        && last.output + last.bytes == run.output
+                        && last.attributes == run.attributes =>
+                {
+                    last.bytes += run.bytes;
+                }
+                _ => folded.push(run),
+            }
+        }
+        folded
+    }
+
+    /// Returns this run with `change` made in `range`, in up to three pieces.
+    pub(crate) fn changed(self, change: Change, range: PhysRange) -> impl Iterator<Item = Self> {
+        let (start, end) = (self.output, self.output + self.bytes);
+        let cuts = [start, range.start.0.clamp(start, end), range.end.0.clamp(start, end), end];
+        let edit = |attributes: u64| match change {
+            Change::ReadOnly => Descriptor(attributes).made_read_only().0,
+            Change::ReadWrite => Descriptor(attributes).made_writable().0,
+            Change::Unmap => Descriptor(attributes).made_invalid().0,
+            Change::Map => Descriptor(attributes).made_valid().0,
+            Change::Split(_) | Change::Collapse => attributes,
+        };
+        let attributes = [self.attributes, edit(self.attributes), self.attributes];
+        (0..3).filter(move |&piece| cuts[piece] < cuts[piece + 1]).map(move |piece| Self {
+            address: self.address + (cuts[piece] - start),
+            output: cuts[piece],
+            bytes: cuts[piece + 1] - cuts[piece],
+            attributes: attributes[piece],
+        })
+    }
 }
 
 /// A map at one moment.
@@ -72,23 +112,13 @@ impl Eye<'_> {
     }
 
     fn runs(&self) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs = Vec::new();
         self.visit(|visit| {
             let (Kind::Leaf(output) | Kind::InvalidLeaf(output)) = visit.kind else { return };
             let (address, output, bytes) = (visit.address.0, output.0, self.case.geometry.size(visit.level));
-            let attributes = visit.descriptor.attributes();
-            match runs.last_mut() {
-                Some(last)
-                    if last.address.wrapping_add(last.bytes) == address
-                        && last.output + last.bytes == output
-                        && last.attributes == attributes =>
-                {
-                    last.bytes += bytes;
-                }
-                _ => runs.push(Run { address, output, bytes, attributes }),
-            }
+            runs.push(Run { address, output, bytes, attributes: visit.descriptor.attributes() });
         });
-        runs
+        Run::folded(runs)
     }
 
     /// Every frame that is a table of the live root, or that one of its pages outside the linear map maps.

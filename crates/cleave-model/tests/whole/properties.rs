@@ -9,7 +9,7 @@ use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use crate::case::{Case, Step, Trouble};
 use crate::world::run;
 use cleave::aarch64::BbmLevel;
-use cleave::linear_map::{Form, LargestLeaf};
+use cleave::linear_map::{Change, Form, LargestLeaf};
 use cleave::tables::{Attributes, Geometry, Granule, Level, MemoryType, PhysAddr, PhysRange, Scope, VaBits};
 
 /// The kernel's own granule.
@@ -41,16 +41,29 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     ]
 }
 
+fn changes() -> impl Strategy<Value = Change> {
+    let levels = prop_oneof![Just(Level::L1), Just(Level::L2), Just(Level::L3)];
+    prop_oneof![
+        Just(Change::ReadOnly),
+        Just(Change::ReadWrite),
+        Just(Change::Unmap),
+        Just(Change::Map),
+        levels.prop_map(Change::Split),
+        Just(Change::Collapse),
+    ]
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let form = prop_oneof![Just(Form::Ahead), Just(Form::InWindow)];
     let step = prop_oneof![
         5 => (form, trouble()).prop_map(|(form, trouble)| Step::Repaint(form, trouble)),
+        6 => (changes(), any::<u64>(), trouble()).prop_map(|(change, lot, trouble)| Step::Change(change, lot, trouble)),
         1 => (1..5u64, 0..20u64).prop_map(|(pages, frames)| Step::Map(pages, frames)),
         1 => Just(Step::Replace),
         1 => Just(Step::Blocks),
         1 => Just(Step::Admit),
     ];
-    proptest::collection::vec(step, 1..5)
+    proptest::collection::vec(step, 1..7)
 }
 
 /// A region in pages: a hole before it and its length, made of leaves of every size.

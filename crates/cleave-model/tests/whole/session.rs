@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::case::*;
 use crate::defect::{Bent, Defect, Unmaking};
 use crate::world::World;
+use cleave::aarch64::BbmLevel;
 use cleave::atomics::Atomics;
 use cleave::linear_map::{Kernel, LinearMap, OutOfMemory, Pool, Share, UpperTables, free_tables};
 use cleave::rendezvous::{Host, Parked, Refused};
@@ -15,7 +16,7 @@ use cleave_model::{Frames, Scheduled, Through, View};
 /// The leader of one repaint.
 pub(crate) struct Session<'w, 'a> {
     pub(crate) world: &'w World<'a>,
-    pub(crate) cpu: &'w Scheduled<'a>,
+    pub(crate) cpu: &'w Scheduled<'w>,
     pub(crate) trouble: Trouble,
     pub(crate) attempts: u32,
 }
@@ -55,6 +56,13 @@ impl<'a> Kernel for Session<'_, 'a> {
             return Pool::reserve(&memory, frames, needed);
         }
         self.world.machine.set_aside(|| Pool::reserve(&memory, frames, needed))
+    }
+
+    fn bbm_level(&self) -> BbmLevel {
+        self.world.case.levels.iter().copied().min().unwrap_or(BbmLevel::Zero)
+    }
+    fn is_in_use(&self, range: PhysRange) -> bool {
+        [self.world.case.first, self.world.case.frames].iter().any(|used| used.overlaps(range))
     }
 
     fn repeat(&self) -> TlbiRepeat {

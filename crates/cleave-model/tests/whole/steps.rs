@@ -20,6 +20,7 @@ impl World<'_> {
     pub(crate) fn take(&self, cpu: &Scheduled<'_>, step: Step, before: &Snapshot) -> Result<Snapshot, Failed> {
         let after = match step {
             Step::Repaint(form, trouble) => self.repaint(cpu, form, trouble, before)?,
+            Step::Change(change, lot, trouble) => return self.change(cpu, change, lot, trouble, before),
             Step::Map(pages, frames) => self.edit(before, || self.map_some(cpu, pages, frames))?,
             Step::Replace => self.edit(before, || self.replace(cpu))?,
             Step::Blocks => self.edit(before, || self.blocks(cpu))?,
@@ -68,7 +69,7 @@ impl World<'_> {
         #[allow(unsafe_code, reason = "the machine's online CPUs are counted")]
         let online = unsafe { OnlineCpus::of(&self.slots[..self.online() - miscounted]) };
         let leader = Leader { rendezvous: &self.rendezvous, host: cpu, slot: &self.slots[0], online: &online };
-        let Repainted { outcome, frame_counts, .. } = self.map.repaint(&mut session, &leader, &before.stats, form);
+        let Repainted { outcome, frame_counts, .. } = self.live_map().repaint(&mut session, &leader, form);
         let attempts = session.attempts;
         cpu.deafen(0);
         self.touch(cpu);
@@ -94,7 +95,7 @@ impl World<'_> {
             "{} rendezvous in the account, not {attempts}",
             frame_counts.attempts
         );
-        check!(self.map.try_lock().is_ok(), "the lock is still held");
+        check!(self.live_map().try_lock().is_ok(), "the lock is still held");
         let after = self.eye().snapshot();
         self.check_counts(form, outcome, &frame_counts, before, &after)?;
         Ok(after)

@@ -5,7 +5,9 @@
 use crate::case::{Case, Step, Trouble, plain};
 use crate::defect::{Defect, Since};
 use crate::world::run;
-use cleave::linear_map::Form;
+use cleave::aarch64::BbmLevel;
+use cleave::linear_map::{Change, Form};
+use cleave::tables::Level;
 
 const FORMS: [Form; 2] = [Form::Ahead, Form::InWindow];
 
@@ -95,6 +97,25 @@ fn a_linear_map_may_begin_at_any_root_entry() {
     }
 }
 
+/// Changes of every kind, by every switch: in place, by live splits and collapses, and with every CPU stopped.
+#[test]
+fn changes_of_every_kind_keep_every_rule() {
+    for level in [BbmLevel::Zero, BbmLevel::Two] {
+        for seed in 0..40 {
+            let change = |change, lot| Step::Change(change, lot, Trouble::None);
+            let steps = [
+                change(Change::ReadOnly, seed * 24),
+                change(Change::Unmap, seed * 24),
+                change(Change::Split(Level::L3), seed * 24),
+                change(Change::Map, seed * 24),
+                change(Change::ReadWrite, seed * 24),
+                change(Change::Collapse, seed * 24),
+            ];
+            good(&Case { levels: vec![level; 3], seed, ..plain(3, &steps) });
+        }
+    }
+}
+
 /// A kick that comes late may be taken by the leader anywhere in between. It never finds a rendezvous of the leader's own:
 /// fails when the phase leaves Idle before interrupts are masked.
 #[test]
@@ -122,6 +143,26 @@ fn caught(defect: Defect, since: Since, steps: &[Step], change: impl FnOnce(&mut
     match run(&case, Some((defect, since))) {
         Ok(()) => panic!("{defect:?} since {since:?} was not noticed"),
         Err(failed) => failed.split(' ').next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// The change covers contiguous groups of pages: on level 0 they change with every CPU stopped, on level 2 they are loosened
+/// first.
+#[test]
+fn a_change_with_a_missing_step_is_caught() {
+    for (defect, level, rule) in [
+        (Defect::NoTlbi, BbmLevel::Zero, "M3"),
+        (Defect::LocalTlbi, BbmLevel::Zero, "M5"),
+        (Defect::DsbIsh, BbmLevel::Zero, "M6"),
+        (Defect::DsbIshst, BbmLevel::Zero, "M4"),
+        (Defect::NoTlbi, BbmLevel::Two, "M1"),
+        (Defect::LocalTlbi, BbmLevel::Two, "M1"),
+        (Defect::DsbIsh, BbmLevel::Two, "M1"),
+        (Defect::DsbIshst, BbmLevel::Two, "M1"),
+    ] {
+        let step = Step::Change(Change::ReadOnly, 96, Trouble::None);
+        let found = caught(defect, Since::Online, &[step], |case| case.levels = vec![level; 3]);
+        assert_eq!(found, rule, "{defect:?} on {level:?}");
     }
 }
 

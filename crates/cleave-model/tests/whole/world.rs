@@ -2,7 +2,7 @@
 //! A machine on which the real code runs from its first paint on: the boot CPU, the others, and what they share.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::case::*;
 use crate::defect::{Bent, BentHost, Defect, Mute, Since};
@@ -22,7 +22,8 @@ pub(crate) struct World<'a> {
     pub(crate) layout: &'a Layout<'a>,
     pub(crate) rendezvous: Arc<Rendezvous<Watched>>,
     pub(crate) slots: Arc<Vec<Slot<Watched>>>,
-    pub(crate) map: LinearMap<'a, Watched>,
+    /// The map, once it is painted.
+    map: OnceLock<LinearMap<'a, Watched>>,
     /// Chunks each CPU has claimed.
     pub(crate) mine: Vec<AtomicU64>,
     /// The number of CPUs that may come up, of those that may go on with the whole map, and of those that have.
@@ -32,11 +33,14 @@ pub(crate) struct World<'a> {
     defect: Option<(Defect, Since)>,
     since: Mutex<Since>,
     /// Addresses to use: of the linear map, and of the kernel's own.
-    usable: Mutex<Vec<VirtAddr>>,
+    pub(crate) usable: Arc<Mutex<Vec<VirtAddr>>>,
     pub(crate) area: Mutex<Vec<VirtAddr>>,
     /// Frames that must never be allocated again.
     pub(crate) lost: AtomicU64,
 }
+
+/// The roots of the linear map.
+const ROOTS: Roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: SPARE, empty: NOTHING };
 
 /// The flags by which CPUs learn that they are admitted, and of pages in the kernel's own area.
 const ADMISSION: usize = 2;
@@ -64,14 +68,14 @@ pub(crate) fn run(case: &Case, defect: Option<(Defect, Since)>) -> Result<(), Fa
         layout: &layout,
         rendezvous: Arc::default(),
         slots: Arc::new((0..cpus).map(|_| Slot::default()).collect()),
-        map: LinearMap::new(layout, Roots { live: LIVE, replacement: REPLACEMENT, spare: SPARE, empty: NOTHING }),
+        map: OnceLock::new(),
         mine: (0..cpus).map(|_| AtomicU64::new(0)).collect(),
         started: AtomicUsize::new(1),
         admitted: AtomicUsize::new(1),
         inside: AtomicUsize::new(1),
         defect,
         since: Mutex::new(Since::Start),
-        usable: Mutex::new(Vec::new()),
+        usable: Arc::default(),
         area: Mutex::new(Vec::new()),
         lost: AtomicU64::new(0),
     };
@@ -112,6 +116,11 @@ impl<'a> World<'a> {
         TableTree { memory: self.tables(cpu), geometry: self.case.geometry, root: LIVE }
     }
 
+    /// Returns the map, which is painted by now.
+    pub(crate) fn live_map(&self) -> &LinearMap<'a, Watched> {
+        self.map.get().unwrap()
+    }
+
     pub(crate) fn eye(&self) -> Eye<'a> {
         Eye { machine: self.machine, layout: self.layout, case: self.case }
     }
@@ -140,7 +149,7 @@ impl<'a> World<'a> {
     pub(crate) fn work(&self, cpu: usize, share: Share) {
         let memory = Mute { view: self.linear(cpu), defect: self.defect() };
         let mut mine = self.mine[cpu].load(Ordering::Relaxed);
-        self.map.fill(memory, self.image(cpu), &self.bent(cpu), share, &mut mine);
+        self.live_map().fill(memory, self.image(cpu), &self.bent(cpu), share, &mut mine);
         self.mine[cpu].store(mine, Ordering::Relaxed);
     }
 
@@ -200,10 +209,11 @@ impl<'a> World<'a> {
         on.isb();
         self.inside.fetch_add(1, Ordering::Relaxed);
         let (rendezvous, slots, defect) = (self.rendezvous.clone(), self.slots.clone(), self.defect());
-        let used = self.usable.lock().unwrap().first().copied();
+        let usable = self.usable.clone();
         cpu.on_ipi(move |cpu| {
             rendezvous.attend(&BentHost { host: cpu, defect }, &slots[me]);
             // Used at once: what is missing after a release shows here, before anything else synchronises the context.
+            let used = usable.lock().unwrap().first().copied();
             if let Some(address) = used {
                 cpu.cpu().access(address, Access::Load);
             }
@@ -215,7 +225,7 @@ impl<'a> World<'a> {
             if cpu.lot(8) == 0 {
                 cpu.send_ipi_to(cpu.lot(cpus) as usize);
             }
-            if self.map.wants_help(self.mine[me].load(Ordering::Relaxed)) {
+            if self.live_map().wants_help(self.mine[me].load(Ordering::Relaxed)) {
                 self.work(me, Share::Fair);
             }
             cpu.step();
@@ -241,6 +251,7 @@ impl<'a> World<'a> {
         let stats = self.paint()?;
         self.verdict()?;
         check!(self.eye().stats() == stats, "the counts are not what a walk finds");
+        assert!(self.map.set(LinearMap::new(*self.layout, ROOTS, &stats)).is_ok(), "painted twice");
         self.now(Since::Painted);
         crate::plant::plant(self);
         let last = self.layout.regions().last().map_or(0, |region| region.end.0 - 1);
@@ -296,7 +307,7 @@ impl<'a> World<'a> {
         let view = self.machine.view(0, Through::Distance(address.0.wrapping_sub(piece.start.0)));
         let mut first =
             FirstPaint::begin(layout, &roots, &on, TemporaryBlocks { piece, table: TEMPORARY, entry }, view);
-        let stats = first.paint(largest, self.map.roots()).map_err(|e| e.to_string())?;
+        let stats = first.paint(largest, ROOTS).map_err(|e| e.to_string())?;
         let used = first.end(TlbiRepeat::Twice);
         self.machine.check_settled(0);
         self.machine.claim_frames(used);

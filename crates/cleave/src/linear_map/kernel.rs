@@ -5,9 +5,10 @@ use super::fill::Share;
 use super::map::LinearMap;
 use super::pool::{OutOfMemory, Pool};
 use super::replacement::UpperTables;
+use crate::aarch64::BbmLevel;
 use crate::atomics::Atomics;
 use crate::rendezvous::{Parked, Refused};
-use crate::tables::{Cpu, FrameSource, TableMemory, TlbiRepeat};
+use crate::tables::{Cpu, FrameSource, PhysRange, TableMemory, TlbiRepeat};
 
 /// A step of a repaint whose length is of interest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +53,20 @@ pub trait Kernel {
         let memory = self.memory();
         self.with_frames(|frames| Pool::reserve(&memory, frames, needed))
     }
+
+    /// Returns the level of FEAT_BBM that every CPU has: from level 2 on the sizes of live leaves change in place. Level 0, which
+    /// is always right, unless the kernel says otherwise.
+    ///
+    /// A kernel that says otherwise has a fault handler that retries stale translation faults. A walk that is in a table when a
+    /// collapse gives it back may fault on what stands there later, since an invalidation waits for no fault: the handler asks
+    /// the MMU (AT, ISB), and returns when the address translates by now. [`Change::Map`](super::Change::Map) needs the same on
+    /// CPUs without FEAT_ETS2 that use the memory without a context synchronisation in between.
+    fn bbm_level(&self) -> BbmLevel {
+        BbmLevel::Zero
+    }
+    /// Returns true when the kernel needs some of `range` as it is: tables, stacks, free frames of the allocator. Asked before
+    /// permissions or validity change.
+    fn is_in_use(&self, range: PhysRange) -> bool;
 
     /// Returns whether broadcast invalidations are needed twice.
     fn repeat(&self) -> TlbiRepeat;

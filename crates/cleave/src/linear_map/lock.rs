@@ -46,6 +46,13 @@ pub struct MapLockGuard<'a, A: Atomics = Native> {
     lock: &'a MapLock<A>,
 }
 
+impl<A: Atomics> MapLockGuard<'_, A> {
+    /// Returns true when this is the right that `lock` gives.
+    pub(super) fn is_of(&self, lock: &MapLock<A>) -> bool {
+        core::ptr::eq(self.lock, lock)
+    }
+}
+
 impl<A: Atomics> Drop for MapLockGuard<'_, A> {
     fn drop(&mut self) {
         self.lock.taken.store(false, Ordering::Release);

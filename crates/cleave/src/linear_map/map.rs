@@ -4,8 +4,9 @@
 use super::fill::{Fill, ReplacementMap, Share};
 use super::layout::Layout;
 use super::lock::{Busy, MapLock, MapLockGuard};
+use super::shared_stats::SharedStats;
 use crate::atomics::{Atomics, Native};
-use crate::tables::{Cpu, PhysAddr, TableMemory};
+use crate::tables::{Cpu, MapStats, PhysAddr, TableMemory};
 
 /// Root tables, all of them outside the linear map. But for the first they are empty before a repaint and after it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,13 +29,15 @@ pub struct LinearMap<'a, A: Atomics = Native> {
     pub(super) lock: MapLock<A>,
     /// The tables that CPUs fill together.
     pub(super) fill: Fill<A>,
+    /// The counts of its leaves and tables, changed by the holder of the lock.
+    pub(super) stats: SharedStats<A>,
 }
 
 impl<'a, A: Atomics> LinearMap<'a, A> {
-    /// Returns the linear map of `layout` below `roots`.
+    /// Returns the linear map of `layout` below `roots`, whose counts are `stats`: what [`paint`](super::paint()) returned.
     #[must_use]
-    pub fn new(layout: Layout<'a>, roots: Roots) -> Self {
-        Self { layout, roots, lock: MapLock::default(), fill: Fill::default() }
+    pub fn new(layout: Layout<'a>, roots: Roots, stats: &MapStats) -> Self {
+        Self { layout, roots, lock: MapLock::default(), fill: Fill::default(), stats: SharedStats::new(stats) }
     }
 
     /// Returns the plan.
@@ -49,7 +52,16 @@ impl<'a, A: Atomics> LinearMap<'a, A> {
         self.roots
     }
 
-    /// Takes the right to change the map; for changes that [`LinearMap::repaint`] does not make.
+    /// Returns the number of leaves of each size and of tables, as the last change left them.
+    ///
+    /// # Errors
+    /// [`Busy`] while a change is under way.
+    pub fn stats(&self) -> Result<MapStats, Busy> {
+        let _held = self.lock.try_lock()?;
+        Ok(self.stats.get())
+    }
+
+    /// Takes the right to change the map; for [`LinearMap::change`].
     ///
     /// # Errors
     /// [`Busy`] while another change is under way.

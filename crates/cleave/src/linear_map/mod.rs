@@ -15,6 +15,7 @@
 //!
 //! `examples/split_in_memory.rs` of this package is a whole repaint.
 
+mod change;
 mod commit;
 mod decide;
 mod fill;
@@ -28,11 +29,13 @@ mod pool;
 mod repaint;
 mod replacement;
 mod retire;
+mod shared_stats;
 mod successor;
 
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, ChangeError, Changed, Switch};
 pub use commit::{InPlace, RootSpan, TemporaryMapping, exchange};
 pub use decide::{Action, BbmPolicy, Decision, MapPolicy, Reason, decide};
 pub use fill::{Fill, ReplacementMap, Share};

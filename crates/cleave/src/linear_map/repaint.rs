@@ -24,24 +24,25 @@ use crate::tables::{FrameSource, MapStats, PhysAddr, PhysRange, TableTree, TwoVi
 pub const ATTEMPTS: u32 = 3;
 
 impl<A: Atomics> LinearMap<'_, A> {
-    /// Splits the whole map, whose counts are `stats`, while every CPU that `leader` stops stands still. The map's lock is held
+    /// Splits the whole map while every CPU that `leader` stops stands still. The map's lock is held
     /// from the reservation until the old tables are back. Unless the outcome is [`Outcome::Done`], map and allocator are as
     /// before, but for the frames that a CPU left behind may still write to ([`FrameCounts::lost`]).
-    pub fn repaint<K: Kernel, H: Host>(
-        &self,
-        kernel: &mut K,
-        leader: &Leader<'_, H, A>,
-        stats: &MapStats,
-        form: Form,
-    ) -> Repainted {
-        let mut repaint = Repaint { map: self, kernel, leader, stats, done: Repainted::default() };
+    pub fn repaint<K: Kernel, H: Host>(&self, kernel: &mut K, leader: &Leader<'_, H, A>, form: Form) -> Repainted {
+        let mut repaint = Repaint { map: self, kernel, leader, stats: MapStats::default(), done: Repainted::default() };
         repaint.done.outcome = match self.lock.try_lock() {
-            Ok(_held) => match form {
-                // A CPU left behind in the middle of filling tables reads the live ones, which this would give back.
-                Form::Ahead if !self.fill.is_idle() => Outcome::Busy,
-                Form::Ahead => repaint.ahead(),
-                Form::InWindow => repaint.in_window(),
-            },
+            Ok(_held) => {
+                repaint.stats = self.stats.get();
+                let outcome = match form {
+                    // A CPU left behind in the middle of filling tables reads the live ones, which this would give back.
+                    Form::Ahead if !self.fill.is_idle() => Outcome::Busy,
+                    Form::Ahead => repaint.ahead(),
+                    Form::InWindow => repaint.in_window(),
+                };
+                if outcome == Outcome::Done {
+                    self.stats.set(&repaint.stats.split_to_pages(self.layout.geometry()));
+                }
+                outcome
+            }
             Err(Busy) => Outcome::Busy,
         };
         repaint.done
@@ -123,7 +124,7 @@ struct Repaint<'r, 'a, K, H, A: Atomics> {
     map: &'r LinearMap<'a, A>,
     kernel: &'r mut K,
     leader: &'r Leader<'r, H, A>,
-    stats: &'r MapStats,
+    stats: MapStats,
     done: Repainted,
 }
 
@@ -234,23 +235,32 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
         pool
     }
 
-    /// Stops every CPU for `commit`; tries again when one did not come in time. Returns true when it was done.
+    /// As [`stop`].
     #[inline(always)]
-    fn stop(&mut self, mut commit: impl FnMut(&mut K, &Parked<'_>)) -> bool {
-        while self.done.frame_counts.attempts < ATTEMPTS {
-            self.done.frame_counts.attempts += 1;
-            let attempt = self.done.frame_counts.attempts;
-            let deadline = self.kernel.before_stop(attempt);
-            match self.leader.stop(deadline, |parked| commit(self.kernel, parked)) {
-                Ok(((), measured)) => {
-                    self.done.measured = Some(measured);
-                    return true;
-                }
-                Err(refused) => self.kernel.refused(attempt, &refused),
-            }
-        }
-        false
+    fn stop(&mut self, commit: impl FnMut(&mut K, &Parked<'_>)) -> bool {
+        self.done.measured = stop(self.kernel, self.leader, &mut self.done.frame_counts.attempts, commit);
+        self.done.measured.is_some()
     }
+}
+
+/// Stops every CPU for `commit`; tries again when one did not come in time, and counts `attempts`. Returns the rendezvous in
+/// which it was done.
+#[inline(always)]
+pub(super) fn stop<K: Kernel, H: Host, A: Atomics>(
+    kernel: &mut K,
+    leader: &Leader<'_, H, A>,
+    attempts: &mut u32,
+    mut commit: impl FnMut(&mut K, &Parked<'_>),
+) -> Option<Measured> {
+    while *attempts < ATTEMPTS {
+        *attempts += 1;
+        let deadline = kernel.before_stop(*attempts);
+        match leader.stop(deadline, |parked| commit(kernel, parked)) {
+            Ok(((), measured)) => return Some(measured),
+            Err(refused) => kernel.refused(*attempts, &refused),
+        }
+    }
+    None
 }
 
 /// Fills the replacement's page tables with every CPU at hand. Returns false when a CPU has claimed tables and does not finish

@@ -3,6 +3,7 @@
 //! expected values are computed from the memory regions or from a record of the map before, never by the code under
 //! test.
 
+mod changing;
 mod failing;
 mod filling;
 mod painting;

@@ -6,10 +6,11 @@
 
 use core::ops::Range;
 
+use super::address::PhysAddr;
 use super::address::{PhysRange, VirtAddr};
 use super::descriptor::{Descriptor, Kind};
 use super::geometry::{Geometry, Level};
-use super::traits::TableMemory;
+use super::traits::{TableMemory, slot};
 use super::tree::TableTree;
 
 /// The number of leaves of each size. Contiguous leaves are counted singly, and only under `contiguous`.
@@ -25,6 +26,14 @@ impl LeafCounts {
         match hint {
             Hint::Single => self.plain[level.number()] += count,
             Hint::Contiguous => self.contiguous[level.number()] += count,
+        }
+    }
+
+    /// Takes `count` leaves of `level` out of the counts.
+    pub fn remove(&mut self, level: Level, hint: Hint, count: u64) {
+        match hint {
+            Hint::Single => self.plain[level.number()] -= count,
+            Hint::Contiguous => self.contiguous[level.number()] -= count,
         }
     }
 
@@ -91,6 +100,30 @@ impl MapStats {
             .iter()
             .map(|&level| (self.leaves.at(level) - self.alias.at(level)) * geometry.tables_to_split(level))
             .sum()
+    }
+
+    /// Takes the table `table` of `level` and everything below it, no leaf of which is of the alias, out of the counts.
+    pub fn remove_tree<M: TableMemory>(&mut self, memory: &M, geometry: Geometry, table: PhysAddr, level: Level) {
+        self.tables -= 1;
+        for index in 0..geometry.entries(level) {
+            let entry = memory.load(slot(table, index));
+            match (entry.kind(geometry, level), level.next()) {
+                (Kind::Table(below), Some(next)) => self.remove_tree(memory, geometry, below, next),
+                (Kind::Leaf(_) | Kind::InvalidLeaf(_), _) => self.leaves.remove(level, entry.into(), 1),
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns the counts of the map once every leaf but those of the alias is a page outside contiguous groups.
+    #[must_use]
+    pub fn split_to_pages(&self, geometry: Geometry) -> Self {
+        let pages = |level: Level| {
+            (self.leaves.at(level) - self.alias.at(level)) << (geometry.shift(level) - geometry.page_shift())
+        };
+        let mut leaves = self.alias;
+        leaves.add(Level::L3, Hint::Single, Level::ALL.into_iter().skip(1).map(pages).sum());
+        Self { leaves, alias: self.alias, tables: self.tables + self.tables_to_split(geometry) }
     }
 
     /// Counts `tree` by a walk, in the root entries `entries`; `base` is the virtual address that entry 0 covers, `alias` the

@@ -87,6 +87,9 @@ pub enum Kind {
 /// alignment). 48-bit addresses only.
 pub(super) const ADDRESS_MASK: u64 = 0x0000_ffff_ffff_f000;
 
+/// The bit of a leaf that says: one of a contiguous group, to which it comes back.
+const MARK: u64 = 1 << 55;
+
 impl Descriptor {
     /// The descriptor that maps nothing.
     pub const EMPTY: Self = Self(0);
@@ -183,6 +186,43 @@ impl Descriptor {
         self.with(STAGE1::VALID::CLEAR)
     }
 
+    /// Returns the same leaf, valid.
+    #[must_use]
+    pub fn made_valid(self) -> Self {
+        self.with(STAGE1::VALID::SET)
+    }
+
+    /// Returns the same leaf with the mark of a member of a contiguous group that is taken apart for a moment. The mark is bit
+    /// 55, one of those that the hardware leaves to software (Arm ARM D8.3.3).
+    #[must_use]
+    pub(crate) fn marked(self) -> Self {
+        Self(self.0 | MARK)
+    }
+
+    /// Returns the same leaf without the mark.
+    #[must_use]
+    pub(crate) fn unmarked(self) -> Self {
+        Self(self.0 & !MARK)
+    }
+
+    /// Returns true when the leaf has the mark.
+    #[must_use]
+    pub(crate) fn is_marked(self) -> bool {
+        self.0 & MARK != 0
+    }
+
+    /// Returns the same leaf, read-only for EL1.
+    #[must_use]
+    pub fn made_read_only(self) -> Self {
+        self.with(STAGE1::AP_READ_ONLY::SET)
+    }
+
+    /// Returns the same leaf, writable for EL1.
+    #[must_use]
+    pub fn made_writable(self) -> Self {
+        self.with(STAGE1::AP_READ_ONLY::CLEAR)
+    }
+
     /// Returns the table descriptor of another table with the same restrictions (NSTable, APTable, UXNTable, PXNTable).
     #[must_use]
     pub fn retargeted(self, table: PhysAddr) -> Self {
@@ -197,6 +237,14 @@ impl Descriptor {
     pub fn split_child(self, child_level: Level) -> Self {
         let page = if matches!(child_level, Level::L3) { STAGE1::TYPE::SET } else { STAGE1::TYPE::CLEAR };
         self.with(page + STAGE1::CONTIGUOUS::CLEAR)
+    }
+
+    /// Returns the block of a table's level that the leaves of that table become, whose first one this is: the reverse of
+    /// [`Descriptor::split_child`]. Its output address is the caller's to check.
+    #[must_use]
+    pub fn merged(self) -> Self {
+        // A block, at each level that has blocks (Arm ARM D8.3.1).
+        self.with(STAGE1::TYPE::CLEAR + STAGE1::CONTIGUOUS::CLEAR)
     }
 
     /// Returns the attributes of a leaf: every bit but the output address, the Contiguous bit and the type bit, which

@@ -10,7 +10,7 @@ use crate::linear_map::{
 };
 use crate::rendezvous::{Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use crate::tables::fake::{FakeCpu, FakeFrames, FakeMemory, View};
-use crate::tables::{FrameSource, MapStats, TlbiRepeat};
+use crate::tables::{FrameSource, PhysRange, TlbiRepeat};
 
 /// A kernel that lends at most its memory and its allocator, and of which nothing else may be asked.
 struct Unasked<'a>(Option<(&'a FakeMemory, &'a mut FakeFrames)>);
@@ -47,6 +47,9 @@ impl<'a> Kernel for Unasked<'a> {
     fn reserve(&mut self, _needed: u64) -> Result<Pool, OutOfMemory> {
         unreachable!()
     }
+    fn is_in_use(&self, _range: PhysRange) -> bool {
+        unreachable!()
+    }
     fn repeat(&self) -> TlbiRepeat {
         unreachable!()
     }
@@ -74,14 +77,14 @@ impl<'a> Kernel for Unasked<'a> {
 }
 
 /// Repaints `map` with `kernel`, led by the only CPU.
-fn repaint(map: &LinearMap<'_>, kernel: Unasked<'_>, stats: &MapStats) -> Repainted {
+fn repaint(map: &LinearMap<'_>, kernel: Unasked<'_>) -> Repainted {
     let (rendezvous, slot): (Rendezvous, Slot) = Default::default();
     // SAFETY: there is one CPU, and this is its slot.
     #[allow(unsafe_code, reason = "the one CPU is counted")]
     let online = unsafe { OnlineCpus::of([&slot]) };
     let leader = Leader { rendezvous: &rendezvous, host: &Alone, slot: &slot, online: &online };
     let mut kernel = kernel;
-    map.repaint(&mut kernel, &leader, stats, Form::Ahead)
+    map.repaint(&mut kernel, &leader, Form::Ahead)
 }
 
 /// A CPU that was left behind in the middle of a chunk still reads the live tables: a repaint that would give those back
@@ -92,13 +95,13 @@ fn no_repaint_begins_while_a_cpu_is_in_the_middle_of_a_chunk() {
     let layout = opened.world.plan.layout();
     let cpu = FakeCpu::default();
     let roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: REPLACEMENT, empty: REPLACEMENT };
-    let map = LinearMap::new(layout, roots);
+    let map = LinearMap::new(layout, roots, &opened.world.stats);
     let fill = &map.fill;
     let given_up = || {
         opened.work(fill, &cpu, Share::Everything, &mut 0);
         fill.close();
         assert!(!fill.is_idle());
-        assert_eq!(repaint(&map, Unasked(None), &opened.world.stats).outcome, Outcome::Busy);
+        assert_eq!(repaint(&map, Unasked(None)).outcome, Outcome::Busy);
     };
     assert!(fill.is_idle());
     fill.open(&layout, &cpu, 4);
@@ -114,10 +117,10 @@ fn a_repaint_of_tables_that_the_allocator_lacks_is_refused() {
     let mut world = World::painted(ram(0, 64 << 20), LargestLeaf::Block);
     let layout = world.plan.layout();
     let roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: SAVE, empty: NOTHING };
-    let map = LinearMap::new(layout, roots);
+    let map = LinearMap::new(layout, roots, &world.stats);
     let table = world.frames.out.pop_last().unwrap();
     let (before, available) = (world.memory.contents(), world.frames.available());
-    let done = repaint(&map, Unasked(Some((&world.memory, &mut world.frames))), &world.stats);
+    let done = repaint(&map, Unasked(Some((&world.memory, &mut world.frames))));
     assert_eq!((done.outcome, done.frame_counts), (Outcome::ForeignTable(table), FrameCounts::default()));
     assert_eq!((world.memory.contents(), world.frames.available()), (before, available));
     assert!(map.try_lock().is_ok());

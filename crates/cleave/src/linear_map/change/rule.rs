@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The rule of a change: the part of a descriptor that a change covers, and the leaf that takes its place.
+
+use crate::linear_map::layout::Layout;
+use crate::tables::{Descriptor, Geometry, Kind, Level, PhysAddr, PhysRange, TableMemory, slot};
+
+/// A change of the linear map. None of them moves memory: the output address of each page stays.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Reads are allowed, stores fault.
+    ReadOnly,
+    /// Reads and stores are allowed.
+    ReadWrite,
+    /// Every access faults. The leaves remember address and attributes: [`Change::Map`] brings them back.
+    Unmap,
+    /// The leaves are valid again.
+    Map,
+    /// No leaf is larger than one of this level, and none of this level is in a contiguous group.
+    Split(Level),
+    /// The largest leaves that equal neighbours allow, contiguous groups included.
+    Collapse,
+}
+
+impl Change {
+    /// Returns what `leaf` becomes when the change covers it whole.
+    pub(super) fn edit(self, leaf: Descriptor) -> Descriptor {
+        match self {
+            Self::ReadOnly => leaf.made_read_only(),
+            Self::ReadWrite => leaf.made_writable(),
+            Self::Unmap => leaf.made_invalid(),
+            Self::Map => leaf.made_valid(),
+            Self::Split(_) | Self::Collapse => leaf,
+        }
+    }
+
+    /// Returns true for a change of permissions or validity: an access can notice it.
+    pub(super) const fn is_edit(self) -> bool {
+        !matches!(self, Self::Split(_) | Self::Collapse)
+    }
+}
+
+/// The part of a piece of memory that a change covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cover {
+    Nothing,
+    Some,
+    All,
+}
+
+/// The entry that takes the place of a leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// A leaf of the same size: the old one or an edited one.
+    Leaf(Descriptor),
+    /// A table of this level.
+    Split(Level),
+}
+
+/// A change of some ranges of a map.
+#[derive(Clone, Copy)]
+pub(super) struct Rule<'a> {
+    pub(super) layout: &'a Layout<'a>,
+    pub(super) change: Change,
+    /// Sorted and apart from each other.
+    pub(super) ranges: &'a [PhysRange],
+    /// Leaves become smaller where the change asks for it, and nothing else: the first steps of a change in place.
+    pub(super) sizes_only: bool,
+}
+
+impl Rule<'_> {
+    pub(super) fn geometry(&self) -> Geometry {
+        self.layout.geometry()
+    }
+
+    /// Returns how much of the `bytes` bytes of memory from `start` on the change covers.
+    pub(super) fn cover(&self, start: u64, bytes: u64) -> Cover {
+        let piece = PhysRange::new(PhysAddr(start), PhysAddr(start + bytes));
+        // The first range that ends behind the start is the only one that can hold the whole piece.
+        let first = self.ranges.partition_point(|range| range.end <= piece.start);
+        match self.ranges.get(first) {
+            Some(range) if range.contains_range(piece) => Cover::All,
+            Some(range) if range.overlaps(piece) => Cover::Some,
+            _ => Cover::Nothing,
+        }
+    }
+
+    /// Returns true when `entry` is a member of a contiguous group.
+    pub(super) fn is_joined(&self, entry: Descriptor, level: Level) -> bool {
+        let kind = entry.kind(self.geometry(), level);
+        matches!(kind, Kind::Leaf(_) | Kind::InvalidLeaf(_)) && entry.is_contiguous()
+    }
+
+    /// Returns true when the change makes no difference to the contiguous group of `leaf`, whose memory begins at `start`: it
+    /// belongs to the alias, or has the attributes already.
+    pub(super) fn leaves_alone(&self, leaf: Descriptor, start: u64) -> bool {
+        let is_alias = self.layout.alias().contains(PhysAddr(start));
+        is_alias || self.change.is_edit() && self.change.edit(leaf) == leaf
+    }
+
+    /// Returns true when a contiguous group of `level`, all of whose members are leaves, is one after the change.
+    pub(super) fn stays_joined(&self, start: u64, level: Level) -> bool {
+        let group = self.geometry().contiguous(level).unwrap_or(1) as u64;
+        match (self.cover(start, group * self.geometry().size(level)), self.change) {
+            (Cover::Nothing, _) | (_, Change::Collapse) => true,
+            (_, Change::Split(to)) => level > to,
+            // In place a group is edited leaf by leaf, and joined afterwards.
+            (cover, _) => cover == Cover::All && !self.sizes_only,
+        }
+    }
+
+    /// Returns what takes the place of `leaf`, a leaf of `level` that maps memory from `start` on.
+    pub(super) fn next(&self, leaf: Descriptor, level: Level, start: u64) -> Next {
+        if self.layout.alias().contains(PhysAddr(start)) {
+            return Next::Leaf(leaf);
+        }
+        let cover = self.cover(start, self.geometry().size(level));
+        match (self.change, cover, level.next()) {
+            (_, Cover::Nothing, _) | (Change::Collapse, _, _) => Next::Leaf(leaf),
+            (Change::Split(to), _, Some(next)) if level < to => Next::Split(next),
+            (Change::Split(_), _, _) => Next::Leaf(leaf),
+            // Only the part that is covered becomes another: what is not keeps the old attributes in leaves of its own.
+            (_, Cover::Some, Some(next)) if self.change.edit(leaf) != leaf => Next::Split(next),
+            (_, Cover::Some, _) => Next::Leaf(leaf),
+            (_, Cover::All, _) if self.sizes_only => Next::Leaf(leaf),
+            (_, Cover::All, _) => Next::Leaf(self.change.edit(leaf)),
+        }
+    }
+
+    /// Returns the one leaf of `level`, without the Contiguous bit, that can stand for `entry` once everything below it is
+    /// collapsed, if there is one. The entry covers memory from `start` on.
+    pub(super) fn collapsed<V: TableMemory>(
+        &self,
+        view: &V,
+        entry: Descriptor,
+        level: Level,
+        start: u64,
+    ) -> Option<Descriptor> {
+        let geometry = self.geometry();
+        if self.cover(start, geometry.size(level)) != Cover::All || self.layout.alias().contains(PhysAddr(start)) {
+            return None;
+        }
+        match (entry.kind(geometry, level), level.next()) {
+            (Kind::Leaf(_) | Kind::InvalidLeaf(_), _) => Some(entry.without_contiguous()),
+            // A table with restrictions gives its leaves permissions that a block would not have.
+            (Kind::Table(below), Some(next)) if geometry.leaf_allowed(level) && entry == Descriptor::table(below) => {
+                let size = geometry.size(next);
+                let first = self.collapsed(view, view.load(below), next, start)?;
+                let equal = |index: usize| {
+                    let (child, at) = (view.load(slot(below, index)), start + index as u64 * size);
+                    self.collapsed(view, child, next, at) == Some(Descriptor(first.0 + index as u64 * size))
+                };
+                (1..geometry.entries(next)).all(equal).then(|| first.merged())
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the first leaf, without the Contiguous bit, of the group of `count` entries of `level` from `first` on, when
+    /// they can become one contiguous group.
+    pub(super) fn joinable<V: TableMemory>(
+        &self,
+        view: &V,
+        first: PhysAddr,
+        count: usize,
+        level: Level,
+        start: u64,
+    ) -> Option<Descriptor> {
+        let size = self.geometry().size(level);
+        // No group reaches over the end of a range, and so of a region: a CPU may speculate into all of it.
+        if self.cover(start, count as u64 * size) != Cover::All {
+            return None;
+        }
+        let leaf = self.collapsed(view, view.load(first), level, start)?;
+        let equal = |index: usize| {
+            let (entry, at) = (view.load(slot(first, index)), start + index as u64 * size);
+            self.collapsed(view, entry, level, at) == Some(Descriptor(leaf.0 + index as u64 * size))
+        };
+        (1..count).all(equal).then_some(leaf)
+    }
+}

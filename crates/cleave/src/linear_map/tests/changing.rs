@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Changes of a map in use: what each page becomes, in either way, and that everything comes back.
+
+use proptest::prelude::*;
+
+use super::plan::{Plan, cases, plans, range};
+use super::world::*;
+use crate::aarch64::BbmLevel;
+use crate::linear_map::{Change, ChangeError, Changed, Kernel, LargestLeaf, LinearMap, OutOfMemory, Roots, Switch};
+use crate::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
+use crate::tables::fake::{FakeCpu, FakeFrames, FakeMemory, View};
+use crate::tables::{FrameSource, Level, PhysAddr, PhysRange, TableMemory, TlbiRepeat, slot};
+
+/// A kernel with one CPU of a FEAT_BBM level, and memory that it needs as it is.
+struct OneCpu<'a> {
+    memory: &'a FakeMemory,
+    frames: &'a mut FakeFrames,
+    level: BbmLevel,
+    in_use: PhysRange,
+}
+
+impl<'a> Kernel for OneCpu<'a> {
+    type Memory = View<'a>;
+    type Roots = View<'a>;
+    type Temporary = View<'a>;
+    type Cpu = FakeCpu;
+    type Stopped = FakeCpu;
+    type Frames = FakeFrames;
+
+    fn memory(&self) -> View<'a> {
+        tables(self.memory)
+    }
+    fn roots(&self) -> View<'a> {
+        roots(self.memory)
+    }
+    fn temporary(&self) -> View<'a> {
+        unreachable!("no change needs a temporary mapping")
+    }
+    fn cpu(&self) -> FakeCpu {
+        FakeCpu::default()
+    }
+    fn with_frames<T>(&mut self, work: impl FnOnce(&mut FakeFrames) -> T) -> T {
+        work(self.frames)
+    }
+    fn bbm_level(&self) -> BbmLevel {
+        self.level
+    }
+    fn is_in_use(&self, range: PhysRange) -> bool {
+        self.in_use.overlaps(range)
+    }
+    fn repeat(&self) -> TlbiRepeat {
+        TlbiRepeat::Once
+    }
+    fn before_stop(&mut self, _attempt: u32) -> u64 {
+        1
+    }
+    fn stopped(&mut self, _parked: &Parked<'_>) -> FakeCpu {
+        FakeCpu::default()
+    }
+    fn refused(&mut self, _attempt: u32, refused: &Refused) {
+        assert_eq!(*refused, Refused::InterruptsMasked);
+    }
+}
+
+/// Permissions and validity of every page of a plan's memory, by the changes alone.
+struct Pages(Vec<(PhysRange, Vec<Page>)>);
+
+/// The state of a page: writable, and valid.
+type Page = (bool, bool);
+
+impl Pages {
+    fn of(plan: &Plan) -> Self {
+        let page = plan.geometry.page_size();
+        let pieces = plan.pieces().into_iter();
+        // Writable and valid; the alias is not writable.
+        Self(pieces.map(|(piece, alias)| (piece, vec![(!alias, true); (piece.bytes() / page) as usize])).collect())
+    }
+
+    fn change(&mut self, change: Change, ranges: &[PhysRange], page: u64) {
+        for (piece, pages) in &mut self.0 {
+            for part in ranges.iter().map(|range| range.intersection(*piece)).filter(|part| !part.is_empty()) {
+                let index = |at: PhysAddr| ((at.0 - piece.start.0) / page) as usize;
+                for (writable, valid) in &mut pages[index(part.start)..index(part.end)] {
+                    match change {
+                        Change::ReadOnly => *writable = false,
+                        Change::ReadWrite => *writable = true,
+                        Change::Unmap => *valid = false,
+                        Change::Map => *valid = true,
+                        Change::Split(_) | Change::Collapse => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks that the leaves of `world` map each page as it should be, and that contiguous groups are whole and equal.
+    fn check(&self, plan: &Plan, leaves: &[Leaf]) {
+        let page = plan.geometry.page_size();
+        let mut leaves_left = leaves.iter().peekable();
+        let mut group: Vec<&Leaf> = Vec::new();
+        for (piece, pages) in &self.0 {
+            let mut at = piece.start.0;
+            while at < piece.end.0 {
+                let leaf = leaves_left.next().expect("memory that is not mapped");
+                assert_eq!((leaf.output, leaf.address), (at, plan.base.0.wrapping_add(at)));
+                for offset in 0..leaf.bytes / page {
+                    let expected = pages[((at - piece.start.0) / page + offset) as usize];
+                    let found = (leaf.descriptor.is_writable(), leaf.descriptor.is_valid());
+                    assert_eq!(found, expected, "page {offset} of the leaf at {at:#x}");
+                }
+                assert!(!leaf.descriptor.is_marked(), "the leaf at {at:#x} keeps the mark of its group");
+                if leaf.descriptor.is_contiguous() {
+                    group.push(leaf);
+                    let count = plan.geometry.contiguous(leaf.level).unwrap();
+                    assert!(group[0].output.is_multiple_of(leaf.bytes * count as u64), "a group at {at:#x}");
+                    assert_eq!(group[0].descriptor.attributes(), leaf.descriptor.attributes(), "a group at {at:#x}");
+                    assert_eq!(group[0].descriptor.is_valid(), leaf.descriptor.is_valid(), "a group at {at:#x}");
+                    if group.len() == count {
+                        group.clear();
+                    }
+                } else {
+                    assert!(group.is_empty(), "part of a group before {at:#x}");
+                }
+                at += leaf.bytes;
+            }
+            assert_eq!(at, piece.end.0, "a leaf reaches over the end of its piece");
+        }
+        assert!(group.is_empty() && leaves_left.next().is_none(), "more than there should be");
+    }
+}
+
+/// Makes a change.
+type Make<'a> = dyn FnMut(Change, &[PhysRange]) -> Result<Changed, ChangeError> + 'a;
+
+/// A map with a machine of one CPU around it.
+struct Machine {
+    world: World,
+    level: BbmLevel,
+    in_use: PhysRange,
+}
+
+impl Machine {
+    fn new(plan: Plan, level: BbmLevel) -> Self {
+        let world = World::painted(plan, LargestLeaf::Block);
+        for table in [REPLACEMENT, SAVE] {
+            world.memory.zero_table(table, world.plan.geometry.entries(world.plan.geometry.root_level()));
+        }
+        Self { world, level, in_use: PhysRange::default() }
+    }
+
+    /// Gives `work` a way to make changes on a CPU that waits as `host` does.
+    fn run(&mut self, host: &impl Host, work: impl FnOnce(&mut Make<'_>)) {
+        let World { plan, memory, frames, stats, .. } = &mut self.world;
+        let map_roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: SAVE, empty: NOTHING };
+        let map = LinearMap::new(plan.layout(), map_roots, stats);
+        let (rendezvous, slot): (Rendezvous, Slot) = Default::default();
+        // SAFETY: there is one CPU, and this is its slot.
+        #[allow(unsafe_code, reason = "the one CPU is counted")]
+        let online = unsafe { OnlineCpus::of([&slot]) };
+        let leader = Leader { rendezvous: &rendezvous, host, slot: &slot, online: &online };
+        let mut kernel = OneCpu { memory, frames, level: self.level, in_use: self.in_use };
+        work(&mut |change, ranges| map.change(&map.try_lock().unwrap(), &mut kernel, &leader, change, ranges));
+        *stats = map.stats().unwrap();
+    }
+
+    fn change(&mut self, change: Change, ranges: &[PhysRange]) -> Result<Changed, ChangeError> {
+        let mut done = None;
+        self.run(&Alone, |make| done = Some(make(change, ranges)));
+        done.unwrap()
+    }
+
+    /// Checks what every change keeps: counts, frames, and roots that are empty outside a change.
+    fn check(&self) {
+        let World { plan, memory, frames, stats, .. } = &self.world;
+        assert_eq!(self.world.recount(), *stats);
+        assert_eq!(linked_tables(&self.world, LIVE), frames.out);
+        for entry in plan.layout().root_entries() {
+            assert_eq!([REPLACEMENT, SAVE].map(|root| memory.load(slot(root, entry)).0), [0, 0]);
+        }
+    }
+
+    /// All memory but the alias.
+    fn memory(&self) -> Vec<PhysRange> {
+        let pieces = self.world.plan.pieces().into_iter();
+        pieces.filter(|(piece, alias)| !alias && !piece.is_empty()).map(|(piece, _)| piece).collect()
+    }
+}
+
+/// A change of a random part of memory.
+fn changes() -> impl Strategy<Value = (Change, Vec<(prop::sample::Index, u64, u64)>)> {
+    let change = prop_oneof![
+        3 => Just(Change::ReadOnly),
+        3 => Just(Change::ReadWrite),
+        3 => Just(Change::Unmap),
+        3 => Just(Change::Map),
+        1 => prop_oneof![Just(Level::L1), Just(Level::L2), Just(Level::L3)].prop_map(Change::Split),
+        2 => Just(Change::Collapse),
+    ];
+    (change, prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), any::<u64>()), 1..4))
+}
+
+/// Picks ranges of `memory`: single pages, whole leaves and groups, and anything between, sorted and apart.
+fn pick(memory: &[PhysRange], plan: &Plan, wanted: &[(prop::sample::Index, u64, u64)]) -> Vec<PhysRange> {
+    let page = plan.geometry.page_size();
+    let mut ranges: Vec<PhysRange> = Vec::new();
+    for (index, from, count) in wanted {
+        let piece = memory[index.index(memory.len())];
+        let unit = match from % 4 {
+            0 => plan.geometry.size(Level::L2),
+            1 => page * plan.geometry.contiguous(Level::L3).unwrap() as u64,
+            _ => page,
+        };
+        let start = (piece.start.0 + from / 4 % piece.bytes()) / unit * unit;
+        let bytes = (count / 4 % 5 + 1) * if count % 4 == 0 { page } else { unit };
+        let found = range(start, start + bytes).intersection(piece);
+        if !found.is_empty() && ranges.iter().all(|other| !other.overlaps(found)) {
+            ranges.push(found);
+        }
+    }
+    ranges.sort_by_key(|range| range.start);
+    ranges
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// Random changes on CPUs of any level: each page is as the changes say, counts and frames are exact, and once
+    /// everything is undone and collapsed the map has the leaves that it began with and not a table more.
+    #[test]
+    fn changes_do_what_they_say_and_leave_no_trace(
+        plan in plans(0),
+        level in prop_oneof![Just(BbmLevel::Zero), Just(BbmLevel::Two)],
+        wanted in prop::collection::vec(changes(), 1..7),
+    ) {
+        let mut machine = Machine::new(plan.clone(), level);
+        let memory = machine.memory();
+        prop_assume!(!memory.is_empty());
+        let before = machine.world.leaves(LIVE);
+        let mut pages = Pages::of(&plan);
+        for (change, ranges) in &wanted {
+            let ranges = pick(&memory, &plan, ranges);
+            let free = machine.world.frames.available();
+            let changed = machine.change(*change, &ranges).unwrap();
+            pages.change(*change, &ranges, plan.geometry.page_size());
+            pages.check(&plan, &machine.world.leaves(LIVE));
+            machine.check();
+            prop_assert_eq!(changed.frame_counts.surplus, 0);
+            let counts = changed.frame_counts;
+            prop_assert_eq!(machine.world.frames.available() + counts.used, free + counts.returned);
+            if level == BbmLevel::Two {
+                prop_assert_ne!(changed.switch, Switch::Stop);
+            }
+            if let Change::Split(to) = *change {
+                let is_in = |leaf: &Leaf| ranges.iter().any(|range| range.contains(PhysAddr(leaf.output)));
+                let smaller = |leaf: &Leaf| leaf.level > to || leaf.level == to && !leaf.descriptor.is_contiguous();
+                prop_assert!(machine.world.leaves(LIVE).iter().filter(|leaf| is_in(leaf)).all(smaller));
+            }
+        }
+        for undo in [Change::Map, Change::ReadWrite, Change::Collapse] {
+            machine.change(undo, &memory).unwrap();
+            machine.check();
+        }
+        let after: Vec<_> = machine.world.leaves(LIVE).iter().map(|leaf| (leaf.address, leaf.descriptor)).collect();
+        let before: Vec<_> = before.iter().map(|leaf| (leaf.address, leaf.descriptor)).collect();
+        prop_assert_eq!(after, before);
+    }
+}
+
+/// One region of memory from address 1G on, without an alias.
+fn ram(bytes: u64) -> Plan {
+    Plan::k4(&[range(1 << 30, (1 << 30) + bytes)], PhysRange::default())
+}
+
+/// The page `number` of such a region.
+fn page(number: u64) -> PhysRange {
+    range((1 << 30) + number * 0x1000, (1 << 30) + (number + 1) * 0x1000)
+}
+
+/// A page of a block costs the tables of its edge alone: one below a 2M block, two below a 1G block. Where the CPUs must stop,
+/// the tables on the way are copied besides, and the old ones come back.
+#[test]
+fn one_page_costs_one_table_for_each_level_below_its_block() {
+    for (bytes, split, on_the_way) in [(64 << 20, 1, 2), (1 << 30, 2, 1)] {
+        for (level, switch) in [(BbmLevel::Zero, Switch::Stop), (BbmLevel::Two, Switch::InPlace)] {
+            let mut machine = Machine::new(ram(bytes), level);
+            let changed = machine.change(Change::ReadOnly, &[page(5)]).unwrap();
+            let copies = if switch == Switch::Stop { on_the_way } else { 0 };
+            assert_eq!(changed.switch, switch);
+            assert_eq!((changed.frame_counts.used, changed.frame_counts.returned), (split + copies, copies));
+            machine.check();
+            // The page is a leaf of its own now, so the way back stops no CPU and takes no frame.
+            let changed = machine.change(Change::ReadWrite, &[page(5)]).unwrap();
+            assert_eq!((changed.switch, changed.frame_counts.needed), (Switch::InPlace, 0));
+            // What is so already takes nothing at all.
+            assert_eq!(machine.change(Change::ReadWrite, &[page(5)]).unwrap().switch, Switch::Nothing);
+            machine.check();
+        }
+    }
+}
+
+/// Each error leaves map, frames and counts as they were.
+#[test]
+fn a_change_that_cannot_be_made_changes_nothing() {
+    let alias = range((1 << 30) + 0x20_0000, (1 << 30) + 0x30_0000);
+    let plan = Plan { alias, ..ram(64 << 20) };
+    let end = PhysAddr((1 << 30) + (64 << 20));
+    let mut machine = Machine::new(plan, BbmLevel::Zero);
+    machine.in_use = page(9);
+    machine.world.frames.limit_to(2);
+    let before = machine.world.memory.contents();
+    let short = OutOfMemory { needed: 3, available: 2 };
+    let odd = range((1 << 30) + 0x800, (1 << 30) + 0x1800);
+    let behind = PhysRange::new(PhysAddr(end.0 - 0x1000), end.offset(0x1000));
+    for (change, ranges, error) in [
+        (Change::ReadOnly, &[page(5)][..], ChangeError::OutOfFrames(short)),
+        (Change::ReadOnly, &[odd], ChangeError::BadRange(odd)),
+        (Change::ReadOnly, &[PhysRange::default()], ChangeError::BadRange(PhysRange::default())),
+        (Change::ReadOnly, &[page(6), page(5)], ChangeError::BadRange(page(5))),
+        (Change::Unmap, &[behind], ChangeError::NotMapped(end)),
+        (Change::Unmap, &[range(0x1000, 0x2000)], ChangeError::NotMapped(PhysAddr(0x1000))),
+        (Change::ReadWrite, &[page(0x1ff), page(0x210)], ChangeError::KernelAlias(page(0x210))),
+        (Change::Unmap, &[page(8), page(9)], ChangeError::InUse(page(9))),
+    ] {
+        assert_eq!(machine.change(change, ranges), Err(error), "{change:?} of {ranges:?}");
+        assert_eq!(machine.world.memory.contents(), before, "{error}");
+        machine.check();
+    }
+    // A collapse of everything, and a split of the alias alone, find nothing to do.
+    let all = machine.world.plan.regions.clone();
+    assert_eq!(machine.change(Change::Collapse, &all).unwrap().switch, Switch::Nothing);
+    assert_eq!(machine.change(Change::Split(Level::L3), &[alias]).unwrap().switch, Switch::Nothing);
+}
+
+/// A CPU that has its interrupts masked.
+struct Masked;
+
+impl Host for Masked {
+    type Masked = ();
+
+    fn send_ipi(&self) {}
+    fn ticks(&self) -> u64 {
+        0
+    }
+    fn pause(&self) {}
+    fn wait(&self) {}
+    fn wake(&self) {}
+    fn interrupts_enabled(&self) -> bool {
+        false
+    }
+    fn mask_all(&self) {}
+    fn isb(&self) {}
+}
+
+/// A change that has to stop every CPU is refused where interrupts are masked; one in place is made anywhere.
+#[test]
+fn with_interrupts_masked_only_changes_in_place_are_made() {
+    let mut machine = Machine::new(ram(64 << 20), BbmLevel::Zero);
+    machine.change(Change::Split(Level::L3), &[page(5)]).unwrap();
+    machine.run(&Masked, |make| {
+        assert_eq!(make(Change::Unmap, &[page(0x1000)]), Err(ChangeError::WouldWait));
+        assert_eq!(make(Change::Unmap, &[page(5)]).unwrap().switch, Switch::InPlace);
+    });
+    machine.check();
+}

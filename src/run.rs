@@ -5,20 +5,20 @@ use alloc::format;
 
 use cleave::aarch64::midr::Midr;
 use cleave::aarch64::timer;
-use cleave::linear_map::{Action, BbmPolicy, Decision, MapPolicy, decide};
+use cleave::linear_map::{Action, Decision, MapPolicy, Outcome, Repainted, decide};
 use cleave::tables::{FrameSource, LeafCounts, TlbiRepeat};
 
 use crate::check::{audit, inject, probe, stress, watch};
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
 use crate::mm::memory::Painted;
-use crate::mm::repaint::Outcome;
 use crate::mm::{heap, memory};
 use crate::monitor;
-use crate::options::{BbmTrust, Bootargs, LinearMode, Load, Task};
+use crate::options::{Bootargs, LinearMode, Load, Task};
 use crate::report::builder;
 use crate::report::data::Probe;
-use crate::report::ending::{self, Verdict};
+use crate::report::ending;
+use crate::report::verdict::Verdict;
 
 /// Lines that every CPU checks before the decision, and once more at the end.
 const LINES: u64 = 64;
@@ -65,8 +65,8 @@ impl<'a> Run<'a> {
     /// Decides what happens to the linear map, and says so.
     pub(crate) fn decide(&mut self) -> Decision {
         self.free_before = memory::frames().available();
-        let decision = decide(smp::cpus().iter().filter_map(smp::Cpu::level), trust(self.args), wish(self.args));
-        builder::record_decision(&decision);
+        let decision = decide(smp::cpus().iter().filter_map(smp::Cpu::level), self.args.bbm_trust, wish(self.args));
+        builder::tell(|report| report.decision = Some(decision));
         log::info!("linear map: {:?}, {}", decision.action, decision.reason);
         if smp::tlbi_repeat() == TlbiRepeat::Twice {
             let known = smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::needs_tlbi_repeat);
@@ -82,14 +82,15 @@ impl<'a> Run<'a> {
         if decision.action != Action::Split {
             return;
         }
-        let (outcome, account) = watch::repaint(&self.painted.stats);
-        builder::record_repaint(&outcome, &account);
+        let account = watch::repaint(&self.painted.stats);
+        builder::record_repaint(&account);
+        let Repainted { outcome, frame_counts, .. } = account.repainted;
         self.expected = account.after;
         self.good &= outcome == Outcome::Done || self.args.linear != LinearMode::Require;
-        self.good &= frames_add_up(self.free_before, account.frame_counts.kept());
+        self.good &= frames_add_up(self.free_before, frame_counts.kept());
         // An aborted repaint means that a CPU did not respond: another rendezvous would time out as well.
-        self.gathered = account.frame_counts.attempts > 0 || outcome == Outcome::Aborted;
-        if account.frame_counts.attempts > 0 {
+        self.gathered = frame_counts.attempts > 0 || outcome == Outcome::Aborted;
+        if frame_counts.attempts > 0 {
             builder::record_timeline();
         }
         self.probed = self.has_selftest() && outcome == Outcome::Done;
@@ -122,13 +123,11 @@ impl<'a> Run<'a> {
         }
         stress::settled();
         stress::let_run(LINES);
-        let account = stress::stop();
-        builder::record_stress_test(&account);
-        if account.mismatches != 0 {
-            builder::error(format!(
-                "the stress test found {} lines that did not hold what was written",
-                account.mismatches
-            ));
+        let totals = stress::stop();
+        let mismatches = totals.mismatches;
+        builder::tell(|report| report.load = Some(totals));
+        if mismatches != 0 {
+            builder::error(format!("the stress test found {mismatches} lines that did not hold what was written"));
             self.good = false;
         }
     }
@@ -136,11 +135,8 @@ impl<'a> Run<'a> {
     /// Audits the map, the kernel's sections and every CPU's registers.
     pub(crate) fn audit(&mut self) {
         let findings = audit::audit(&self.expected);
-        builder::record_audit(&findings);
-        if !findings.is_clean() {
-            builder::error(format!("the audit found what must not be: {findings}"));
-            self.good = false;
-        }
+        self.good &= findings.is_clean();
+        builder::record_audit(findings);
         log::info!("heap: {}", heap::statistics());
         inject::record_calls();
     }
@@ -149,11 +145,11 @@ impl<'a> Run<'a> {
     pub(crate) fn end(self) -> ! {
         errors::for_each(|said| builder::error(format!("{said}")));
         let mut verdict = if self.good { Verdict::Pass } else { Verdict::Fail };
-        builder::publish(verdict.into());
+        builder::publish(verdict);
         if self.args.asks_for(Task::Monitor) {
             verdict = monitor::run(self.expected, verdict);
         }
-        builder::publish_line(verdict.into());
+        builder::publish_line(verdict);
         ending::end(verdict)
     }
 }
@@ -183,15 +179,6 @@ fn rendezvous(scratch: Option<&probe::Scratch>) -> bool {
 /// Maps what the self-test breaks where the linear map stays whole.
 fn map_scratch() -> Option<probe::Scratch> {
     probe::Scratch::map().map_err(|error| builder::error(format!("self-test: {error}"))).ok()
-}
-
-fn trust(args: &Bootargs<'_>) -> BbmPolicy {
-    match args.bbm_trust {
-        BbmTrust::Auto => BbmPolicy::Auto,
-        BbmTrust::BbmPolicy => BbmPolicy::Always,
-        BbmTrust::Strict => BbmPolicy::Strict,
-        BbmTrust::Off => BbmPolicy::Off,
-    }
 }
 
 fn wish(args: &Bootargs<'_>) -> MapPolicy {

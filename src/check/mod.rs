@@ -6,4 +6,5 @@ pub(crate) mod hooks;
 pub(crate) mod inject;
 pub(crate) mod probe;
 pub(crate) mod stress;
+pub(crate) mod totals;
 pub(crate) mod watch;

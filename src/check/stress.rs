@@ -16,6 +16,7 @@ use cleave::deadline::Deadline;
 use cleave::tables::{FRAME_SIZE, FrameSource, PhysAddr};
 use spin::Once;
 
+use crate::check::totals::{Lines, Totals};
 use crate::cpu::patience::patience;
 use crate::cpu::percpu::{PerCpu, this_cpu};
 use crate::cpu::smp;
@@ -37,18 +38,6 @@ struct Counters {
     mismatches: AtomicU64,
     cursor: AtomicU64,
     busy: AtomicBool,
-}
-
-/// Lines one CPU checked before the call to the rendezvous, between the call and its arrival, and after the release; or,
-/// where there was none, after the attempt was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lines {
-    /// Before.
-    pub(crate) before: u64,
-    /// In between.
-    pub(crate) during: u64,
-    /// After.
-    pub(crate) after: u64,
 }
 
 impl Counters {
@@ -103,7 +92,7 @@ fn counters(cpu: usize) -> Option<&'static Counters> {
 
 /// Returns the lines that a CPU has checked.
 pub(crate) fn lines(cpu: usize) -> Lines {
-    counters(cpu).map_or(Lines { before: 0, during: 0, after: 0 }, Counters::lines)
+    counters(cpu).map_or(Lines::default(), Counters::lines)
 }
 
 /// The areas by the CPUs' numbers, while there are any: null until [`start`], and after [`stop`].
@@ -320,23 +309,6 @@ pub(crate) fn let_run(least: u64) {
     }
 }
 
-/// The totals of the stress test.
-pub(crate) struct Totals {
-    /// CPUs that carried it.
-    pub(crate) cpus: u64,
-    /// Lines checked in all.
-    pub(crate) lines: u64,
-    /// Lines that did not hold what was written.
-    pub(crate) mismatches: u64,
-}
-
-impl Totals {
-    /// Returns the number of bytes read and compared.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.lines * 64
-    }
-}
-
 /// Stops the stress test, checks every line once more, gives the frames back.
 pub(crate) fn stop() -> Totals {
     ON.store(false, Ordering::SeqCst);
@@ -345,12 +317,13 @@ pub(crate) fn stop() -> Totals {
             hint::wait_for_event();
         }
     }
-    let mut account = Totals { cpus: 0, lines: 0, mismatches: 0 };
+    let mut totals = Totals::default();
     for cpu in smp::online() {
         let lines = lines(cpu.id);
-        account.lines += lines.before + lines.during + lines.after;
-        account.mismatches += counters(cpu.id).map_or(0, |counters| counters.mismatches.load(Ordering::Relaxed));
-        account.cpus += u64::from(area(cpu.id).is_some());
+        totals.lines += lines.before + lines.during + lines.after;
+        totals.mismatches += counters(cpu.id).map_or(0, |counters| counters.mismatches.load(Ordering::Relaxed));
+        totals.cpus += u64::from(area(cpu.id).is_some());
+        totals.per_cpu.push(lines);
     }
     let areas = || areas().into_iter().flatten().flatten();
     if options::current().injects(Fault::LoadFlip) {
@@ -362,16 +335,17 @@ pub(crate) fn stop() -> Totals {
     for area in areas() {
         for &frame in area.frames.iter().chain([&area.interrupt]) {
             for line in 0..LINES {
-                account.lines += 1;
-                account.mismatches += u64::from(!holds(frame.offset(line * 64)));
+                totals.lines += 1;
+                totals.mismatches += u64::from(!holds(frame.offset(line * 64)));
             }
             memory::frames().free(frame);
         }
     }
+    totals.faults = smp::online().map(|cpu| cpu.conflicts.total.load(Ordering::Relaxed)).sum();
     let gone = AREAS.swap(core::ptr::null_mut(), Ordering::AcqRel);
     if !gone.is_null() {
         // SAFETY: it came from a box, and no CPU uses it any more: see `areas`.
         drop(unsafe { Box::from_raw(gone) });
     }
-    account
+    totals
 }

@@ -11,12 +11,12 @@ use cleave::tables::MapStats;
 use crate::check::probe::{Plan, ProbingCpu, Scratch};
 use crate::check::{inject, probe, stress};
 use crate::cpu::percpu::{PerCpu, this_cpu};
-use crate::mm::repaint::{self, Outcome, RepaintStats, Watch};
+use crate::mm::repaint::{self, RepaintStats, Watch};
 use crate::mm::views::ThisCpu;
 use crate::options::{self, Fault, Task};
 
 /// Splits the whole linear map, whose counts are `stats`.
-pub(crate) fn repaint(stats: &MapStats) -> (Outcome, RepaintStats) {
+pub(crate) fn repaint(stats: &MapStats) -> RepaintStats {
     let args = options::current();
     let done = if args.asks_for(Task::Selftest) || args.injects(Fault::WindowTouch) {
         repaint::repaint(stats, &Probed)

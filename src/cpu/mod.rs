@@ -6,6 +6,7 @@ pub(crate) mod control_registers;
 pub(crate) mod counter;
 pub(crate) mod firmware;
 pub(crate) mod lock;
+pub(crate) mod method;
 pub(crate) mod patience;
 pub(crate) mod percpu;
 pub(crate) mod power;

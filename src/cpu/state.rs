@@ -39,8 +39,9 @@ pub(crate) struct CpuState {
     pub(crate) entry_level: AtomicU8,
     /// Its CNTFRQ_EL0, in Hz.
     pub(crate) counter_frequency: AtomicU64,
-    /// Its part in hardware coherency, as a [`Coherency`].
-    pub(crate) coherency: AtomicU8,
+    /// Its part in hardware coherency, CPUECTLR_EL1.SMPEN; empty if the core has no such bit, or may not be asked. Where
+    /// it is clear, firmware left coherency off, which no code below EL3 can mend, or an emulator has no such bit.
+    pub(crate) smpen: Once<bool>,
     /// The values of its translation and timer registers: [`ControlRegisters`]' fields, in their order.
     registers: [AtomicU64; 4],
     /// The address of its redistributor (GICv3); written before it is started.
@@ -68,7 +69,7 @@ impl CpuState {
             bbm: AtomicU8::new(0),
             entry_level: AtomicU8::new(0),
             counter_frequency: AtomicU64::new(0),
-            coherency: AtomicU8::new(Coherency::Unknown as u8),
+            smpen: Once::new(),
             registers: [const { AtomicU64::new(0) }; 4],
             redistributor: AtomicU64::new(0),
             slot: Timeline::new(),
@@ -114,13 +115,9 @@ impl CpuState {
         self.entry_level.store(entry_level as u8, Ordering::Relaxed);
         self.counter_frequency.store(timer::firmware_frequency(), Ordering::Relaxed);
         // A hypervisor would trap the register.
-        let smpen = if entry_level == 2 { cpu::takes_part_in_coherency() } else { None };
-        let coherency = match smpen {
-            None => Coherency::Unknown,
-            Some(true) => Coherency::Enabled,
-            Some(false) => Coherency::Disabled,
-        };
-        self.coherency.store(coherency as u8, Ordering::Relaxed);
+        if let Some(smpen) = if entry_level == 2 { cpu::takes_part_in_coherency() } else { None } {
+            self.smpen.call_once(|| smpen);
+        }
     }
 }
 
@@ -153,16 +150,4 @@ impl fmt::Display for Unusable {
             }
         }
     }
-}
-
-/// A CPU's part in hardware coherency, by CPUECTLR_EL1.SMPEN.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Coherency {
-    /// The core has no such bit, or may not be asked.
-    Unknown = 0,
-    /// Set: it takes part.
-    Enabled = 1,
-    /// Clear: firmware's omission, which no code below EL3 can mend, or an emulator that has no such bit.
-    Disabled = 2,
 }

@@ -6,16 +6,18 @@ use core::sync::atomic::Ordering;
 
 use cleave::aarch64::EntryLevel;
 use cleave::aarch64::timer;
-use cleave::tables::{FRAME_SIZE, FrameSource, Level, Size, VirtAddr};
+use cleave::tables::{FRAME_SIZE, FrameSource, Size, VirtAddr};
 
 use super::commands::{Done, Wrong, needs_none, number};
 use super::session::{Screen, Session};
 use crate::check::stress;
+use crate::cpu::method::Method;
 use crate::cpu::smp;
 use crate::mm::dump::{self, Half};
 use crate::mm::heap;
 use crate::mm::memory;
 use crate::mm::views::Careful;
+use crate::report::data::LEAVES;
 
 pub(super) fn cpus(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
@@ -25,9 +27,9 @@ pub(super) fn cpus(_: &mut Session, words: &[&str]) -> Done {
             (Some(midr), Some((level, entry))) => {
                 let entry = if entry == EntryLevel::El2 { "EL2" } else { "EL1" };
                 let method = match cpu.method {
-                    Some(smp::Method::Boot) => "the loader",
-                    Some(smp::Method::Psci) => "PSCI",
-                    Some(smp::Method::SpinTable) => "a spin-table",
+                    Some(Method::Boot) => "the loader",
+                    Some(Method::Psci) => "PSCI",
+                    Some(Method::SpinTable) => "a spin-table",
                     None => "an unknown method",
                 };
                 let level = level.number();
@@ -59,15 +61,8 @@ pub(super) fn pt(_: &mut Session, words: &[&str]) -> Done {
 pub(super) fn leaves(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
     let found = dump::linear_stats();
-    let counts = &found.leaves;
-    for (name, count) in [
-        ("1G", counts.at(Level::L1)),
-        ("cont2M", counts.contiguous(Level::L2)),
-        ("2M", counts.plain(Level::L2)),
-        ("cont4K", counts.contiguous(Level::L3)),
-        ("4K", counts.plain(Level::L3)),
-    ] {
-        writeln!(Screen, "  {name:>7} {count}")?;
+    for (name, count) in LEAVES {
+        writeln!(Screen, "  {name:>7} {}", count(&found.leaves))?;
     }
     writeln!(
         Screen,

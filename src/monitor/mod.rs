@@ -23,7 +23,7 @@ use embedded_cli::command::RawCommand;
 use embedded_cli::service::{Autocomplete, CommandProcessor, Help, ProcessError};
 
 use crate::io::console;
-use crate::report::ending::Verdict;
+use crate::report::verdict::Verdict;
 use commands::Usage;
 use session::{Screen, Session};
 use table::COMMANDS;

@@ -8,6 +8,7 @@ use alloc::format;
 use core::fmt::Write as _;
 
 use cleave::aarch64::translate;
+use cleave::linear_map::{Outcome, Repainted};
 use cleave::tables::VirtAddr;
 
 use super::commands::{Done, Wrong, needs_none, number};
@@ -25,8 +26,7 @@ use crate::mm::dump;
 use crate::mm::image::Section;
 use crate::mm::layout::Part;
 use crate::mm::memory;
-use crate::mm::repaint::Outcome;
-use crate::report::ending::Verdict;
+use crate::report::verdict::Verdict;
 
 pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
@@ -34,26 +34,21 @@ pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     if stats.tables_to_split(memory::GEOMETRY) == 0 {
         return Err("the linear map is in pages already".into());
     }
-    let (outcome, account) = watch::repaint(&stats);
+    let account = watch::repaint(&stats);
     for text in &account.errors {
         writeln!(Screen, "  {text}")?;
     }
-    match outcome {
-        Outcome::Done => {}
-        Outcome::OutOfMemory(missing) => return Err(format!("nothing has changed: {missing}").into()),
-        Outcome::ForeignTable(table) => {
-            return Err(format!("nothing has changed: table {table} is no frame of the allocator").into());
-        }
-        Outcome::Aborted => return Err("nothing has changed: not every CPU came to the rendezvous".into()),
-        Outcome::Busy => return Err("nothing has changed: the map is being changed already".into()),
+    let Repainted { outcome, frame_counts, measured, .. } = account.repainted;
+    if outcome != Outcome::Done {
+        return Err(format!("nothing has changed: {outcome}").into());
     }
     session.expected = account.after;
     writeln!(
         Screen,
         "  {} tables reserved, {} used, {} given back",
-        account.frame_counts.reserved, account.frame_counts.used, account.frame_counts.returned
+        frame_counts.reserved, frame_counts.used, frame_counts.returned
     )?;
-    if let Some(measured) = account.measured {
+    if let Some(measured) = measured {
         let window = measured.ended.wrapping_sub(measured.began);
         writeln!(Screen, "  {} ticks in all, {window} of them in the window", account.total)?;
     }

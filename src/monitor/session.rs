@@ -7,7 +7,7 @@ use core::fmt;
 use cleave::tables::LeafCounts;
 
 use crate::io::console;
-use crate::report::ending::Verdict;
+use crate::report::verdict::Verdict;
 
 /// The state that the commands share.
 pub(crate) struct Session {

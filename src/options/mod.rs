@@ -16,25 +16,13 @@ mod tests;
 
 use core::fmt;
 
+use cleave::linear_map::{BbmPolicy, Form};
+
 #[cfg(target_os = "none")]
 pub(crate) use current::{current, set};
 use fault::faults;
 pub(crate) use fault::{Banned, Fault};
 use word::{Word, words};
-
-/// The trust in FEAT_BBM: `bbml2=`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) enum BbmTrust {
-    /// `auto`: level 3 or a listed core, and plain level 2 if every CPU entered at EL2.
-    #[default]
-    Auto,
-    /// `trust`: level 2 always.
-    BbmPolicy,
-    /// `strict`: level 3 or a listed core only.
-    Strict,
-    /// `off`: as if no CPU had it.
-    Off,
-}
 
 /// The policy for the linear map's blocks: `linear=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -48,16 +36,6 @@ pub(crate) enum LinearMode {
     Page,
     /// `require`: as `auto`, but a repaint that cannot be done fails the run.
     Require,
-}
-
-/// The time at which the repaint's tables are filled: `fill=`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) enum FillMode {
-    /// `ahead`: before the window.
-    #[default]
-    Ahead,
-    /// `window`: inside it.
-    Window,
 }
 
 /// The switch of the stress test, which keeps the CPUs busy on the linear map through the repaint: `load=`.
@@ -143,11 +121,11 @@ impl core::error::Error for BootargError<'_> {}
 pub(crate) struct Bootargs<'a> {
     text: &'a str,
     /// The trust in FEAT_BBM.
-    pub(crate) bbm_trust: BbmTrust,
+    pub(crate) bbm_trust: BbmPolicy,
     /// The policy for the linear map's blocks.
     pub(crate) linear: LinearMode,
     /// The time at which tables are filled.
-    pub(crate) fill: FillMode,
+    pub(crate) fill: Form,
     /// The deadline of a rendezvous, in milliseconds; `None` for the default.
     pub(crate) deadline: Option<u64>,
     /// The switch of the stress test.
@@ -166,9 +144,9 @@ impl<'a> Bootargs<'a> {
     pub(crate) fn parse(text: &'a str) -> Self {
         let mut args = Self {
             text,
-            bbm_trust: BbmTrust::default(),
+            bbm_trust: BbmPolicy::default(),
             linear: LinearMode::default(),
-            fill: FillMode::default(),
+            fill: Form::default(),
             deadline: None,
             load: Load::default(),
             report: ReportMode::default(),

@@ -13,7 +13,7 @@ fn bad(text: &str) -> Vec<&str> {
 #[test]
 fn without_words_everything_is_at_its_default() {
     let args = Bootargs::parse("");
-    assert_eq!((args.bbm_trust, args.linear, args.fill), (BbmTrust::Auto, LinearMode::Auto, FillMode::Ahead));
+    assert_eq!((args.bbm_trust, args.linear, args.fill), (BbmPolicy::Auto, LinearMode::Auto, Form::Ahead));
     assert_eq!((args.deadline, args.load), (None, Load::On));
     assert_eq!((args.report, args.exit), (ReportMode::Text, ExitMode::PowerOff));
     assert_eq!(args.clock, ClockKind::Real);
@@ -24,9 +24,12 @@ fn without_words_everything_is_at_its_default() {
 
 #[test]
 fn every_value_of_the_table_is_known() {
-    for (word, value) in
-        [("auto", BbmTrust::Auto), ("trust", BbmTrust::BbmPolicy), ("strict", BbmTrust::Strict), ("off", BbmTrust::Off)]
-    {
+    for (word, value) in [
+        ("auto", BbmPolicy::Auto),
+        ("trust", BbmPolicy::Always),
+        ("strict", BbmPolicy::Strict),
+        ("off", BbmPolicy::Off),
+    ] {
         assert_eq!(Bootargs::parse(&format!("bbml2={word}")).bbm_trust, value);
     }
     for (word, value) in [
@@ -37,8 +40,8 @@ fn every_value_of_the_table_is_known() {
     ] {
         assert_eq!(Bootargs::parse(&format!("linear={word}")).linear, value);
     }
-    assert_eq!(Bootargs::parse("fill=window").fill, FillMode::Window);
-    assert_eq!(Bootargs::parse("fill=window fill=ahead").fill, FillMode::Ahead);
+    assert_eq!(Bootargs::parse("fill=window").fill, Form::InWindow);
+    assert_eq!(Bootargs::parse("fill=window fill=ahead").fill, Form::Ahead);
     assert_eq!(Bootargs::parse("rendezvous.deadline=2500").deadline, Some(2500));
     assert_eq!(Bootargs::parse("load=off").load, Load::Off);
     assert_eq!(Bootargs::parse("load=off load=on").load, Load::On);
@@ -212,7 +215,7 @@ fn words_of_the_firmware_are_unknown_and_never_an_error() {
 #[test]
 fn quotes_may_stand_around_a_word_or_its_value() {
     let args = Bootargs::parse("\"linear=page\" bbml2=\"off\" dyndbg=\"file a.c +p\" fault=\"wx,panic\" \"selftest\"");
-    assert_eq!((args.linear, args.bbm_trust), (LinearMode::Page, BbmTrust::Off));
+    assert_eq!((args.linear, args.bbm_trust), (LinearMode::Page, BbmPolicy::Off));
     assert!(args.unknown().eq(["dyndbg=\"file a.c +p\""]));
     assert!(args.faults().eq([Fault::Wx, Fault::Panic]));
     assert!(args.asks_for(Task::Selftest));

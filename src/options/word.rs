@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The parser of one boot argument.
 
-use super::{BbmTrust, ClockKind, ExitMode, FillMode, LinearMode, Load, ReportMode, Task};
+use cleave::linear_map::{BbmPolicy, Form};
+
+use super::{ClockKind, ExitMode, LinearMode, Load, ReportMode, Task};
 
 /// The meaning of a boot argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word<'a> {
     /// `bbml2=`.
-    BbmTrust(BbmTrust),
+    BbmTrust(BbmPolicy),
     /// `cpuN.bbm=L`.
     CpuBbm { cpu: usize, level: u8 },
     /// `cpuN.pa=BITS`.
@@ -15,7 +17,7 @@ pub(super) enum Word<'a> {
     /// `linear=`.
     Linear(LinearMode),
     /// `fill=`.
-    Fill(FillMode),
+    Fill(Form),
     /// `rendezvous.deadline=MS`.
     Deadline(u64),
     /// `load=`.
@@ -76,10 +78,10 @@ fn meaning(word: &str) -> Word<'_> {
     let value_or_nothing = value.unwrap_or_default();
     match name {
         "bbml2" => match value_or_nothing {
-            "auto" => Word::BbmTrust(BbmTrust::Auto),
-            "trust" => Word::BbmTrust(BbmTrust::BbmPolicy),
-            "strict" => Word::BbmTrust(BbmTrust::Strict),
-            "off" => Word::BbmTrust(BbmTrust::Off),
+            "auto" => Word::BbmTrust(BbmPolicy::Auto),
+            "trust" => Word::BbmTrust(BbmPolicy::Always),
+            "strict" => Word::BbmTrust(BbmPolicy::Strict),
+            "off" => Word::BbmTrust(BbmPolicy::Off),
             _ => Word::Bad("bbml2=auto|trust|strict|off"),
         },
         "linear" => match value_or_nothing {
@@ -90,8 +92,8 @@ fn meaning(word: &str) -> Word<'_> {
             _ => Word::Bad("linear=auto|block|page|require"),
         },
         "fill" => match value_or_nothing {
-            "ahead" => Word::Fill(FillMode::Ahead),
-            "window" => Word::Fill(FillMode::Window),
+            "ahead" => Word::Fill(Form::Ahead),
+            "window" => Word::Fill(Form::InWindow),
             _ => Word::Bad("fill=ahead|window"),
         },
         "rendezvous.deadline" => match decimal(value_or_nothing) {

@@ -12,26 +12,24 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::devicetree::{Conduit, MemoryMap, Tree};
-use crate::options::{self, ClockKind, ReportMode};
+use crate::options::{self, ReportMode};
 use cleave::aarch64::timer;
-use cleave::linear_map::{Action, Decision};
-use cleave::tables::{LeafCounts, Level, PhysRange};
+use cleave::linear_map::Outcome;
 
-use crate::check::audit;
-use crate::check::stress;
+use crate::check::audit::Findings;
 use crate::cpu::lock::IrqLock;
 use crate::cpu::percpu;
 use crate::cpu::smp;
-use crate::cpu::state::Coherency;
 use crate::cpu::wait;
 use crate::io::console;
 use crate::irq::exceptions::{Backtrace, MOST_FRAMES};
 use crate::irq::gic;
 use crate::mm::memory;
-use crate::mm::repaint::{Outcome, RepaintStats};
-use crate::report::data::{self as report, Report};
+use crate::mm::repaint::RepaintStats;
+use crate::report::data::{Cpu, Moments, Report};
 use crate::report::members::Line;
 use crate::report::panic::{ADDRESSES, Message, Panic};
+use crate::report::verdict::Verdict;
 
 static REPORT: IrqLock<Option<Report>> = IrqLock::new("report", None);
 
@@ -63,39 +61,24 @@ pub(crate) fn record_kernel() {
         report.kernel.commit = Some(env!("CLEAVE_COMMIT").into());
         report.kernel.profile = Some(env!("CLEAVE_PROFILE").into());
         report.kernel.bootargs = Some(args.text().to_string().into());
-        report.clock = clock();
+        report.clock = args.clock;
         report.kernel.unknown_bootargs = args.unknown().map(|word| Cow::Owned(word.to_string())).collect();
     });
 }
 
-/// Returns the unit of the counter, by the boot arguments.
-fn clock() -> report::Clock {
-    match options::current().clock {
-        ClockKind::Real => report::Clock::Real,
-        ClockKind::Counted => report::Clock::Counted,
-    }
-}
-
 /// Records the machine.
 pub(crate) fn record_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u64, conduit: Option<Conduit>) {
-    let range = |range: PhysRange| range.start.0..range.end.0;
     tell(|report| {
         report.machine.model = tree.model().map(Cow::Borrowed);
         report.machine.compatible = tree.compatible().map(Cow::Borrowed).collect();
-        report.machine.entry_el = Some(if entry_el == 2 { report::EntryLevel::El2 } else { report::EntryLevel::El1 });
+        report.machine.entry_el = Some(entry_el);
         report.machine.granule = Some(memory::GEOMETRY.page_size());
         report.machine.va_bits = Some(memory::GEOMETRY.address_bits() as u8);
-        report.machine.conduit = conduit.map(|conduit| match conduit {
-            Conduit::Hvc => report::Conduit::Hvc,
-            Conduit::Smc => report::Conduit::Smc,
-        });
-        report.machine.gic = gic::get().map(|gic| match gic.version() {
-            2 => report::GicVersion::V2,
-            _ => report::GicVersion::V3,
-        });
+        report.machine.conduit = conduit;
+        report.machine.gic = gic::get().map(gic::InterruptController::version);
         report.memory.bytes = Some(map.ram().bytes());
-        report.memory.regions = memory::layout().regions().iter().map(|&region| range(region)).collect();
-        report.memory.reserved = map.reserved().iter().chain(map.no_map().iter()).map(range).collect();
+        report.memory.regions = memory::layout().regions().to_vec();
+        report.memory.reserved = map.reserved().iter().chain(map.no_map().iter()).collect();
         report.memory.reserved.sort_by_key(|range| range.start);
         // They were said on the console when they were found.
         report.errors.extend(memory::losses(map).map(|lost| Cow::Owned(format!("{lost}"))));
@@ -104,24 +87,15 @@ pub(crate) fn record_machine(tree: &Tree<'static>, map: &MemoryMap, entry_el: u6
 
 /// Records the CPUs, and whether each is online.
 pub(crate) fn record_cpus() {
-    let cpus: Vec<report::Cpu> = smp::cpus()
+    let cpus: Vec<Cpu> = smp::cpus()
         .iter()
-        .map(|cpu| report::Cpu {
+        .map(|cpu| Cpu {
             id: cpu.id as u32,
             mpidr: cpu.affinity.bits(),
-            midr: cpu.midr().map(|midr| midr.0.into()),
-            core: cpu.midr().map(|midr| Cow::Owned(format!("{midr}"))),
+            midr: cpu.midr(),
             bbm: cpu.level().map(|(level, _)| level.number()),
-            smpen: match cpu.coherency() {
-                Coherency::Unknown => None,
-                Coherency::Enabled => Some(true),
-                Coherency::Disabled => Some(false),
-            },
-            method: cpu.method.map(|method| match method {
-                smp::Method::Boot => report::Method::Boot,
-                smp::Method::Psci => report::Method::Psci,
-                smp::Method::SpinTable => report::Method::SpinTable,
-            }),
+            smpen: cpu.smpen(),
+            method: cpu.method,
             online: cpu.online().is_some(),
             error: cpu.error.clone(),
         })
@@ -139,13 +113,13 @@ pub(crate) fn record_cpus() {
 /// Records CPUECTLR_EL1.SMPEN, a core's part in hardware coherency, on the cores that have it. Setting it is firmware's
 /// business; where it set it on some CPUs and not on others, nothing the CPUs share can be trusted.
 fn record_coherency() {
-    let count = |wanted| smp::cpus().iter().filter(|cpu| cpu.coherency() == wanted).count();
-    match (count(Coherency::Enabled), count(Coherency::Disabled)) {
+    let count = |wanted| smp::cpus().iter().filter(|cpu| cpu.smpen() == Some(wanted)).count();
+    match (count(true), count(false)) {
         (0, 0) => {}
         (set, 0) => log::info!("SMPEN is set on {set} CPUs"),
         (0, clear) => log::info!("SMPEN reads 0 on {clear} CPUs: an emulator, or firmware that left coherency off"),
         (_, _) => {
-            for cpu in smp::cpus().iter().filter(|cpu| cpu.coherency() == Coherency::Disabled) {
+            for cpu in smp::cpus().iter().filter(|cpu| cpu.smpen() == Some(false)) {
                 error(format!(
                     "CPU {}: SMPEN is clear and on others set: firmware left this one's coherency off",
                     cpu.id
@@ -155,71 +129,30 @@ fn record_coherency() {
     }
 }
 
-fn leaves(counts: &LeafCounts) -> report::Leaves {
-    report::Leaves {
-        block_1g: counts.at(Level::L1),
-        contiguous_2m: counts.contiguous(Level::L2),
-        block_2m: counts.plain(Level::L2),
-        contiguous_4k: counts.contiguous(Level::L3),
-        page_4k: counts.plain(Level::L3),
-    }
-}
-
 /// Records the painted map.
 pub(crate) fn record_painted(painted: &memory::Painted) {
     tell(|report| {
         report.ticks.frequency = Some(timer::frequency());
         report.ticks.paint = Some(painted.ticks);
-        report.leaves_before = Some(leaves(&painted.stats.leaves));
-    });
-}
-
-/// Records the decision.
-pub(crate) fn record_decision(decision: &Decision) {
-    tell(|report| {
-        report.decision.level = Some(decision.level.number());
-        report.decision.action = Some(match decision.action {
-            Action::Split => report::Action::Split,
-            Action::Keep => report::Action::Keep,
-            Action::Page => report::Action::Page,
-        });
-        report.decision.outcome = Some(report::Outcome::None);
-        report.decision.attempts = Some(0);
-        report.decision.reason = Some(Cow::Owned(format!("{}", decision.reason)));
+        report.leaves_before = Some(painted.stats.leaves);
     });
 }
 
 /// Records the repaint, and whether it counts as a failure.
-pub(crate) fn record_repaint(outcome: &Outcome, account: &RepaintStats) {
+pub(crate) fn record_repaint(account: &RepaintStats) {
     for text in &account.errors {
         tell(|report| report.errors.push(Cow::Owned(text.clone())));
     }
-    match outcome {
-        Outcome::Done => {}
-        Outcome::OutOfMemory(missing) => error(format!("the linear map stays in blocks: {missing}")),
-        Outcome::ForeignTable(table) => {
-            error(format!("the linear map stays in blocks: table {table} is no frame of the allocator"));
-        }
-        Outcome::Aborted => error("the linear map stays in blocks: not every CPU came to the rendezvous".into()),
-        Outcome::Busy => error("the linear map stays in blocks: it is being changed already".into()),
+    let repainted = account.repainted;
+    if repainted.outcome != Outcome::Done {
+        error(format!("the linear map stays in blocks: {}", repainted.outcome));
     }
     tell(|report| {
-        report.decision.outcome = Some(match outcome {
-            Outcome::Done => report::Outcome::Done,
-            Outcome::OutOfMemory(_) => report::Outcome::OutOfMemory,
-            Outcome::ForeignTable(_) | Outcome::Aborted | Outcome::Busy => report::Outcome::Aborted,
-        });
-        report.decision.attempts = Some(account.frame_counts.attempts);
-        report.tables = Some(report::Tables {
-            census: account.frame_counts.needed,
-            reserved: account.frame_counts.reserved,
-            used: account.frame_counts.used,
-            returned: account.frame_counts.returned,
-        });
+        report.repaint = Some(repainted);
         report.ticks.reserve = account.reserve;
         report.ticks.fill = account.fill;
         report.ticks.repaint = Some(account.total);
-        if let Some(measured) = &account.measured {
+        if let Some(measured) = &repainted.measured {
             report.ticks.gather = Some(measured.began.wrapping_sub(measured.kicked));
             report.ticks.window = Some(measured.ended.wrapping_sub(measured.began));
             report.ticks.release = Some(measured.gone.wrapping_sub(measured.ended));
@@ -239,7 +172,7 @@ pub(crate) fn record_timeline() {
     let timeline = smp::online()
         .map(|cpu| {
             let times = cpu.state.slot.times();
-            report::Moments {
+            Moments {
                 cpu: cpu.id as u32,
                 kicked: Some(kicked),
                 arrived: known(times.arrived),
@@ -252,44 +185,19 @@ pub(crate) fn record_timeline() {
     tell(|report| report.timeline = timeline);
 }
 
-/// Records the stress test.
-pub(crate) fn record_stress_test(account: &stress::Totals) {
-    let per_cpu = smp::online()
-        .map(|cpu| {
-            let lines = stress::lines(cpu.id);
-            report::Lines { before: lines.before, during: lines.during, after: lines.after }
-        })
-        .collect();
-    tell(|report| {
-        report.load = Some(report::Load {
-            cpus: account.cpus,
-            bytes_checked: account.bytes(),
-            mismatches: account.mismatches,
-            // TLB conflict aborts that were survived; any other fault ends the run in a panic.
-            faults: smp::online().map(|cpu| cpu.conflicts.total.load(Ordering::Relaxed)).sum(),
-            per_cpu,
-        });
-    });
-}
-
 /// Records the audit and its findings.
-pub(crate) fn record_audit(findings: &audit::Findings) {
+pub(crate) fn record_audit(findings: Findings) {
     for text in &findings.named {
         error(format!("audit: {text}"));
     }
-    tell(|report| {
-        report.leaves_after = Some(leaves(&findings.leaves));
-        report.audit = Some(report::Audit {
-            wx: findings.wx,
-            aliases: findings.aliases,
-            translation_mismatches: findings.translation_mismatches,
-            census_mismatches: findings.census_mismatches,
-        });
-    });
+    if !findings.is_clean() {
+        error(format!("the audit found what must not be: {findings}"));
+    }
+    tell(|report| report.audit = Some(findings));
 }
 
 /// Prints the report for people, with its result.
-pub(crate) fn publish(result: report::Verdict) {
+pub(crate) fn publish(result: Verdict) {
     let mut report = REPORT.lock();
     let report = report.get_or_insert_with(Report::default);
     report.result = result;
@@ -299,7 +207,7 @@ pub(crate) fn publish(result: report::Verdict) {
 
 /// Prints the report for programs, where one is asked for, with the result of the whole run. It is the last thing of a
 /// run: a panic behind it would have a report of its own, and there is one line.
-pub(crate) fn publish_line(result: report::Verdict) {
+pub(crate) fn publish_line(result: Verdict) {
     if options::current().report != ReportMode::Json {
         return;
     }
@@ -345,9 +253,9 @@ pub(crate) fn publish_after_panic() {
 /// Prints the report after a panic. Neither allocates nor frees: a default report has no heap memory, and only plain
 /// values are replaced.
 fn print_after_panic(report: &mut Report) {
-    report.clock = clock();
+    report.clock = options::current().clock;
     report.panic = PANIC.get();
-    report.result = report::Verdict::Fail;
+    report.result = Verdict::Panic;
     // One print, and so whole under the console's lock, where that can be had.
     console::emergency_print(format_args!("{}", Line(report)));
 }

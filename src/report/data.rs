@@ -8,9 +8,18 @@
 //! A field that has no answer (yet) is `None`. A fresh report says `fail`: it must be told that the boot passed.
 
 use alloc::{borrow::Cow, vec::Vec};
-use core::ops::Range;
+
+use cleave::aarch64::{errata::Erratum, midr::Midr};
+use cleave::linear_map::{Decision, FrameCounts, Repainted};
+use cleave::tables::{LeafCounts, Level, PhysRange};
 
 use super::panic::Panic;
+use super::verdict::Verdict;
+use crate::check::audit::Findings;
+use crate::check::totals::Totals;
+use crate::cpu::method::Method;
+use crate::devicetree::Conduit;
+use crate::options::ClockKind;
 
 /// Text in a report: a literal costs no memory, a composed one is owned.
 pub(crate) type Text = Cow<'static, str>;
@@ -24,28 +33,26 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     /// Every CPU of the device tree, in the tree's order.
     pub(crate) cpus: Vec<Cpu>,
-    /// Errata of the CPUs that are worked around.
-    pub(crate) errata: Vec<Erratum>,
+    /// Errata that are worked around, each with the core that has it.
+    pub(crate) errata: Vec<(Midr, &'static Erratum)>,
     /// RAM, as the device tree gives it.
     pub(crate) memory: Memory,
-    /// The decision about the linear map, and its outcome.
-    pub(crate) decision: Decision,
-    /// Translation tables of the repaint; `None` where none was tried.
-    pub(crate) tables: Option<Tables>,
-    /// The linear map as painted at boot.
-    pub(crate) leaves_before: Option<Leaves>,
-    /// The linear map as it is now.
-    pub(crate) leaves_after: Option<Leaves>,
+    /// The decision about the linear map.
+    pub(crate) decision: Option<Decision>,
+    /// The repaint; `None` where none was tried.
+    pub(crate) repaint: Option<Repainted>,
+    /// The linear map as painted at boot. The audit has it as it is now.
+    pub(crate) leaves_before: Option<LeafCounts>,
     /// The unit of the ticks.
-    pub(crate) clock: Clock,
+    pub(crate) clock: ClockKind,
     /// The times of the steps.
     pub(crate) ticks: Ticks,
     /// The repaint's last rendezvous, one entry a CPU; empty where no repaint began one.
     pub(crate) timeline: Vec<Moments>,
     /// The stress test; `None` with `load=off`.
-    pub(crate) load: Option<Load>,
+    pub(crate) load: Option<Totals>,
     /// The result of a walk over every leaf; `None` if the boot did not get that far.
-    pub(crate) audit: Option<Audit>,
+    pub(crate) audit: Option<Findings>,
     /// The panic or the fault that ended the run.
     pub(crate) panic: Option<&'static Panic>,
     /// The result of the self-test's probe; `None` without `selftest`.
@@ -54,6 +61,13 @@ pub(crate) struct Report {
     pub(crate) errors: Vec<Text>,
     /// The verdict.
     pub(crate) result: Verdict,
+}
+
+impl Report {
+    /// Returns the number of rendezvous begun for the repaint, the aborted ones included; 0 where none was decided on.
+    pub(super) fn attempts(&self) -> Option<u32> {
+        self.decision.map(|_| self.repaint.map_or(0, |repaint| repaint.frame_counts.attempts))
+    }
 }
 
 /// The image.
@@ -79,7 +93,7 @@ pub(crate) struct Machine {
     /// `/compatible`, the most specific first.
     pub(crate) compatible: Vec<Text>,
     /// Exception level at which the image was entered.
-    pub(crate) entry_el: Option<EntryLevel>,
+    pub(crate) entry_el: Option<u64>,
     /// Translation granule in bytes.
     pub(crate) granule: Option<u64>,
     /// Bits of virtual address in one half.
@@ -87,34 +101,7 @@ pub(crate) struct Machine {
     /// The conduit of PSCI; `None` without PSCI.
     pub(crate) conduit: Option<Conduit>,
     /// Version of the interrupt controller.
-    pub(crate) gic: Option<GicVersion>,
-}
-
-/// Exception level of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryLevel {
-    /// EL1.
-    El1,
-    /// EL2.
-    El2,
-}
-
-/// The instruction that calls the firmware.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Conduit {
-    /// To EL2.
-    Hvc,
-    /// To EL3.
-    Smc,
-}
-
-/// The interrupt controller's architecture version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GicVersion {
-    /// `GICv2`.
-    V2,
-    /// `GICv3`.
-    V3,
+    pub(crate) gic: Option<u8>,
 }
 
 /// One CPU of the device tree.
@@ -125,9 +112,7 @@ pub(crate) struct Cpu {
     /// Affinity, as in the tree's `reg`.
     pub(crate) mpidr: u64,
     /// `MIDR_EL1`, once the CPU has read it.
-    pub(crate) midr: Option<u64>,
-    /// Name of the core, for people: it is not in the JSON, which has the MIDR.
-    pub(crate) core: Option<Text>,
+    pub(crate) midr: Option<Midr>,
     /// Level of `FEAT_BBM` that counted, after the list of cores and `cpuN.bbm`.
     pub(crate) bbm: Option<u8>,
     /// `CPUECTLR_EL1.SMPEN`, its part in hardware coherency, on cores that can be asked.
@@ -140,124 +125,36 @@ pub(crate) struct Cpu {
     pub(crate) error: Option<Text>,
 }
 
-/// The method by which a CPU comes to the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
-    /// The loader entered the image on it.
-    Boot,
-    /// PSCI `CPU_ON`.
-    Psci,
-    /// An address written to `cpu-release-addr`.
-    SpinTable,
-}
-
-/// An erratum that is worked around.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Erratum {
-    /// The core that has it, with its revision.
-    pub(crate) core: Text,
-    /// Its number, as its implementer gives it.
-    pub(crate) number: Text,
-    /// Its scope.
-    pub(crate) scope: Scope,
-}
-
-/// The scope of an erratum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// On the CPU that has it.
-    Cpu,
-    /// On every CPU.
-    System,
-}
-
 /// RAM.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
     /// Sum of the regions.
     pub(crate) bytes: Option<u64>,
     /// Physical ranges that hold RAM.
-    pub(crate) regions: Vec<Range<u64>>,
+    pub(crate) regions: Vec<PhysRange>,
     /// Parts of them that are never allocated.
-    pub(crate) reserved: Vec<Range<u64>>,
+    pub(crate) reserved: Vec<PhysRange>,
 }
 
-/// The decision on the linear map.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Decision {
-    /// Minimum over the online CPUs, after `bbml2=` and `cpuN.bbm=`.
-    pub(crate) level: Option<u8>,
-    /// The action decided on.
-    pub(crate) action: Option<Action>,
-    /// Its outcome.
-    pub(crate) outcome: Option<Outcome>,
-    /// Rendezvous begun for it, the aborted ones included.
-    pub(crate) attempts: Option<u32>,
-    /// The reason, for people.
-    pub(crate) reason: Option<Text>,
-}
+/// A number of one value, with its name.
+pub(super) type Column<T> = (&'static str, fn(&T) -> u64);
 
-/// An action on the linear map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Repaint it in pages under the rendezvous.
-    Split,
-    /// Keep the blocks: they can be split live, or must not be split at boot.
-    Keep,
-    /// It was painted in pages from the start.
-    Page,
-}
+/// The leaves of the linear map by size. Members of a contiguous group count singly and only there.
+pub(crate) const LEAVES: [Column<LeafCounts>; 5] = [
+    ("1G", |leaves| leaves.at(Level::L1)),
+    ("cont2M", |leaves| leaves.contiguous(Level::L2)),
+    ("2M", |leaves| leaves.plain(Level::L2)),
+    ("cont4K", |leaves| leaves.contiguous(Level::L3)),
+    ("4K", |leaves| leaves.plain(Level::L3)),
+];
 
-/// The outcome of an [`Action`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It was carried out.
-    Done,
-    /// There was nothing to carry out: the map stays as it was painted.
-    None,
-    /// A frame was missing; nothing changed.
-    OutOfMemory,
-    /// Not every CPU came to the rendezvous, at any attempt; nothing changed.
-    Aborted,
-}
-
-/// Table frames of a repaint. A temporary mapping's own tables are counted apart from these.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tables {
-    /// Counted while painting.
-    pub(crate) census: u64,
-    /// Taken from the frame allocator.
-    pub(crate) reserved: u64,
-    /// Linked into the new map.
-    pub(crate) used: u64,
-    /// Old tables given back.
-    pub(crate) returned: u64,
-}
-
-/// Leaf descriptors of the linear map by size; members of a contiguous group count singly and only there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Leaves {
-    /// 1 GiB blocks.
-    pub(crate) block_1g: u64,
-    /// 2 MiB blocks with the contiguous hint.
-    pub(crate) contiguous_2m: u64,
-    /// 2 MiB blocks without.
-    pub(crate) block_2m: u64,
-    /// Pages with the contiguous hint.
-    pub(crate) contiguous_4k: u64,
-    /// Pages without.
-    pub(crate) page_4k: u64,
-}
-
-/// The unit of the counter: the boot loader says it, no register does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Clock {
-    /// Time.
-    #[default]
-    Real,
-    /// The executed instructions of all CPUs together: no duration of it is a time.
-    Counted,
-}
+/// The table frames of a repaint. A temporary mapping's own tables are counted apart from these.
+pub(super) const TABLES: [Column<FrameCounts>; 4] = [
+    ("census", |frames| frames.needed),
+    ("reserved", |frames| frames.reserved),
+    ("used", |frames| frames.used),
+    ("returned", |frames| frames.returned),
+];
 
 /// Durations, in ticks of `CNTVCT_EL0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -282,6 +179,23 @@ pub(crate) struct Ticks {
     pub(crate) ready: Option<u64>,
 }
 
+impl Ticks {
+    /// Returns all of them with their names, the frequency first.
+    pub(super) const fn all(&self) -> [(&'static str, Option<u64>); 9] {
+        [
+            ("frequency", self.frequency),
+            ("paint", self.paint),
+            ("reserve", self.reserve),
+            ("fill", self.fill),
+            ("gather", self.gather),
+            ("window", self.window),
+            ("release", self.release),
+            ("repaint", self.repaint),
+            ("ready", self.ready),
+        ]
+    }
+}
+
 /// One CPU's way through the last rendezvous, as absolute values of `CNTVCT_EL0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moments {
@@ -299,45 +213,6 @@ pub(crate) struct Moments {
     pub(crate) filled: u64,
 }
 
-/// Totals of the stress test.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Load {
-    /// CPUs that carried it.
-    pub(crate) cpus: u64,
-    /// Bytes read and compared.
-    pub(crate) bytes_checked: u64,
-    /// Lines that did not hold what was written.
-    pub(crate) mismatches: u64,
-    /// Faults taken on the linear map.
-    pub(crate) faults: u64,
-    /// Lines checked, by online CPU, in the order of [`Report::cpus`].
-    pub(crate) per_cpu: Vec<Lines>,
-}
-
-/// Lines one CPU checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lines {
-    /// Before the kick.
-    pub(crate) before: u64,
-    /// Between the kick and its own arrival.
-    pub(crate) during: u64,
-    /// After the release.
-    pub(crate) after: u64,
-}
-
-/// The counts of the audit; a good map has zero in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Audit {
-    /// Leaves both writable and executable.
-    pub(crate) wx: u64,
-    /// Physical pages writable through one alias and executable through another.
-    pub(crate) aliases: u64,
-    /// Addresses the MMU translates otherwise than the memory regions demand.
-    pub(crate) translation_mismatches: u64,
-    /// Counters that a fresh census contradicts.
-    pub(crate) census_mismatches: u64,
-}
-
 /// The self-test's probe of a broken mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
@@ -347,14 +222,4 @@ pub(crate) enum Probe {
     Failed,
     /// There was no rendezvous to break anything in.
     NotRun,
-}
-
-/// The kernel's own judgement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// All that was asked for was done and every check holds.
-    Pass,
-    /// Something was not.
-    #[default]
-    Fail,
 }

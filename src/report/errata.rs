@@ -4,15 +4,12 @@
 
 extern crate alloc;
 
-use alloc::borrow::Cow;
-use alloc::format;
 use alloc::vec::Vec;
 
-use cleave::aarch64::errata::{self, Remedy};
+use cleave::aarch64::errata::Remedy;
 
 use crate::cpu::smp;
 use crate::report::builder;
-use crate::report::data::{Erratum, Scope};
 
 /// True when the compiler was asked to avoid the sequence of Cortex-A53 erratum 835769: docs/hardware.md.
 const COMPILER_AVOIDS: bool = matches!(env!("CLEAVE_ERRATUM_835769").as_bytes(), b"avoided");
@@ -28,24 +25,17 @@ pub(crate) fn tell() {
                 Remedy::CompilerOption if !COMPILER_AVOIDS => &mut left,
                 _ => &mut around,
             };
-            let found = Erratum {
-                core: Cow::Owned(format!("{midr}")),
-                number: erratum.number.into(),
-                scope: match erratum.scope() {
-                    errata::Scope::Cpu => Scope::Cpu,
-                    errata::Scope::System => Scope::System,
-                },
-            };
+            let found = (midr, erratum);
             if !list.contains(&found) {
                 list.push(found);
             }
         }
     }
-    for Erratum { core, number, .. } in &around {
-        log::info!("{core}: erratum {number} is worked around");
+    for (core, erratum) in &around {
+        log::info!("{core}: erratum {} is worked around", erratum.number);
     }
-    for Erratum { core, number, .. } in &left {
-        log::warn!("{core}: erratum {number} is not worked around in this build");
+    for (core, erratum) in &left {
+        log::warn!("{core}: erratum {} is not worked around in this build", erratum.number);
     }
     builder::tell(|report| report.errata = around);
 }

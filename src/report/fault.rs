@@ -12,9 +12,10 @@ use crate::io::console::emergency_print;
 use crate::irq::exceptions::{Frame, Origin, backtrace};
 use crate::mm::address_class::Place;
 use crate::report::builder;
-use crate::report::ending::{self, PanicEntry, Verdict};
+use crate::report::ending::{self, PanicEntry};
 use crate::report::mapping::Mapping;
 use crate::report::stopped::Others;
+use crate::report::verdict::Verdict;
 
 /// Prints everything there is to know, and ends the run.
 pub(crate) fn report(frame: &Frame, origin: Origin) -> ! {

@@ -6,13 +6,15 @@
 //! Everything in a string outside printable ASCII is escaped: the line survives any serial terminal.
 
 use alloc::{borrow::Cow, vec::Vec};
-use core::{fmt, ops::Range};
+use core::fmt::{self, Write};
+
+use cleave::tables::PhysRange;
 
 /// The largest integer written.
 const INTEGER_MAX: u64 = (1 << 53) - 1;
 
 /// The destination of JSON. A trait object, so that the writers are compiled once.
-pub(super) type Out<'a> = &'a mut dyn fmt::Write;
+pub(super) type Out<'a> = &'a mut dyn Write;
 
 /// A value that has a JSON form.
 pub(super) trait Json {
@@ -42,6 +44,15 @@ impl Json for Object<'_> {
     }
 }
 
+/// An object of numbers, null where one is not known.
+pub(super) struct Numbers<const N: usize>(pub(super) [(&'static str, Option<u64>); N]);
+
+impl<const N: usize> Json for Numbers<N> {
+    fn json(&self, out: Out) -> fmt::Result {
+        object(out, &self.0.each_ref().map(|(key, value)| (*key, value as &dyn Json)))
+    }
+}
+
 impl Json for u64 {
     fn json(&self, out: Out) -> fmt::Result {
         write!(out, "{}", (*self).min(INTEGER_MAX))
@@ -66,23 +77,42 @@ impl Json for bool {
     }
 }
 
-impl Json for &str {
+/// A value as the string that it is shown as.
+pub(super) struct Shown<T>(pub(super) T);
+
+impl<T: fmt::Display> Json for Shown<T> {
     fn json(&self, out: Out) -> fmt::Result {
         out.write_char('"')?;
-        for character in self.chars() {
+        write!(Escaped(out), "{}", self.0)?;
+        out.write_char('"')
+    }
+}
+
+/// The inside of a string.
+struct Escaped<'a>(Out<'a>);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
             match character {
-                '"' => out.write_str("\\\"")?,
-                '\\' => out.write_str("\\\\")?,
-                ' '..='~' => out.write_char(character)?,
+                '"' => self.0.write_str("\\\"")?,
+                '\\' => self.0.write_str("\\\\")?,
+                ' '..='~' => self.0.write_char(character)?,
                 _ => {
                     // Beyond the basic plane a character is two UTF-16 units, escaped one by one (RFC 8259, section 7).
                     for unit in character.encode_utf16(&mut [0; 2]) {
-                        write!(out, "\\u{unit:04x}")?;
+                        write!(self.0, "\\u{unit:04x}")?;
                     }
                 }
             }
         }
-        out.write_char('"')
+        Ok(())
+    }
+}
+
+impl Json for &str {
+    fn json(&self, out: Out) -> fmt::Result {
+        Shown(self).json(out)
     }
 }
 
@@ -115,8 +145,8 @@ impl<T: Json> Json for Vec<T> {
 }
 
 /// Half-open, as a pair.
-impl Json for Range<u64> {
+impl Json for PhysRange {
     fn json(&self, out: Out) -> fmt::Result {
-        write!(out, "[{},{}]", self.start.min(INTEGER_MAX), self.end.min(INTEGER_MAX))
+        write!(out, "[{},{}]", self.start.0.min(INTEGER_MAX), self.end.0.min(INTEGER_MAX))
     }
 }

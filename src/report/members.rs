@@ -3,13 +3,21 @@
 //!
 //! Every key of the interface is written always. Objects stay objects and lists stay lists; only a scalar can be null.
 
-use super::data::{
-    Action, Audit, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Lines, Load, Method, Moments, Outcome,
-    Probe, Report, Scope, Tables, Ticks, Verdict,
-};
-use super::json::{Json, Object, Out, object};
+use super::data::{Cpu, LEAVES, Moments, Probe, Report, TABLES};
+use super::json::{Json, Numbers, Object, Out, Shown, object};
+use super::verdict::Verdict;
+use crate::check::totals::{Lines, Totals};
+use crate::cpu::method::Method;
+use crate::options::ClockKind;
 use alloc::vec::Vec;
 use core::fmt;
+
+use cleave::aarch64::{
+    errata::{Erratum, Scope},
+    midr::Midr,
+};
+use cleave::linear_map::{Action, Outcome};
+use cleave::tables::LeafCounts;
 
 /// The prefix of the report's line on the console.
 pub(crate) const LINE_PREFIX: &str = "CLEAVE-REPORT ";
@@ -48,33 +56,45 @@ impl Report {
     }
 }
 
-/// Enums that are words or small numbers in JSON.
-macro_rules! json_enum {
-    ($type:ident { $($variant:ident => $value:expr),+ $(,)? }) => {
+/// Writes the word of each variant of an enum.
+macro_rules! words {
+    ($type:ident { $($variant:pat => $word:literal),+ $(,)? }) => {
         impl Json for $type {
             fn json(&self, out: Out) -> fmt::Result {
                 match self {
-                    $(Self::$variant => $value.json(out),)+
+                    $($variant => $word,)+
                 }
+                .json(out)
             }
         }
     };
 }
 
-json_enum!(EntryLevel { El1 => 1_u64, El2 => 2_u64 });
-json_enum!(GicVersion { V2 => 2_u64, V3 => 3_u64 });
-json_enum!(Conduit { Hvc => "hvc", Smc => "smc" });
-json_enum!(Method { Boot => "boot", Psci => "psci", SpinTable => "spin-table" });
-json_enum!(Action { Split => "split", Keep => "keep", Page => "page" });
-json_enum!(Outcome { Done => "done", None => "none", OutOfMemory => "out-of-memory", Aborted => "aborted" });
-json_enum!(Clock { Real => "real", Counted => "counted" });
-json_enum!(Scope { Cpu => "cpu", System => "system" });
-json_enum!(Probe { Passed => "passed", Failed => "failed", NotRun => "not run" });
-json_enum!(Verdict { Pass => "pass", Fail => "fail" });
+words!(Method { Self::Boot => "boot", Self::Psci => "psci", Self::SpinTable => "spin-table" });
+words!(Action { Self::Split => "split", Self::Keep => "keep", Self::Page => "page" });
+words!(Outcome {
+    Self::Done => "done",
+    Self::OutOfMemory(_) => "out-of-memory",
+    Self::ForeignTable(_) | Self::Aborted | Self::Busy => "aborted",
+});
+words!(ClockKind { Self::Real => "real", Self::Counted => "counted" });
+words!(Scope { Self::Cpu => "cpu", Self::System => "system" });
+words!(Probe { Self::Passed => "passed", Self::Failed => "failed", Self::NotRun => "not run" });
+// A panic has failed; the report has the panic itself beside it.
+words!(Verdict { Self::Pass => "pass", Self::Fail | Self::Panic => "fail" });
 
 impl Json for Report {
     fn json(&self, out: Out) -> fmt::Result {
-        let (kernel, machine, memory, decision) = (&self.kernel, &self.machine, &self.memory, &self.decision);
+        let (kernel, machine, memory, decision) = (&self.kernel, &self.machine, &self.memory, self.decision);
+        let (load, audit) = (self.load.as_ref(), self.audit.as_ref());
+        // Of a map that was decided on and not repainted, the outcome is a word of its own.
+        let outcome: &dyn Json = if self.repaint.is_none() && decision.is_some() {
+            &"none"
+        } else {
+            &self.repaint.map(|repaint| repaint.outcome)
+        };
+        let frames = self.repaint.map(|repaint| repaint.frame_counts);
+        let no_lines = Vec::<Lines>::new();
         object(
             out,
             &[
@@ -97,7 +117,7 @@ impl Json for Report {
                         ("entry_el", &machine.entry_el),
                         ("granule", &machine.granule),
                         ("va_bits", &machine.va_bits),
-                        ("conduit", &machine.conduit),
+                        ("conduit", &machine.conduit.map(Shown)),
                         ("gic", &machine.gic),
                     ]),
                 ),
@@ -110,23 +130,43 @@ impl Json for Report {
                 (
                     "decision",
                     &Object(&[
-                        ("level", &decision.level),
-                        ("action", &decision.action),
-                        ("outcome", &decision.outcome),
-                        ("attempts", &decision.attempts),
-                        ("reason", &decision.reason),
+                        ("level", &decision.map(|decision| decision.level.number())),
+                        ("action", &decision.map(|decision| decision.action)),
+                        ("outcome", outcome),
+                        ("attempts", &self.attempts()),
+                        ("reason", &decision.map(|decision| decision.reason.as_str())),
                     ]),
                 ),
-                ("tables", &Members(self.tables)),
+                ("tables", &Numbers(TABLES.map(|(key, of)| (key, frames.as_ref().map(of))))),
                 (
                     "leaves",
-                    &Object(&[("before", &Members(self.leaves_before)), ("after", &Members(self.leaves_after))]),
+                    &Object(&[
+                        ("before", &leaves(self.leaves_before.as_ref())),
+                        ("after", &leaves(audit.map(|audit| &audit.leaves))),
+                    ]),
                 ),
                 ("clock", &self.clock),
-                ("ticks", &self.ticks),
+                ("ticks", &Numbers(self.ticks.all())),
                 ("timeline", &self.timeline),
-                ("load", &Members(self.load.as_ref())),
-                ("audit", &Members(self.audit)),
+                (
+                    "load",
+                    &Object(&[
+                        ("cpus", &load.map(|load| load.cpus)),
+                        ("bytes_checked", &load.map(Totals::bytes)),
+                        ("mismatches", &load.map(|load| load.mismatches)),
+                        ("faults", &load.map(|load| load.faults)),
+                        ("per_cpu", load.map_or(&no_lines, |load| &load.per_cpu)),
+                    ]),
+                ),
+                (
+                    "audit",
+                    &Numbers([
+                        ("wx", audit.map(|audit| audit.wx)),
+                        ("aliases", audit.map(|audit| audit.aliases)),
+                        ("translation_mismatches", audit.map(|audit| audit.translation_mismatches)),
+                        ("census_mismatches", audit.map(|audit| audit.census_mismatches)),
+                    ]),
+                ),
                 ("panic", &self.panic),
                 ("probe", &self.probe),
                 ("errors", &self.errors),
@@ -136,89 +176,9 @@ impl Json for Report {
     }
 }
 
-/// An object that may not apply as a whole: its keys stay, their values are null.
-struct Members<T>(Option<T>);
-
-impl Json for Members<Tables> {
-    fn json(&self, out: Out) -> fmt::Result {
-        let of = |field: fn(Tables) -> u64| self.0.map(field);
-        object(
-            out,
-            &[
-                ("census", &of(|tables| tables.census)),
-                ("reserved", &of(|tables| tables.reserved)),
-                ("used", &of(|tables| tables.used)),
-                ("returned", &of(|tables| tables.returned)),
-            ],
-        )
-    }
-}
-
-impl Json for Members<Leaves> {
-    fn json(&self, out: Out) -> fmt::Result {
-        let of = |field: fn(Leaves) -> u64| self.0.map(field);
-        object(
-            out,
-            &[
-                ("1G", &of(|leaves| leaves.block_1g)),
-                ("cont2M", &of(|leaves| leaves.contiguous_2m)),
-                ("2M", &of(|leaves| leaves.block_2m)),
-                ("cont4K", &of(|leaves| leaves.contiguous_4k)),
-                ("4K", &of(|leaves| leaves.page_4k)),
-            ],
-        )
-    }
-}
-
-impl Json for Members<Audit> {
-    fn json(&self, out: Out) -> fmt::Result {
-        let of = |field: fn(Audit) -> u64| self.0.map(field);
-        object(
-            out,
-            &[
-                ("wx", &of(|audit| audit.wx)),
-                ("aliases", &of(|audit| audit.aliases)),
-                ("translation_mismatches", &of(|audit| audit.translation_mismatches)),
-                ("census_mismatches", &of(|audit| audit.census_mismatches)),
-            ],
-        )
-    }
-}
-
-impl Json for Members<&Load> {
-    fn json(&self, out: Out) -> fmt::Result {
-        let of = |field: fn(&Load) -> u64| self.0.map(field);
-        let none: Vec<Lines> = Vec::new();
-        object(
-            out,
-            &[
-                ("cpus", &of(|load| load.cpus)),
-                ("bytes_checked", &of(|load| load.bytes_checked)),
-                ("mismatches", &of(|load| load.mismatches)),
-                ("faults", &of(|load| load.faults)),
-                ("per_cpu", self.0.map_or(&none, |load| &load.per_cpu)),
-            ],
-        )
-    }
-}
-
-impl Json for Ticks {
-    fn json(&self, out: Out) -> fmt::Result {
-        object(
-            out,
-            &[
-                ("frequency", &self.frequency),
-                ("paint", &self.paint),
-                ("reserve", &self.reserve),
-                ("fill", &self.fill),
-                ("gather", &self.gather),
-                ("window", &self.window),
-                ("release", &self.release),
-                ("repaint", &self.repaint),
-                ("ready", &self.ready),
-            ],
-        )
-    }
+/// Returns the leaves of a linear map, by size.
+fn leaves(counts: Option<&LeafCounts>) -> Numbers<5> {
+    Numbers(LEAVES.map(|(key, of)| (key, counts.map(of))))
 }
 
 impl Json for Cpu {
@@ -228,7 +188,7 @@ impl Json for Cpu {
             &[
                 ("id", &self.id),
                 ("mpidr", &self.mpidr),
-                ("midr", &self.midr),
+                ("midr", &self.midr.map(|midr| midr.0)),
                 ("bbm", &self.bbm),
                 ("smpen", &self.smpen),
                 ("method", &self.method),
@@ -239,9 +199,10 @@ impl Json for Cpu {
     }
 }
 
-impl Json for Erratum {
+impl Json for (Midr, &Erratum) {
     fn json(&self, out: Out) -> fmt::Result {
-        object(out, &[("core", &self.core), ("number", &self.number), ("scope", &self.scope)])
+        let (core, erratum) = self;
+        object(out, &[("core", &Shown(core)), ("number", &erratum.number), ("scope", &erratum.scope())])
     }
 }
 

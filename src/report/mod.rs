@@ -17,4 +17,5 @@ pub(crate) mod stopped;
 #[cfg(test)]
 mod tests;
 mod text;
+pub(crate) mod verdict;
 mod wrap;

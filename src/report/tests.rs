@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Properties of a report's two forms, for any content.
 
-use super::data::{
-    Action, Audit, Clock, Conduit, Cpu, Decision, EntryLevel, Erratum, GicVersion, Kernel, Leaves, Lines, Load,
-    Machine, Memory, Method, Moments, Outcome, Probe, Report, Scope, Tables, Text, Ticks, Verdict,
-};
+use super::data::{Cpu, Kernel, Machine, Memory, Moments, Probe, Report, Text, Ticks};
 use super::members::LINE_PREFIX;
+use super::verdict::Verdict;
+use crate::check::audit::Findings;
+use crate::check::totals::{Lines, Totals};
+use crate::cpu::method::Method;
+use crate::devicetree::Conduit;
+use crate::options::ClockKind;
 use alloc::{
     format,
     string::{String, ToString},
     vec,
     vec::Vec,
 };
-use core::{iter::once, ops::Range};
+use cleave::aarch64::{BbmLevel, errata::Erratum, midr::Midr};
+use cleave::linear_map::{Action, Decision, OutOfMemory, Outcome, Reason, Repainted};
+use cleave::tables::{Hint, LeafCounts, Level, PhysAddr, PhysRange};
 use proptest::{collection::vec as list, option, prelude::*};
 use schema::{REPORT, violations};
 use serde_json::{Value, json};
@@ -20,6 +25,8 @@ use serde_json::{Value, json};
 /// Shared with the boots of the real image.
 #[path = "../../tests/support/schema.rs"]
 mod schema;
+
+const OUT_OF_MEMORY: Outcome = Outcome::OutOfMemory(OutOfMemory { needed: 515, available: 5 });
 
 fn json_of(report: &Report) -> Value {
     let mut text = String::new();
@@ -35,13 +42,40 @@ fn text_of(report: &Report) -> String {
     text
 }
 
+fn range(start: u64, end: u64) -> PhysRange {
+    PhysRange::new(PhysAddr(start), PhysAddr(end))
+}
+
+/// Returns a repaint of this outcome, and the frames of one that was done.
+fn repainted(outcome: Outcome) -> Repainted {
+    let mut repainted = Repainted::default();
+    repainted.outcome = outcome;
+    repainted.frame_counts.attempts = 1;
+    repainted.frame_counts.needed = 515;
+    repainted.frame_counts.reserved = 516;
+    repainted.frame_counts.used = 514;
+    repainted.frame_counts.returned = 4;
+    repainted
+}
+
+/// Returns the core of that MIDR with its erratum of that number.
+fn erratum(midr: u32, number: &str) -> (Midr, &'static Erratum) {
+    let mut errata = Midr(midr).errata();
+    (Midr(midr), errata.find(|erratum| erratum.number == number).expect("the core has it"))
+}
+
+fn leaves(of: &[(Level, Hint, u64)]) -> LeafCounts {
+    let mut counts = LeafCounts::default();
+    of.iter().for_each(|&(level, hint, count)| counts.add(level, hint, count));
+    counts
+}
+
 /// Returns the report of a good boot on four CPUs.
 fn good() -> Report {
     let cpu = |id| Cpu {
         id,
         mpidr: u64::from(id),
-        midr: Some(0x410f_d083),
-        core: Some("Cortex-A72 r0p3".into()),
+        midr: Some(Midr(0x410f_d083)),
         bbm: Some(0),
         smpen: (id != 3).then_some(true),
         method: Some(if id == 0 { Method::Boot } else { Method::Psci }),
@@ -67,35 +101,29 @@ fn good() -> Report {
         machine: Machine {
             model: Some("linux,dummy-virt".into()),
             compatible: vec!["linux,dummy-virt".into()],
-            entry_el: Some(EntryLevel::El1),
+            entry_el: Some(1),
             granule: Some(4096),
             va_bits: Some(48),
             conduit: Some(Conduit::Hvc),
-            gic: Some(GicVersion::V3),
+            gic: Some(3),
         },
         cpus: (0..4).map(cpu).collect(),
-        errata: vec![
-            Erratum { core: "Cortex-A55 r2p0".into(), number: "2441007".into(), scope: Scope::System },
-            Erratum { core: "Cortex-A77 r1p0".into(), number: "1508412".into(), scope: Scope::Cpu },
-        ],
+        errata: vec![erratum(0x412f_d050, "2441007"), erratum(0x411f_d0d0, "1508412")],
         memory: Memory {
             bytes: Some(1 << 30),
-            regions: once(0x4000_0000..0x8000_0000).collect(),
-            reserved: once(0x4800_0000..0x4810_0000).collect(),
+            regions: vec![range(0x4000_0000, 0x8000_0000)],
+            reserved: vec![range(0x4800_0000, 0x4810_0000)],
         },
-        decision: Decision {
-            level: Some(0),
-            action: Some(Action::Split),
-            outcome: Some(Outcome::Done),
-            attempts: Some(1),
-            reason: Some(
-                "CPU 0 has no FEAT_BBM: blocks cannot be split one by one, so all of them are, at once".into(),
-            ),
-        },
-        tables: Some(Tables { census: 515, reserved: 515, used: 515, returned: 4 }),
-        leaves_before: Some(Leaves { contiguous_2m: 480, block_2m: 31, contiguous_4k: 496, page_4k: 16, block_1g: 0 }),
-        leaves_after: Some(Leaves { page_4k: 262_144, ..Leaves::default() }),
-        clock: Clock::Real,
+        decision: Some(Decision { level: BbmLevel::Zero, action: Action::Split, reason: Reason::LevelTooLow }),
+        repaint: Some(repainted(Outcome::Done)),
+        leaves_before: Some(leaves(&[
+            (Level::L1, Hint::Single, 7),
+            (Level::L2, Hint::Contiguous, 480),
+            (Level::L2, Hint::Single, 31),
+            (Level::L3, Hint::Contiguous, 496),
+            (Level::L3, Hint::Single, 16),
+        ])),
+        clock: ClockKind::Real,
         ticks: Ticks {
             frequency: Some(62_500_000),
             paint: Some(22_643),
@@ -104,14 +132,14 @@ fn good() -> Report {
             ..Ticks::default()
         },
         timeline: (0..3).map(moments).collect(),
-        load: Some(Load {
+        load: Some(Totals {
             cpus: 3,
-            bytes_checked: 1 << 24,
+            lines: 1 << 18,
             mismatches: 0,
             faults: 0,
             per_cpu: vec![Lines { before: 1000, during: 3, after: 999 }; 3],
         }),
-        audit: Some(Audit::default()),
+        audit: Some(Findings { leaves: leaves(&[(Level::L3, Hint::Single, 262_144)]), ..Findings::default() }),
         panic: None,
         probe: Some(Probe::Passed),
         errors: vec!["CPU 3 did not start: CPU_ON answered -2, INVALID_PARAMETERS".into()],
@@ -147,11 +175,14 @@ fn a_full_report_says_what_it_was_told() {
     assert_eq!(value["errata"][1]["scope"], "cpu");
     assert_eq!(value["decision"]["action"], "split");
     assert_eq!(value["decision"]["outcome"], "done");
-    assert_eq!(value["tables"], json!({ "census": 515, "reserved": 515, "used": 515, "returned": 4 }));
-    assert_eq!(value["leaves"]["before"], json!({ "1G": 0, "cont2M": 480, "2M": 31, "cont4K": 496, "4K": 16 }));
+    assert_eq!(value["tables"], json!({ "census": 515, "reserved": 516, "used": 514, "returned": 4 }));
+    assert_eq!(value["leaves"]["before"], json!({ "1G": 7, "cont2M": 480, "2M": 31, "cont4K": 496, "4K": 16 }));
+    assert_eq!(value["leaves"]["after"]["4K"], 262_144);
+    assert_eq!((&value["decision"]["level"], &value["decision"]["attempts"]), (&json!(0), &json!(1)));
     assert_eq!(value["ticks"]["window"], 30);
     assert_eq!(value["ticks"]["fill"], Value::Null);
     assert_eq!(value["timeline"][2]["masked"], 1_000_202);
+    assert_eq!(value["load"]["bytes_checked"], 1 << 24);
     assert_eq!(value["load"]["per_cpu"][1], json!({ "before": 1000, "during": 3, "after": 999 }));
     assert_eq!(value["audit"]["wx"], 0);
     assert_eq!(value["result"], "pass");
@@ -162,25 +193,33 @@ fn every_word_of_the_schema_is_written_as_it_stands_there() {
     let mut report = good();
     for (outcome, word) in [
         (Outcome::Done, "done"),
-        (Outcome::None, "none"),
-        (Outcome::OutOfMemory, "out-of-memory"),
+        (OUT_OF_MEMORY, "out-of-memory"),
         (Outcome::Aborted, "aborted"),
+        (Outcome::Busy, "aborted"),
+        (Outcome::ForeignTable(PhysAddr(0)), "aborted"),
     ] {
-        report.decision.outcome = Some(outcome);
+        report.repaint = Some(repainted(outcome));
         assert_eq!(json_of(&report)["decision"]["outcome"], word);
     }
+    report.repaint = None;
     for (action, word) in [(Action::Split, "split"), (Action::Keep, "keep"), (Action::Page, "page")] {
-        report.decision.action = Some(action);
-        assert_eq!(json_of(&report)["decision"]["action"], word);
+        report.decision = report.decision.map(|decision| Decision { action, ..decision });
+        let decision = &json_of(&report)["decision"];
+        assert_eq!((&decision["action"], &decision["outcome"]), (&json!(word), &json!("none")));
+        assert_eq!(decision["attempts"], 0);
+    }
+    for (result, word) in [(Verdict::Pass, "pass"), (Verdict::Fail, "fail"), (Verdict::Panic, "fail")] {
+        report.result = result;
+        assert_eq!(json_of(&report)["result"], word);
     }
     for (probe, word) in [(Probe::Passed, "passed"), (Probe::Failed, "failed"), (Probe::NotRun, "not run")] {
         report.probe = Some(probe);
         assert_eq!(json_of(&report)["probe"], word);
     }
     report.cpus[0].method = Some(Method::SpinTable);
-    report.machine.entry_el = Some(EntryLevel::El2);
+    report.machine.entry_el = Some(2);
     report.machine.conduit = Some(Conduit::Smc);
-    report.machine.gic = Some(GicVersion::V2);
+    report.machine.gic = Some(2);
     let value = json_of(&report);
     assert_eq!(value["cpus"][0]["method"], "spin-table");
     assert_eq!((&value["machine"]["entry_el"], &value["machine"]["gic"]), (&json!(2), &json!(2)));
@@ -191,7 +230,7 @@ fn every_word_of_the_schema_is_written_as_it_stands_there() {
 fn an_integer_too_large_for_javascript_is_clamped() {
     let mut report = good();
     report.memory.bytes = Some(u64::MAX);
-    report.memory.regions = once(0..u64::MAX).collect();
+    report.memory.regions = vec![range(0, u64::MAX)];
     let value = json_of(&report);
     assert_eq!(value["memory"]["bytes"], (1_u64 << 53) - 1);
     assert_eq!(value["memory"]["regions"], json!([[0, (1_u64 << 53) - 1]]));
@@ -211,8 +250,12 @@ fn the_text_report_names_decision_reason_errors_and_verdict() {
     let text = text_of(&good());
     for part in [
         "split under the rendezvous: done\n            BBM level 0, attempts 1\n",
-        "CPU 0 has no FEAT_BBM",
-        "515",
+        "some CPU cannot change the size of a live mapping (no FEAT_BBM level\n            2)\n",
+        "entered at EL1, 4 KiB granule, 48-bit VA, PSCI by HVC, GICv3\n",
+        "leaves                1G      cont2M          2M      cont4K            4K\n",
+        "  before               7         480          31         496            16\n",
+        "tables            census    reserved        used    returned\n",
+        "                     515         516         514           4\n",
         "262,144",
         "Cortex-A72 r0p3",
         "errata      Cortex-A55 r2p0       2441007             worked around on every CPU",
@@ -231,20 +274,20 @@ fn the_text_report_names_decision_reason_errors_and_verdict() {
 #[test]
 fn a_pass_says_what_it_has_survived() {
     let mut report = good();
-    let mut ends = |outcome, errors: &[&'static str], result, line: &str| {
-        report.decision.outcome = Some(outcome);
+    let mut ends = |outcome: Option<Outcome>, errors: &[&'static str], result, line: &str| {
+        report.repaint = outcome.map(repainted);
         report.errors = errors.iter().map(|&error| error.into()).collect();
         report.result = result;
         let text = text_of(&report);
         assert!(text.ends_with(&format!("\nresult      {line}\n")), "{text}");
     };
-    ends(Outcome::Done, &[], Verdict::Pass, "pass");
-    ends(Outcome::Done, &["a", "b"], Verdict::Pass, "pass (with 2 errors survived)");
-    ends(Outcome::None, &["a"], Verdict::Pass, "pass (with 1 error survived)");
+    ends(Some(Outcome::Done), &[], Verdict::Pass, "pass");
+    ends(Some(Outcome::Done), &["a", "b"], Verdict::Pass, "pass (with 2 errors survived)");
+    ends(None, &["a"], Verdict::Pass, "pass (with 1 error survived)");
     let required = "; linear=require makes it a failure)";
-    ends(Outcome::OutOfMemory, &["a"], Verdict::Pass, &format!("pass (with 1 error survived{required}"));
-    ends(Outcome::Aborted, &["a", "b"], Verdict::Pass, &format!("pass (with 2 errors survived{required}"));
-    ends(Outcome::Aborted, &["a"], Verdict::Fail, "fail");
+    ends(Some(OUT_OF_MEMORY), &["a"], Verdict::Pass, &format!("pass (with 1 error survived{required}"));
+    ends(Some(Outcome::Aborted), &["a", "b"], Verdict::Pass, &format!("pass (with 2 errors survived{required}"));
+    ends(Some(Outcome::Aborted), &["a"], Verdict::Fail, "fail");
 }
 
 /// Microseconds printed in spite of a counted clock fail this, and so does the word left out of the JSON.
@@ -252,7 +295,7 @@ fn a_pass_says_what_it_has_survived() {
 fn a_counted_clock_is_called_so_and_has_ticks_only() {
     assert_eq!(json_of(&good())["clock"], "real");
     let mut report = good();
-    report.clock = Clock::Counted;
+    report.clock = ClockKind::Counted;
     assert_eq!(json_of(&report)["clock"], "counted");
     let text = text_of(&report);
     assert!(text.contains("times                    ticks   counted: instructions of all CPUs, not time\n"), "{text}");
@@ -317,8 +360,8 @@ fn any_text() -> impl Strategy<Value = Text> {
     list(prop_oneof![any::<char>(), awkward], 0..200).prop_map(|text| text.into_iter().collect::<String>().into())
 }
 
-fn any_range() -> impl Strategy<Value = Range<u64>> {
-    (0..1_u64 << 52, 1..1_u64 << 30).prop_map(|(start, size)| start..start + size)
+fn any_range() -> impl Strategy<Value = PhysRange> {
+    (0..1_u64 << 52, 1..1_u64 << 30).prop_map(|(start, size)| range(start, start + size))
 }
 
 prop_compose! {
@@ -329,7 +372,8 @@ prop_compose! {
         ranges in list(any_range(), 0..4),
         present in list(any::<bool>(), 8),
         number in option::of(0..1_u64 << 40),
-        outcome in prop::sample::select(vec![Outcome::Done, Outcome::None, Outcome::OutOfMemory, Outcome::Aborted]),
+        outcome in option::of(prop::sample::select(vec![Outcome::Done, OUT_OF_MEMORY, Outcome::Aborted])),
+        midr in any::<u32>(),
     ) -> Report {
         let mut report = good();
         let text = |index: usize| present[index].then(|| strings[index].clone());
@@ -337,8 +381,9 @@ prop_compose! {
         report.kernel.unknown_bootargs = words.clone();
         report.machine.model = text(1);
         report.machine.compatible = words.clone();
-        report.decision.reason = text(3);
-        report.decision.outcome = Some(outcome);
+        report.decision = report.decision.filter(|_| present[0]);
+        report.repaint = outcome.map(repainted);
+        report.cpus[2].midr = Some(Midr(midr));
         report.cpus[1].error = text(4);
         report.kernel.commit = text(5);
         report.errors = words;
@@ -346,8 +391,7 @@ prop_compose! {
         report.memory.reserved = ranges;
         report.ticks.window = number;
         report.ticks.frequency = number;
-        report.tables = report.tables.filter(|_| present[0]);
-        report.leaves_after = report.leaves_after.filter(|_| present[1]);
+        report.leaves_before = report.leaves_before.filter(|_| present[1]);
         report.load = report.load.filter(|_| present[2]);
         report.audit = report.audit.filter(|_| present[3]);
         report
@@ -364,7 +408,6 @@ proptest! {
         let same = |value: &Value, text: &Option<Text>| value.as_str() == text.as_deref();
         prop_assert!(same(&value["kernel"]["bootargs"], &report.kernel.bootargs));
         prop_assert!(same(&value["machine"]["model"], &report.machine.model));
-        prop_assert!(same(&value["decision"]["reason"], &report.decision.reason));
         prop_assert!(same(&value["cpus"][1]["error"], &report.cpus[1].error));
         let errors: Vec<Value> = report.errors.iter().map(|text| Value::from(text.to_string())).collect();
         prop_assert_eq!(&value["errors"], &Value::from(errors));
@@ -383,8 +426,8 @@ proptest! {
     }
 
     #[test]
-    fn ticks_become_microseconds_at_any_frequency(ticks in 0..u64::MAX, frequency in 1..u64::MAX) {
-        let elapsed = super::wrap::Elapsed { ticks: Some(ticks), frequency: Some(frequency), clock: Clock::Real };
+    fn ticks_become_microseconds_whatever_the_frequency(ticks in 0..u64::MAX, frequency in 1..u64::MAX) {
+        let elapsed = super::wrap::Elapsed { ticks: Some(ticks), frequency: Some(frequency), clock: ClockKind::Real };
         let shown = format!("{elapsed}").replace(',', "");
         let tenths = u128::from(ticks) * 10_000_000 / u128::from(frequency);
         if tenths / 10 <= u128::from(u64::MAX) {

@@ -3,13 +3,21 @@
 //!
 //! Of many CPUs the first are shown and, further down, only those that have something to say.
 
-use super::data::{
-    Action, Clock, Conduit, Cpu, EntryLevel, Erratum, GicVersion, Leaves, Load, Memory, Method, Outcome, Probe, Report,
-    Scope, Ticks, Verdict,
-};
-use super::wrap::{Elapsed, Grouped, INDENT, Maybe, wrapped};
-use crate::options::{Bootargs, FillMode};
+use super::data::{Column, Cpu, LEAVES, Memory, Probe, Report, TABLES, Ticks};
+use super::verdict::Verdict;
+use super::wrap::{Elapsed, Grouped, INDENT, Maybe, Padded, wrapped};
+use crate::check::totals::Totals;
+use crate::cpu::method::Method;
+use crate::devicetree::Conduit;
+use crate::options::{Bootargs, ClockKind};
 use core::fmt::{self, Write};
+
+use cleave::aarch64::{
+    errata::{Erratum, Scope},
+    midr::Midr,
+};
+use cleave::linear_map::{Action, Form, Outcome};
+use cleave::tables::LeafCounts;
 
 /// The number of rows of a table that are always shown.
 const ROWS: usize = 16;
@@ -45,11 +53,11 @@ impl Report {
     fn write_result(&self, out: Out) -> fmt::Result {
         write!(out, "{:<INDENT$}", "result")?;
         match (self.result, self.errors.len()) {
-            (Verdict::Fail, _) => writeln!(out, "fail"),
+            (Verdict::Fail | Verdict::Panic, _) => writeln!(out, "fail"),
             (Verdict::Pass, 0) => writeln!(out, "pass"),
             (Verdict::Pass, errors) => {
                 write!(out, "pass (with {errors} error{} survived", if errors == 1 { "" } else { "s" })?;
-                let not_done = matches!(self.decision.outcome, Some(Outcome::OutOfMemory | Outcome::Aborted));
+                let not_done = self.repaint.is_some_and(|repaint| repaint.outcome != Outcome::Done);
                 writeln!(out, "{})", if not_done { "; linear=require makes it a failure" } else { "" })
             }
         }
@@ -69,54 +77,55 @@ impl Report {
         for compatible in &machine.compatible {
             wrapped(out, "", compatible)?;
         }
-        let entry = match machine.entry_el {
-            Some(EntryLevel::El1) => "EL1",
-            Some(EntryLevel::El2) => "EL2",
-            None => "-",
-        };
         let conduit = match machine.conduit {
             Some(Conduit::Hvc) => "PSCI by HVC",
             Some(Conduit::Smc) => "PSCI by SMC",
             None => "no PSCI",
         };
-        let gic = match machine.gic {
-            Some(GicVersion::V2) => "GICv2",
-            Some(GicVersion::V3) => "GICv3",
-            None => "no GIC",
-        };
         let granule = Maybe(machine.granule.map(|bytes| bytes >> 10));
         let va_bits = Maybe(machine.va_bits);
-        writeln!(out, "{:INDENT$}entered at {entry}, {granule} KiB granule, {va_bits}-bit VA, {conduit}, {gic}", "")
+        match machine.entry_el {
+            Some(level) => write!(out, "{:INDENT$}entered at EL{level}, ", "")?,
+            None => write!(out, "{:INDENT$}entered at -, ", "")?,
+        }
+        write!(out, "{granule} KiB granule, {va_bits}-bit VA, {conduit}, ")?;
+        match machine.gic {
+            Some(version) => writeln!(out, "GICv{version}"),
+            None => writeln!(out, "no GIC"),
+        }
     }
 
     fn write_decision(&self, out: Out) -> fmt::Result {
-        let decision = &self.decision;
-        let action = match decision.action {
+        let action = match self.decision.map(|decision| decision.action) {
             Some(Action::Split) => "split under the rendezvous",
             Some(Action::Keep) => "keep the blocks",
             Some(Action::Page) => "pages from the start",
             None => "none made",
         };
-        let outcome = match decision.outcome {
+        let outcome = match self.repaint.map(|repaint| repaint.outcome) {
             Some(Outcome::Done) => ": done",
-            Some(Outcome::None) => ": nothing to do",
-            Some(Outcome::OutOfMemory) => ": out of memory, nothing changed",
-            Some(Outcome::Aborted) => ": aborted, nothing changed",
+            Some(Outcome::OutOfMemory(_)) => ": out of memory, nothing changed",
+            Some(Outcome::ForeignTable(_) | Outcome::Aborted | Outcome::Busy) => ": aborted, nothing changed",
+            None if self.decision.is_some() => ": nothing to do",
             None => "",
         };
         writeln!(out, "{:<INDENT$}{action}{outcome}", "decision")?;
-        let [level, attempts] = [decision.level.map(u32::from), decision.attempts].map(Maybe);
-        writeln!(out, "{:INDENT$}BBM level {level}, attempts {attempts}", "")?;
-        if let Some(reason) = &decision.reason {
-            wrapped(out, "", reason)?;
+        let level = Maybe(self.decision.map(|decision| decision.level.number()));
+        writeln!(out, "{:INDENT$}BBM level {level}, attempts {}", "", Maybe(self.attempts()))?;
+        if let Some(decision) = self.decision {
+            wrapped(out, "", decision.reason.as_str())?;
         }
-        writeln!(out, "{:<INDENT$}{:>12}{:>12}{:>12}{:>12}{:>14}", "leaves", "1G", "cont2M", "2M", "cont4K", "4K")?;
-        write_leaves(out, "  before", self.leaves_before)?;
-        write_leaves(out, "  after", self.leaves_after)?;
-        if let Some(tables) = self.tables {
-            writeln!(out, "{:<INDENT$}{:>12}{:>12}{:>12}{:>12}", "tables", "census", "reserved", "used", "returned")?;
-            write!(out, "{:INDENT$}{:>12}{:>12}", "", Grouped(tables.census), Grouped(tables.reserved))?;
-            writeln!(out, "{:>12}{:>12}", Grouped(tables.used), Grouped(tables.returned))?;
+        write_leaves(out, "leaves", |(name, _)| name)?;
+        let audited = self.audit.as_ref().map(|audit| &audit.leaves);
+        for (label, counts) in [("  before", self.leaves_before.as_ref()), ("  after", audited)] {
+            write_leaves(out, label, |(_, of)| Maybe(counts.map(|counts| Grouped(of(counts)))))?;
+        }
+        if let Some(repaint) = self.repaint {
+            write!(out, "{:<INDENT$}", "tables")?;
+            TABLES.iter().try_for_each(|(name, _)| write!(out, "{name:>12}"))?;
+            write!(out, "\n{:INDENT$}", "")?;
+            TABLES.iter().try_for_each(|(_, of)| write!(out, "{:>12}", Grouped(of(&repaint.frame_counts))))?;
+            out.write_char('\n')?;
         }
         Ok(())
     }
@@ -130,12 +139,12 @@ impl Report {
             clock: self.clock,
         };
         let unit = match self.clock {
-            Clock::Real => "us from the kick",
-            Clock::Counted => "ticks from the kick",
+            ClockKind::Real => "us from the kick",
+            ClockKind::Counted => "ticks from the kick",
         };
         let filled = match Bootargs::parse(self.kernel.bootargs.as_deref().unwrap_or_default()).fill {
-            FillMode::Ahead => "before it",
-            FillMode::Window => "in the window",
+            Form::Ahead => "before it",
+            Form::InWindow => "in the window",
         };
         writeln!(out, "{:<INDENT$}{unit:>42}{:>16}", "timeline", "tables filled")?;
         writeln!(out, "{:8}{:>4}{:>14}{:>14}{:>14}{filled:>16}", "", "cpu", "arrived", "masked", "released")?;
@@ -155,7 +164,7 @@ impl Report {
         if let Some(load) = &self.load {
             load.write(out, self.cpus.iter().filter(|cpu| cpu.online))?;
         }
-        let Some(audit) = self.audit else { return writeln!(out, "{:<INDENT$}not made", "audit") };
+        let Some(audit) = &self.audit else { return writeln!(out, "{:<INDENT$}not made", "audit") };
         write!(out, "{:<INDENT$}writable and executable {}, ", "audit", Grouped(audit.wx))?;
         writeln!(out, "by two aliases {},", Grouped(audit.aliases))?;
         write!(out, "{:INDENT$}translations wrong {}, ", "", Grouped(audit.translation_mismatches))?;
@@ -173,11 +182,12 @@ impl Report {
     }
 }
 
-fn write_leaves(out: Out, label: &str, leaves: Option<Leaves>) -> fmt::Result {
-    let of = |field: fn(Leaves) -> u64| Maybe(leaves.map(|leaves| Grouped(field(leaves))));
-    write!(out, "{label:<INDENT$}{:>12}", of(|leaves| leaves.block_1g))?;
-    write!(out, "{:>12}{:>12}", of(|leaves| leaves.contiguous_2m), of(|leaves| leaves.block_2m))?;
-    writeln!(out, "{:>12}{:>14}", of(|leaves| leaves.contiguous_4k), of(|leaves| leaves.page_4k))
+/// Writes a row of the table of leaves.
+fn write_leaves<T: fmt::Display>(out: Out, label: &str, cell: impl Fn(Column<LeafCounts>) -> T) -> fmt::Result {
+    let [first @ .., last] = LEAVES.map(cell);
+    write!(out, "{label:<INDENT$}")?;
+    first.iter().try_for_each(|cell| write!(out, "{cell:>12}"))?;
+    writeln!(out, "{last:>14}")
 }
 
 impl Memory {
@@ -185,8 +195,8 @@ impl Memory {
         writeln!(out, "{:<INDENT$}{} KiB", "memory", Maybe(self.bytes.map(|bytes| Grouped(bytes >> 10))))?;
         for (label, ranges) in [("  region", &self.regions), ("  reserved", &self.reserved)] {
             for range in ranges {
-                let size = Grouped(range.end.saturating_sub(range.start) >> 10);
-                writeln!(out, "{label:<INDENT$}{:#014x}..{:#014x}{size:>18} KiB", range.start, range.end)?;
+                let size = Grouped(range.bytes() >> 10);
+                writeln!(out, "{label:<INDENT$}{:#014x}..{:#014x}{size:>18} KiB", range.start.0, range.end.0)?;
             }
         }
         Ok(())
@@ -205,7 +215,7 @@ fn write_cpus(out: Out, cpus: &[Cpu]) -> fmt::Result {
             Method::Psci => "PSCI",
             Method::SpinTable => "spin-table",
         });
-        let core = cpu.core.as_deref().unwrap_or("-");
+        let core = Padded(Maybe(cpu.midr));
         write!(out, "{:8}{:>4}  {:<#14x}{core:<22.21}{:<5}", "", cpu.id, cpu.mpidr, Maybe(cpu.bbm))?;
         writeln!(out, "{:<12}{}", Maybe(method), if cpu.online { "yes" } else { "no" })?;
         if let Some(error) = &cpu.error {
@@ -215,49 +225,40 @@ fn write_cpus(out: Out, cpus: &[Cpu]) -> fmt::Result {
     rows.finish(out)
 }
 
-fn write_errata(out: Out, errata: &[Erratum]) -> fmt::Result {
-    for (index, erratum) in errata.iter().enumerate() {
-        let on = match erratum.scope {
+fn write_errata(out: Out, errata: &[(Midr, &Erratum)]) -> fmt::Result {
+    for (index, &(core, erratum)) in errata.iter().enumerate() {
+        let on = match erratum.scope() {
             Scope::Cpu => "on this core",
             Scope::System => "on every CPU",
         };
         let label = if index == 0 { "errata" } else { "" };
-        writeln!(out, "{label:<INDENT$}{:<22}{:<20}worked around {on}", erratum.core, erratum.number)?;
+        writeln!(out, "{label:<INDENT$}{:<22}{:<20}worked around {on}", Padded(core), erratum.number)?;
     }
     Ok(())
 }
 
 impl Ticks {
-    fn write(&self, out: Out, clock: Clock) -> fmt::Result {
+    fn write(&self, out: Out, clock: ClockKind) -> fmt::Result {
         let Some(frequency) = self.frequency else { return Ok(()) };
         write!(out, "{:<INDENT$}{:>18}", "times", "ticks")?;
         match clock {
-            Clock::Real => writeln!(out, "{:>18}   at {} Hz", "us", Grouped(frequency))?,
-            Clock::Counted => writeln!(out, "   counted: instructions of all CPUs, not time")?,
+            ClockKind::Real => writeln!(out, "{:>18}   at {} Hz", "us", Grouped(frequency))?,
+            ClockKind::Counted => writeln!(out, "   counted: instructions of all CPUs, not time")?,
         }
-        for (name, ticks) in [
-            ("  paint", self.paint),
-            ("  reserve", self.reserve),
-            ("  fill", self.fill),
-            ("  gather", self.gather),
-            ("  window", self.window),
-            ("  release", self.release),
-            ("  repaint", self.repaint),
-            ("  ready", self.ready),
-        ] {
-            write!(out, "{name:<INDENT$}{:>18}", Maybe(ticks.map(Grouped)))?;
+        for (name, ticks) in self.all().into_iter().skip(1) {
+            write!(out, "  {name:<10}{:>18}", Maybe(ticks.map(Grouped)))?;
             match clock {
-                Clock::Real => writeln!(out, "{:>18}", Elapsed { ticks, frequency: self.frequency, clock })?,
-                Clock::Counted => out.write_char('\n')?,
+                ClockKind::Real => writeln!(out, "{:>18}", Elapsed { ticks, frequency: self.frequency, clock })?,
+                ClockKind::Counted => out.write_char('\n')?,
             }
         }
         Ok(())
     }
 }
 
-impl Load {
+impl Totals {
     fn write<'a>(&self, out: Out, online: impl Iterator<Item = &'a Cpu>) -> fmt::Result {
-        let (cpus, checked) = (Grouped(self.cpus), Grouped(self.bytes_checked >> 10));
+        let (cpus, checked) = (Grouped(self.cpus), Grouped(self.bytes() >> 10));
         write!(out, "{:<INDENT$}{cpus} CPUs checked {checked} KiB: ", "load")?;
         writeln!(out, "{} mismatches, {} faults", Grouped(self.mismatches), Grouped(self.faults))?;
         writeln!(out, "{:8}{:>4}{:>16}{:>16}{:>16}   lines checked", "", "cpu", "before", "during", "after")?;

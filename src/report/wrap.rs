@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Text for a console 80 columns wide: wrapped words, grouped digits, durations. Nothing here allocates.
 
-use super::data::Clock;
+use crate::options::ClockKind;
 use core::fmt::{self, Write};
 
 /// Columns a line may have.
@@ -75,6 +75,17 @@ impl<T: fmt::Display> fmt::Display for Maybe<T> {
     }
 }
 
+/// A value of at most a line, which pads like a string.
+pub(super) struct Padded<T>(pub(super) T);
+
+impl<T: fmt::Display> fmt::Display for Padded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = Line::default();
+        write!(line, "{}", self.0)?;
+        f.pad(line.as_str())
+    }
+}
+
 /// A duration: of a real clock in microseconds with one digit behind the point, of a counted one in ticks. Pads like a
 /// string.
 pub(super) struct Elapsed {
@@ -83,12 +94,12 @@ pub(super) struct Elapsed {
     /// Ticks in a second.
     pub(super) frequency: Option<u64>,
     /// The unit of the ticks.
-    pub(super) clock: Clock,
+    pub(super) clock: ClockKind,
 }
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.clock == Clock::Counted {
+        if self.clock == ClockKind::Counted {
             return Maybe(self.ticks.map(Grouped)).fmt(f);
         }
         let (Some(ticks), Some(frequency @ 1..)) = (self.ticks, self.frequency) else { return f.pad("-") };

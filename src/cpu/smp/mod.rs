@@ -25,26 +25,16 @@ use cleave::rendezvous::OnlineCpus;
 use cleave::tables::{PhysAddr, TlbiRepeat, VirtAddr};
 use spin::Once;
 
+use crate::cpu::method::Method;
 use crate::cpu::percpu::{PerCpu, this_cpu};
 use crate::cpu::power;
-use crate::cpu::state::{Coherency, CpuState, Stage, Unusable};
+use crate::cpu::state::{CpuState, Stage, Unusable};
 use crate::irq::exceptions::errors;
 use crate::irq::gic;
 use crate::irq::ipi::idle_unless;
 use crate::mm::memory;
 
 pub(crate) use start::{RecordPlace, start_others};
-
-/// A method of starting a CPU.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Method {
-    /// It was running already.
-    Boot,
-    /// PSCI CPU_ON.
-    Psci,
-    /// The release address of a spin-table.
-    SpinTable,
-}
 
 /// One CPU of the device tree.
 pub(crate) struct Cpu {
@@ -73,13 +63,9 @@ impl Cpu {
         self.online().map(|block| Midr(block.state.midr.load(Ordering::Relaxed)))
     }
 
-    /// Returns its part in hardware coherency, once it has checked in.
-    pub(crate) fn coherency(&self) -> Coherency {
-        match self.online().map(|block| block.state.coherency.load(Ordering::Relaxed)) {
-            Some(1) => Coherency::Enabled,
-            Some(2) => Coherency::Disabled,
-            _ => Coherency::Unknown,
-        }
+    /// Returns its CPUECTLR_EL1.SMPEN, once it has checked in, if its core has one that may be read.
+    pub(crate) fn smpen(&self) -> Option<bool> {
+        self.online()?.state.smpen.get().copied()
     }
 
     /// Returns what its registers say, once it has checked in.

@@ -12,9 +12,10 @@ use cleave::aarch64::{cache, cpu, hint, timer};
 use cleave::deadline::Deadline;
 use cleave::tables::{PhysAddr, VirtAddr};
 
-use super::{CPUS, Cpu, Found, HOOKS, Method, Redistributors, redistributor, secondary};
+use super::{CPUS, Cpu, Found, HOOKS, Redistributors, redistributor, secondary};
 use crate::boot::{SecondaryBoot, secondary_entry};
 use crate::cpu::firmware::{Firmware, PsciError};
+use crate::cpu::method::Method;
 use crate::cpu::patience::patience;
 use crate::cpu::percpu::{PerCpu, this_cpu};
 use crate::cpu::spin_table;

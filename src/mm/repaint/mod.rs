@@ -15,9 +15,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::options::{self, FillMode};
+use crate::options;
 use cleave::aarch64::timer;
-use cleave::linear_map::{ATTEMPTS, Form, FrameCounts, Layout, Repainted, Share};
+use cleave::linear_map::{ATTEMPTS, Form, Layout, Outcome, Repainted, Share};
 use cleave::rendezvous::{Leader, Measured, OnlineCpus, Refused};
 use cleave::tables::{Cpu, LeafCounts, MapStats};
 
@@ -27,7 +27,6 @@ use crate::cpu::smp;
 use crate::irq::ipi::{RENDEZVOUS, ThisCpu as Host};
 use crate::mm::memory;
 
-pub(crate) use cleave::linear_map::Outcome;
 pub(crate) use fill::{help, wants_help};
 
 /// More frames than are reserved and filled in a second.
@@ -36,16 +35,14 @@ const MANY: u64 = 1 << 15;
 /// The result of a repaint, with times in ticks of the counter; `None` where there was no such step.
 #[derive(Default)]
 pub(crate) struct RepaintStats {
-    /// The frames taken and returned.
-    pub(crate) frame_counts: FrameCounts,
+    /// The outcome, the frames, and the last rendezvous when it took place.
+    pub(crate) repainted: Repainted,
     /// The errors on the way.
     pub(crate) errors: Vec<String>,
     /// Taking the frames.
     pub(crate) reserve: Option<u64>,
     /// Building and filling the tables.
     pub(crate) fill: Option<u64>,
-    /// The last rendezvous, when it took place.
-    pub(crate) measured: Option<Measured>,
     /// Everything.
     pub(crate) total: u64,
     /// The map afterwards, by what is known of it without a walk.
@@ -72,17 +69,15 @@ pub(crate) trait Watch {
 }
 
 /// Splits the whole linear map, whose counts are `stats`.
-pub(crate) fn repaint<W: Watch>(stats: &MapStats, watch: &W) -> (Outcome, RepaintStats) {
+pub(crate) fn repaint<W: Watch>(stats: &MapStats, watch: &W) -> RepaintStats {
     let start = timer::count();
     let (map, layout) = (memory::map(), memory::layout());
-    let form = match options::current().fill {
-        FillMode::Ahead => Form::Ahead,
-        FillMode::Window => Form::InWindow,
-    };
+    let form = options::current().fill;
     let mut session = session::Session::new(watch);
     let online = smp::online_cpus();
     let leader = leader(&online);
-    let Repainted { outcome, frame_counts, measured, .. } = map.repaint(&mut session, &leader, form);
+    let repainted = map.repaint(&mut session, &leader, form);
+    let Repainted { outcome, frame_counts, measured, .. } = repainted;
     if measured.is_some() {
         watch.after_stop();
     }
@@ -96,11 +91,10 @@ pub(crate) fn repaint<W: Watch>(stats: &MapStats, watch: &W) -> (Outcome, Repain
     if form == Form::InWindow {
         fill::note_leader_filled(frame_counts.used);
     }
-    account.measured = measured;
-    account.frame_counts = frame_counts;
+    account.repainted = repainted;
     account.after = if outcome == Outcome::Done { split_counts(layout, stats) } else { stats.leaves };
     account.total = timer::count().wrapping_sub(start);
-    (outcome, account)
+    account
 }
 
 /// Returns the counts of a map whose every leaf but the alias's is a page.

@@ -69,9 +69,11 @@ pub enum Reason {
     PagesAskedFor,
 }
 
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Reason {
+    /// Returns the reason as a text for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::LevelTooLow => "some CPU cannot change the size of a live mapping (no FEAT_BBM level 2)",
             Self::EnteredAtEl1 => "FEAT_BBM level 2, but entered at EL1: conflict aborts might go to a hypervisor",
             Self::StrictlyTooLow => "FEAT_BBM level 2, and bbml2=strict wants no conflict aborts at all",
@@ -81,7 +83,13 @@ impl fmt::Display for Reason {
             Self::NoConflictAborts => "no CPU raises TLB conflict aborts (level 3 or a listed core)",
             Self::BlocksAskedFor => "linear=block",
             Self::PagesAskedFor => "linear=page",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -4,6 +4,7 @@
 //! Each step is a function of its own in this module and may be called by itself. Here they stand in the only order that is
 //! sound, with the undoing of each when a later one fails. The trait [`Kernel`] has all that differs from kernel to kernel.
 
+use core::fmt;
 use core::hint::black_box;
 
 use super::commit::{InPlace, RootSpan, TemporaryMapping, exchange};
@@ -50,9 +51,10 @@ impl<A: Atomics> LinearMap<'_, A> {
 }
 
 /// The time at which tables are filled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Form {
     /// Before the window, which then has a constant length.
+    #[default]
     Ahead,
     /// Inside it, by the leader alone, in place: the classic form.
     InWindow,
@@ -71,6 +73,18 @@ pub enum Outcome {
     Aborted,
     /// Another CPU is changing the map, or has not yet finished a table of an earlier repaint; nothing has changed.
     Busy,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => write!(f, "every leaf but the kernel alias is a page"),
+            Self::OutOfMemory(missing) => missing.fmt(f),
+            Self::ForeignTable(table) => write!(f, "table {table} is no frame of the allocator"),
+            Self::Aborted => write!(f, "not every CPU came to the rendezvous"),
+            Self::Busy => write!(f, "the map is being changed already"),
+        }
+    }
 }
 
 /// The frames taken and returned.

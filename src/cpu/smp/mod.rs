@@ -5,10 +5,11 @@
 //! A secondary runs on the holding root, which has the kernel half and no linear map, until it is admitted: a late CPU
 //! does no harm in any state of the map. A CPU that does not come at all is named in the report.
 #![cfg(target_os = "none")]
-#![allow(unsafe_code, reason = "a per-CPU block is installed, and TTBR1 changes")]
+#![allow(unsafe_code, reason = "a per-CPU block is installed")]
 
 extern crate alloc;
 
+mod secondary;
 mod start;
 
 use alloc::borrow::Cow;
@@ -17,22 +18,18 @@ use core::sync::atomic::Ordering;
 
 use crate::devicetree::{Affinity, CpuError};
 use crate::options;
+use cleave::aarch64::cpu;
 use cleave::aarch64::midr::Midr;
 use cleave::aarch64::tlbi_repeat as repeat_for;
 use cleave::aarch64::{BbmLevel, CpuFacts, EntryLevel};
-use cleave::aarch64::{cpu, hint, interrupts, mmu, timer};
 use cleave::rendezvous::OnlineCpus;
 use cleave::tables::{PhysAddr, TlbiRepeat, VirtAddr};
 use spin::Once;
 
 use crate::cpu::method::Method;
 use crate::cpu::percpu::{PerCpu, this_cpu};
-use crate::cpu::power;
-use crate::cpu::state::{CpuState, Stage, Unusable};
-use crate::irq::exceptions::errors;
+use crate::cpu::state::{CpuState, Stage};
 use crate::irq::gic;
-use crate::irq::ipi::idle_unless;
-use crate::mm::memory;
 
 pub(crate) use start::{RecordPlace, start_others};
 
@@ -192,42 +189,6 @@ fn init_interrupts(own: &CpuState) -> Result<(), gic::GicError> {
     unsafe { controller.init_cpu(base) }.map(|_| ())
 }
 
-/// Checks that this CPU can translate to the end of memory. A lesser core beside greater ones may not; it would take address
-/// size faults in the linear map.
-fn reach_memory(id: usize) -> Result<(), Unusable> {
-    let reach = cpu::features().address_end(options::current().cpu_pa(id));
-    match memory::layout().regions().last().map(|region| region.end) {
-        Some(end) if end > reach => Err(Unusable::Memory { reach, end }),
-        _ => Ok(()),
-    }
-}
-
-/// Brings this secondary up. It enters Rust here: MMU and caches on, the holding root, interrupts masked.
-extern "C" fn secondary(_block: u64, entry_level: u64) -> ! {
-    let left = errors::left_by_firmware();
-    let cpu = this_cpu();
-    hooks(|hooks| (hooks.secondary_entered)(cpu));
-    timer::set_event_rate();
-    hooks(|hooks| (hooks.before_facts)());
-    cpu.state.write_facts(entry_level);
-    if let Err(why) = reach_memory(cpu.id).and_then(|()| Ok(init_interrupts(&cpu.state)?)) {
-        cpu.state.unusable.call_once(|| why);
-        cpu.state.set_stage(Stage::Unusable);
-        power::halt();
-    }
-    cpu.state.set_stage(Stage::CheckedIn);
-    while cpu.state.stage() != Stage::Admitted {
-        hint::wait_for_event();
-    }
-    // SAFETY: the real root has all the holding root has, and the linear map, which no CPU is changing: a CPU is
-    // admitted before the decision, while the map is as it was painted.
-    unsafe { mmu::switch_ttbr1(memory::root()) };
-    cpu.state.set_stage(Stage::Online);
-    errors::unmask(left);
-    interrupts::unmask();
-    work(cpu)
-}
-
 /// Returns the work of CPUs that are at no rendezvous.
 fn jobs() -> &'static [Job] {
     HOOKS.get().map_or(&[], |hooks| hooks.jobs)
@@ -241,16 +202,4 @@ pub(crate) fn work_once(cpu: &'static PerCpu) -> bool {
         worked = true;
     }
     worked
-}
-
-/// Works until the machine stops: each job that wants this CPU in turn, or sleep.
-fn work(cpu: &'static PerCpu) -> ! {
-    loop {
-        if work_once(cpu) {
-            // Other CPUs of an emulator that runs them all in one thread get their turn.
-            hint::yield_now();
-        } else {
-            idle_unless(|| jobs().iter().any(|job| (job.wants)(cpu)));
-        }
-    }
 }

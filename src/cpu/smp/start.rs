@@ -12,7 +12,7 @@ use cleave::aarch64::{cache, cpu, hint, timer};
 use cleave::deadline::Deadline;
 use cleave::tables::{PhysAddr, VirtAddr};
 
-use super::{CPUS, Cpu, Found, HOOKS, Redistributors, redistributor, secondary};
+use super::{CPUS, Cpu, Found, HOOKS, Redistributors, redistributor, secondary::secondary};
 use crate::boot::{SecondaryBoot, secondary_entry};
 use crate::cpu::firmware::{Firmware, PsciError};
 use crate::cpu::method::Method;

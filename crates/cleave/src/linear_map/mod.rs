@@ -16,8 +16,8 @@
 //! `examples/split_in_memory.rs` of this package is a whole repaint.
 
 mod change;
-mod commit;
 mod decide;
+mod exchange;
 mod fill;
 mod first;
 mod kernel;
@@ -36,8 +36,8 @@ mod successor;
 mod tests;
 
 pub use change::{Change, ChangeError, Changed, Switch};
-pub use commit::{InPlace, RootSpan, TemporaryMapping, exchange};
 pub use decide::{Action, BbmPolicy, Decision, MapPolicy, Reason, decide};
+pub use exchange::{InPlace, RootSpan, TemporaryMapping, exchange};
 pub use fill::{Fill, ReplacementMap, Share};
 pub use first::{FirstPaint, first_paint_bytes};
 pub use kernel::{Kernel, Step};

@@ -7,7 +7,7 @@
 use core::fmt;
 use core::hint::black_box;
 
-use super::commit::{InPlace, RootSpan, TemporaryMapping, exchange};
+use super::exchange::{InPlace, RootSpan, TemporaryMapping, exchange};
 use super::fill::Share;
 use super::kernel::{Kernel, Step};
 use super::layout::Layout;

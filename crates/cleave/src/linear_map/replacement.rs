@@ -2,7 +2,7 @@
 //! The replacement: a complete copy of the linear map in pages, built beside the live one and reachable by no walker.
 //!
 //! The leader builds the upper tables ([`UpperTables::build`]); the page tables below them, nearly all of the work, are
-//! filled by every CPU at hand ([`super::Fill`]). Nothing live changes until [`super::commit`] exchanges the root entries.
+//! filled by every CPU at hand ([`super::Fill`]). Nothing live changes until [`super::exchange`] exchanges the root entries.
 
 use super::fill::ReplacementMap;
 use super::layout::Layout;

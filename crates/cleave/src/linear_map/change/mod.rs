@@ -16,7 +16,7 @@ use self::difference::each_only_in;
 use self::in_place::InPlaceChange;
 use self::rewrite::{Counting, Kinds, Rewrite};
 use self::rule::Rule;
-use super::commit::{RootSpan, exchange};
+use super::exchange::{RootSpan, exchange};
 use super::kernel::Kernel;
 use super::lock::{Busy, MapLockGuard};
 use super::map::LinearMap;

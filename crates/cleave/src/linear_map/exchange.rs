@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The commit: the change of the live map while every CPU stands still.
+//! The exchange, or the split in place: the change of the live map in the stop window, while every CPU stands still.
 //!
 //! It cannot fail, allocate, log or block, and it gets no view through the linear map. Two ways: exchanging the root
 //! entries for a replacement's (a constant number of steps), or the classic one, which splits the broken map in place.
@@ -10,7 +10,7 @@ use super::successor::{Successor, successor};
 use crate::rendezvous::Parked;
 use crate::tables::{Cpu, Descriptor, Geometry, Level, PhysAddr, TableMemory, TlbiRepeat, invalidate_everywhere, slot};
 
-/// The root entries of a linear map, in the live root and in the replacement's: what the commit exchanges. Worked out before
+/// The root entries of a linear map, in the live root and in the replacement's: what is exchanged. Worked out before
 /// the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RootSpan {

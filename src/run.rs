@@ -4,17 +4,18 @@
 use alloc::format;
 
 use cleave::aarch64::midr::Midr;
-use cleave::aarch64::timer;
+use cleave::aarch64::{BbmLevel, timer};
 use cleave::linear_map::{Action, Decision, MapPolicy, Outcome, Repainted, decide};
 use cleave::tables::{FrameSource, LeafCounts, TlbiRepeat};
 
-use crate::check::{audit, inject, probe, stress, watch};
+use crate::check::{audit, inject, probe, stale, stress, watch};
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
 use crate::mm::memory::Painted;
+use crate::mm::repaint::allow_changes;
 use crate::mm::{heap, memory};
 use crate::monitor;
-use crate::options::{Bootargs, LinearMode, Load, Task};
+use crate::options::{self, Bootargs, Fault, LinearMode, Load, Task};
 use crate::report::builder;
 use crate::report::data::Probe;
 use crate::report::ending;
@@ -68,6 +69,10 @@ impl<'a> Run<'a> {
         let decision = decide(smp::cpus().iter().filter_map(smp::Cpu::level), self.args.bbm_trust, wish(self.args));
         builder::tell(|report| report.decision = Some(decision));
         log::info!("linear map: {:?}, {}", decision.action, decision.reason);
+        // The same question without a wish: may changes be made in place?
+        let cpus = smp::cpus().iter().filter_map(smp::Cpu::level);
+        let in_place = decide(cpus, self.args.bbm_trust, MapPolicy::Auto);
+        allow_changes(if in_place.action == Action::Keep { in_place.level } else { BbmLevel::Zero });
         if smp::tlbi_repeat() == TlbiRepeat::Twice {
             let known = smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::needs_tlbi_repeat);
             let why = if known { "a core's may complete early" } else { "at EL1 the cores are what a hypervisor says" };
@@ -134,6 +139,9 @@ impl<'a> Run<'a> {
 
     /// Audits the map, the kernel's sections and every CPU's registers.
     pub(crate) fn audit(&mut self) {
+        if options::current().injects(Fault::Stale) {
+            self.good &= stale::take_stale_fault();
+        }
         let findings = audit::audit(&self.expected);
         self.good &= findings.is_clean();
         builder::record_audit(findings);

@@ -8,7 +8,7 @@ use cleave::linear_map::LargestLeaf;
 use cleave::tables::{PhysAddr, PhysRange};
 
 use crate::boot::{self, Parked};
-use crate::check::{hooks, inject};
+use crate::check::{hooks, inject, stale};
 use crate::cpu::firmware::Firmware;
 use crate::cpu::smp;
 use crate::devicetree::{Affinity, Conduit, InterruptController, MemoryMap, Tree};
@@ -26,7 +26,7 @@ use crate::report::{builder, fault};
 pub(crate) fn begin() -> u64 {
     let entered = timer::count();
     logger::init(logger::DEFAULT_LEVEL, entered);
-    exceptions::install(fault::report);
+    exceptions::install(exceptions::Hooks { fatal: fault::report, translation_fault: stale::map_again });
     hooks::install();
     entered
 }

@@ -4,14 +4,14 @@
 
 use core::cell::Cell;
 
-use cleave::linear_map::Share;
+use cleave::linear_map::{Change, Changed, Share};
 use cleave::rendezvous::{Measured, Refused};
-use cleave::tables::MapStats;
+use cleave::tables::{MapStats, PhysRange};
 
 use crate::check::probe::{Plan, ProbingCpu, Scratch};
 use crate::check::{inject, probe, stress};
 use crate::cpu::percpu::{PerCpu, this_cpu};
-use crate::mm::repaint::{self, RepaintStats, Watch};
+use crate::mm::repaint::{self, Refusal, RepaintStats, Watch};
 use crate::mm::views::ThisCpu;
 use crate::options::{self, Fault, Task};
 
@@ -27,6 +27,14 @@ pub(crate) fn repaint(stats: &MapStats) -> RepaintStats {
     };
     inject::leak_frame();
     done
+}
+
+/// Makes `change` in `ranges` of memory, and returns what was done and how many ticks it took.
+///
+/// # Errors
+/// As [`repaint::change`].
+pub(crate) fn change(change: Change, ranges: &[PhysRange]) -> Result<(Changed, u64), Refusal> {
+    repaint::change(change, ranges, &Plain)
 }
 
 /// Holds a rendezvous without a repaint; with a scratch page it breaks and probes that.

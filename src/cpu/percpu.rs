@@ -32,14 +32,16 @@ pub(crate) struct PerCpu {
     /// Interrupts taken.
     pub(crate) interrupts: AtomicU64,
     /// TLB conflict aborts survived.
-    pub(crate) conflicts: Conflicts,
+    pub(crate) conflicts: Retries,
+    /// Stale translation faults survived.
+    pub(crate) stale_faults: Retries,
     /// The state that bring-up, lock, rendezvous and repaint keep for each CPU.
     pub(crate) state: CpuState,
 }
 
-/// The TLB conflict aborts of one CPU, touched by that CPU alone, in its exception handler.
+/// The faults of one kind that a CPU has taken and retried, touched by that CPU alone, in its exception handler.
 #[derive(Debug, Default)]
-pub(crate) struct Conflicts {
+pub(crate) struct Retries {
     /// All of them.
     pub(crate) total: AtomicU64,
     /// The ELR of the last one.
@@ -50,7 +52,16 @@ pub(crate) struct Conflicts {
     pub(crate) row: AtomicU64,
 }
 
-impl Conflicts {
+impl Retries {
+    const fn new() -> Self {
+        Self {
+            total: AtomicU64::new(0),
+            last_elr: AtomicU64::new(0),
+            last_far: AtomicU64::new(0),
+            row: AtomicU64::new(0),
+        }
+    }
+
     /// Counts one taken at `elr` for `far`; returns how many in a row were taken there, for that address. A loop over
     /// many blocks that are being split may meet one at each, and gets on all the same.
     pub(crate) fn count(&self, elr: u64, far: u64) -> u64 {
@@ -73,12 +84,8 @@ impl PerCpu {
             slot,
             in_rendezvous: AtomicBool::new(false),
             interrupts: AtomicU64::new(0),
-            conflicts: Conflicts {
-                total: AtomicU64::new(0),
-                last_elr: AtomicU64::new(0),
-                last_far: AtomicU64::new(0),
-                row: AtomicU64::new(0),
-            },
+            conflicts: Retries::new(),
+            stale_faults: Retries::new(),
             state: CpuState::new(),
         }
     }

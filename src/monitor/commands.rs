@@ -70,6 +70,15 @@ pub(super) fn needs_none(words: &[&str]) -> Done {
     if words.is_empty() { Ok(()) } else { Err(Wrong::Usage) }
 }
 
+/// Parses a number of bytes, with K, M or G behind it for units of 1024.
+pub(super) fn size(text: &str) -> Result<u64, Wrong> {
+    let units = [("K", 10), ("M", 20), ("G", 30)];
+    let unit = units.into_iter().find_map(|(name, shift)| Some((text.strip_suffix(name)?, shift)));
+    let (digits, shift) = unit.unwrap_or((text, 0));
+    let bytes = number(digits).ok().and_then(|count| count.checked_mul(1 << shift));
+    bytes.ok_or_else(|| Wrong::from(alloc::format!("{text} is no size")))
+}
+
 /// Parses a number: hexadecimal with `0x`, decimal without; `_` anywhere.
 pub(super) fn number(text: &str) -> Result<u64, Wrong> {
     let clean: String = text.chars().filter(|&character| character != '_').collect();

@@ -86,13 +86,14 @@ pub(super) fn stats(_: &mut Session, words: &[&str]) -> Done {
     writeln!(Screen, "  counter {} at {} Hz", timer::count(), timer::frequency())?;
     for cpu in smp::online() {
         let lines = stress::lines(cpu.id);
-        let (interrupts, conflicts) = (&cpu.interrupts, &cpu.conflicts.total);
+        let (interrupts, conflicts, stale) = (&cpu.interrupts, &cpu.conflicts.total, &cpu.stale_faults.total);
         writeln!(
             Screen,
-            "  CPU {:<3} {} interrupts, {} TLB conflicts, lines checked {} before, {} during, {} after",
+            "  CPU {:<3} {} interrupts, {} TLB conflicts, {} stale faults, lines checked {} before, {} during, {} after",
             cpu.id,
             interrupts.load(Ordering::Relaxed),
             conflicts.load(Ordering::Relaxed),
+            stale.load(Ordering::Relaxed),
             lines.before,
             lines.during,
             lines.after

@@ -6,6 +6,7 @@
 //! trusted: bytes that are no text are dropped, and a line that is too long is not executed.
 #![cfg(target_os = "none")]
 
+mod change;
 mod commands;
 mod inspect;
 mod poke;

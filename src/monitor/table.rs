@@ -7,10 +7,10 @@ use core::fmt::Write as _;
 
 use super::commands::{Command, Done, Usage, Wrong, needs_none};
 use super::session::{Screen, Session};
-use super::{inspect, poke};
+use super::{change, inspect, poke};
 
 /// Every command, as `help` lists them.
-pub(super) static COMMANDS: [Command; 17] = [
+pub(super) static COMMANDS: [Command; 20] = [
     Command {
         name: "help",
         usage: "[COMMAND]",
@@ -27,10 +27,31 @@ pub(super) static COMMANDS: [Command; 17] = [
     },
     Command {
         name: "map",
-        usage: "[ttbr0|ttbr1]",
-        about: "everything mapped, folded to ranges; W+X! marks what is writable and executable",
+        usage: "[ttbr0|ttbr1|ADDRESS SIZE]",
+        about: "everything mapped, folded to ranges; or maps again what `unmap` took away",
         example: "map ttbr1",
-        run: inspect::map,
+        run: change::map,
+    },
+    Command {
+        name: "protect",
+        usage: "ADDRESS SIZE ro|rw",
+        about: "makes free memory of the linear map read-only, or writable again",
+        example: "protect 0xffff000048000000 4K ro",
+        run: change::protect,
+    },
+    Command {
+        name: "unmap",
+        usage: "ADDRESS SIZE",
+        about: "takes free memory out of the linear map",
+        example: "unmap p:0x48000000 64K",
+        run: change::unmap,
+    },
+    Command {
+        name: "collapse",
+        usage: "[ADDRESS SIZE]",
+        about: "makes the leaves of the linear map as large as they can be",
+        example: "collapse",
+        run: change::collapse,
     },
     Command {
         name: "pt",
@@ -56,7 +77,7 @@ pub(super) static COMMANDS: [Command; 17] = [
     Command {
         name: "stats",
         usage: "",
-        about: "interrupts, TLB conflicts and lines checked, for each CPU",
+        about: "interrupts, TLB conflicts, stale faults and lines checked, for each CPU",
         example: "stats",
         run: inspect::stats,
     },
@@ -69,10 +90,10 @@ pub(super) static COMMANDS: [Command; 17] = [
     },
     Command {
         name: "split",
-        usage: "",
-        about: "splits the linear map into pages under a rendezvous (boot with linear=block to see before and after)",
+        usage: "[ADDRESS SIZE [1G|2M|4K]]",
+        about: "splits the linear map into pages with every CPU stopped, or a range of it to leaves of a size",
         example: "split",
-        run: poke::split,
+        run: change::split,
     },
     Command {
         name: "probe",

@@ -98,6 +98,8 @@ pub(crate) enum Fault {
     AuditFlip,
     /// `serror.corrected`: an SError that says of itself that it was corrected.
     SErrorCorrected,
+    /// `stale.fault`: a page is mapped again in the middle of a translation fault on it.
+    Stale,
     /// `page.readonly`: a page of the linear map becomes read-only, before the audit.
     PageReadonly,
     /// `hole.mapped`: the page behind a region of memory is mapped, before the audit.
@@ -115,7 +117,7 @@ pub(crate) enum Fault {
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 21] = [
+const PLAIN: [(&str, Fault); 22] = [
     ("load.flip", Fault::LoadFlip),
     ("load.swap", Fault::LoadSwap),
     ("frame.leak", Fault::FrameLeak),
@@ -130,6 +132,7 @@ const PLAIN: [(&str, Fault); 21] = [
     ("wx", Fault::Wx),
     ("audit.flip", Fault::AuditFlip),
     ("serror.corrected", Fault::SErrorCorrected),
+    ("stale.fault", Fault::Stale),
     ("page.readonly", Fault::PageReadonly),
     ("hole.mapped", Fault::HoleMapped),
     ("text.writable", Fault::TextWritable),

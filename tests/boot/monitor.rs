@@ -143,7 +143,7 @@ fn every_command_works_on_both_boards() {
             "the kernel image (Text)",
             "the thread stack of CPU 3",
             "rw- device",
-            "usage: map [ttbr0|ttbr1]",
+            "usage: map [ttbr0|ttbr1|ADDRESS SIZE]",
             "the linear map; root",
             "L2 [",
             "block 2M -> 0x",
@@ -246,4 +246,70 @@ fn panic_and_reboot_end_the_run() {
         .has(&["cleave: PANIC on CPU 0: asked for on the monitor: enough"]);
     // QEMU is told to end instead of starting again, and there is no verdict then.
     Typed::lines(&boot(), &["reboot"]).ended_with(2).has(&["reboot", "no verdict"]);
+}
+
+/// Permissions, validity and sizes change from the monitor, on CPUs that stop for it and on CPUs that need not. The audit
+/// agrees after each, memory in use is refused, and a collapse brings back the leaves that there were.
+#[test]
+fn the_map_changes_and_comes_back_on_every_kind_of_cpu() {
+    let (stopped, in_place) = ("changed with every CPU stopped: ", "changed in place: ");
+    for (cpu, words, first, collapsed) in [
+        ("cortex-a72", "linear=block", stopped, stopped),
+        ("max", "linear=block bbml2=trust", in_place, in_place),
+        ("cortex-a72", "linear=require", in_place, stopped),
+    ] {
+        let lines = [
+            "leaves",
+            "protect p:0x4a003000 4K ro",
+            "audit",
+            "probe 0xffff00004a003000",
+            "protect 0xffff00004a003000 4K ro",
+            "unmap p:0x4a002000 16K",
+            "probe 0xffff00004a002000",
+            "audit",
+            "map p:0x4a002000 16K",
+            "protect p:0x4a002000 16K rw",
+            "probe 0xffff00004a003000",
+            "audit",
+            "protect p:0x40200000 4K ro",
+            "protect p:0x48000000 4K ro",
+            "unmap p:0x4a002001 4K",
+            "unmap p:0x1000 4K",
+            "unmap p:0x4a000000 4X",
+            "protect p:0x4a000000 4K rx",
+            "collapse",
+            "audit",
+            "leaves",
+            "split p:0x4c000000 2M",
+            "audit",
+            "off",
+        ];
+        let typed = Typed::lines(&Boot::on(cpu).mem("256M").word(words), &lines);
+        typed.ended_with(0).has(&[
+            "2M ",
+            first,
+            "translations wrong 0, census wrong 0",
+            "holds 0x",
+            "a store would meet: permission fault",
+            "it was so already",
+            "changed in place: 0 tables used, 0 given back",
+            "the load faults: translation fault",
+            "translations wrong 0, census wrong 0",
+            "changed in place: 0 tables used, 0 given back",
+            "changed in place: 0 tables used, 0 given back",
+            "a store would meet: 0x4a003000",
+            "translations wrong 0, census wrong 0",
+            "error: nothing has changed: 0x40200000..0x40201000 is the alias of the kernel's text",
+            "error: nothing has changed: 0x48000000..0x48001000 is in use",
+            "is empty, not whole pages",
+            "error: nothing has changed: 0x1000 is not in the linear map",
+            "error: 4X is no size",
+            "usage: protect ADDRESS SIZE ro|rw",
+            collapsed,
+            "translations wrong 0, census wrong 0",
+            "2M ",
+            "translations wrong 0, census wrong 0",
+            "cleave: PASS",
+        ]);
+    }
 }

@@ -74,6 +74,15 @@ fn a_cpu_that_stops_while_filling_tables_costs_only_frames() {
     run.claim(run.error_says("a CPU stopped while it filled tables"), "the frames that are kept are not named");
 }
 
+/// A translation fault on a page that is mapped by the time the handler looks is a stale one: the access is made again. A
+/// handler that does not ask the MMU ends this run with a panic.
+#[test]
+fn a_stale_translation_fault_is_retried() {
+    let run = Boot::on("cortex-a72").fault(fault::STALE_FAULT).run();
+    run.passed().split();
+    run.claim(run.console.contains("stale translation faults retried: 1"), "the fault was not retried");
+}
+
 /// A CPU misses every deadline: the kernel gives up, names the CPU, and runs on in blocks.
 #[test]
 fn a_cpu_that_never_comes_in_time_leaves_the_blocks() {

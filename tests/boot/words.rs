@@ -43,6 +43,8 @@ pub(crate) mod fault {
         ("census.count", "single leaves of level 1 and not 1"),
         ("cpu1.wxn", "CPU 1: SCTLR_EL1.WXN is 0x0, not 0x1"),
     ];
+    /// A page is mapped again in the middle of a fault on it.
+    pub(crate) const STALE_FAULT: &str = "stale.fault";
     /// A page becomes writable and executable.
     pub(crate) const WX: &str = "wx";
     /// A second caller asks for a rendezvous while one runs.

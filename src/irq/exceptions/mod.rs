@@ -16,8 +16,9 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 
-use cleave::aarch64::syndrome::Status;
-use cleave::aarch64::{barrier, tlb};
+use cleave::aarch64::syndrome::{Access, Status};
+use cleave::aarch64::{barrier, tlb, translate};
+use cleave::tables::VirtAddr;
 use spin::Once;
 
 use crate::boot::{self, Parked};
@@ -51,16 +52,24 @@ const CONFLICTS_IN_A_ROW: u64 = 2;
 /// Reports an exception that ends the run, and ends it.
 type Fatal = fn(&Frame, Origin) -> !;
 
-static FATAL: Once<Fatal> = Once::new();
+/// Calls out of the handlers. Installed from above: nothing here depends on it.
+pub(crate) struct Hooks {
+    /// Reports an exception that ends the run, and ends it.
+    pub(crate) fatal: Fatal,
+    /// A data access to the linear map took a translation fault; the MMU has not been asked yet.
+    pub(crate) translation_fault: fn(),
+}
 
-/// Sets what reports an exception that ends the run. The first call counts; before it the CPU is parked.
-pub(crate) fn install(fatal: Fatal) {
-    FATAL.call_once(|| fatal);
+static HOOKS: Once<Hooks> = Once::new();
+
+/// Installs the hooks. The first call counts; before it an exception parks the CPU.
+pub(crate) fn install(hooks: Hooks) {
+    HOOKS.call_once(|| hooks);
 }
 
 fn end(frame: &Frame, origin: Origin) -> ! {
-    match FATAL.get() {
-        Some(fatal) => fatal(frame, origin),
+    match HOOKS.get() {
+        Some(hooks) => (hooks.fatal)(frame, origin),
         None => boot::park(Parked::Panicked),
     }
 }
@@ -76,7 +85,7 @@ extern "C" fn handle_irq() {
 /// Handles any other exception of a thread. Returns to retry the instruction.
 extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
     let goes_on = match vector {
-        0 => survives_tlb_conflict(frame) || expected::skips(frame),
+        0 => retries(frame) || expected::skips(frame),
         3 => errors::survives(frame),
         _ => false,
     };
@@ -88,9 +97,9 @@ extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
 
 /// Handles an exception of a handler, on the emergency stack. Returns to retry the instruction.
 extern "C" fn handle_nested(frame: &mut Frame, vector: u64) {
-    // A handler may touch the linear map too, and meet a conflict there as any thread may.
+    // A handler may touch the linear map too, and meet there what any thread may.
     let goes_on = match vector {
-        4 => survives_tlb_conflict(frame) || expected::skips(frame),
+        4 => retries(frame) || expected::skips(frame),
         7 => errors::survives(frame),
         _ => false,
     };
@@ -100,6 +109,35 @@ extern "C" fn handle_nested(frame: &mut Frame, vector: u64) {
     end(frame, Origin::Handler(vector));
 }
 
+/// Returns true when the access of `frame` to the linear map may be made again.
+fn retries(frame: &Frame) -> bool {
+    frame.far.wrapping_sub(LINEAR_BASE) < LINEAR_BYTES && (survives_tlb_conflict(frame) || is_stale_fault(frame))
+}
+
+/// The most translation faults in a row at one instruction, for one address, that are taken for stale ones.
+const STALE_FAULTS_IN_A_ROW: u64 = 2;
+
+/// Returns true when a translation fault is a stale one: the address translates by now.
+///
+/// A change in place may give a table back while a walk of this CPU is in it. The invalidation waits for accesses that use an
+/// old translation, and not for a walk that ends in a fault. Before FEAT_ETS2 a walk may also fault on an entry that was made
+/// valid before the access (DDI 0487, D8, "Ordering and completion of TLB maintenance instructions"). No TLB holds what
+/// faults, so a new walk decides.
+fn is_stale_fault(frame: &Frame) -> bool {
+    let Some(abort) = frame.syndrome().as_abort() else { return false };
+    // Code never runs in the linear map.
+    if !matches!(abort.status, Status::Translation(_)) || abort.access == Access::Fetch {
+        return false;
+    }
+    if let Some(hooks) = HOOKS.get() {
+        (hooks.translation_fault)();
+    }
+    // Its walk begins behind the exception's context synchronisation.
+    let now = translate::read(VirtAddr(frame.far));
+    let Some(cpu) = percpu::try_this_cpu().filter(|_| now.address().is_some()) else { return false };
+    cpu.stale_faults.count(frame.elr, frame.far) <= STALE_FAULTS_IN_A_ROW
+}
+
 /// Recovers from a TLB conflict abort on the linear map (DDI 0487, D8, "TLB conflicts": the cure is to invalidate
 /// the entries that match). False when this is another fault, or one that must not go on.
 ///
@@ -107,8 +145,7 @@ extern "C" fn handle_nested(frame: &mut Frame, vector: u64) {
 /// the root table are outside the linear map, whose entries are the only ones that ever change size.
 fn survives_tlb_conflict(frame: &Frame) -> bool {
     let conflict = frame.syndrome().as_abort().is_some_and(|abort| abort.status == Status::TlbConflict);
-    let in_linear_map = frame.far.wrapping_sub(LINEAR_BASE) < LINEAR_BYTES;
-    if !conflict || !in_linear_map {
+    if !conflict {
         return false;
     }
     let Some(cpu) = percpu::try_this_cpu() else { return false };

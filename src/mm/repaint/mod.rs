@@ -5,6 +5,7 @@
 //! `docs/protocol.md` has each barrier and each failure.
 #![cfg(target_os = "none")]
 
+mod change;
 mod fill;
 mod progress;
 mod session;
@@ -27,6 +28,7 @@ use crate::cpu::smp;
 use crate::irq::ipi::{RENDEZVOUS, ThisCpu as Host};
 use crate::mm::memory;
 
+pub(crate) use change::{Refusal, allow_changes, change, is_held};
 pub(crate) use fill::{help, wants_help};
 
 /// More frames than are reserved and filled in a second.

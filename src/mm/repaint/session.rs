@@ -4,7 +4,7 @@
 
 use alloc::format;
 
-use cleave::aarch64::timer;
+use cleave::aarch64::{BbmLevel, timer};
 use cleave::atomics::Atomics;
 use cleave::linear_map::{Kernel, LinearMap, OutOfMemory, Pool, Share, Step, UpperTables};
 use cleave::rendezvous::{Parked, Refused};
@@ -21,11 +21,15 @@ use crate::mm::views::{ThisCpu, View};
 pub(super) struct Session<'w, W> {
     watch: &'w W,
     pub(super) account: RepaintStats,
+    /// The level of FEAT_BBM that counts.
+    pub(super) level: BbmLevel,
+    /// The memory that the change may take from the kernel: its frames are held for it.
+    pub(super) may_change: &'w [PhysRange],
 }
 
 impl<'w, W> Session<'w, W> {
     pub(super) fn new(watch: &'w W) -> Self {
-        Self { watch, account: RepaintStats::default() }
+        Self { watch, account: RepaintStats::default(), level: BbmLevel::Zero, may_change: &[] }
     }
 
     fn took(&mut self, step: Step, since: u64) {
@@ -81,8 +85,12 @@ impl<W: Watch> Kernel for Session<'_, W> {
         }
     }
 
-    fn is_in_use(&self, _range: PhysRange) -> bool {
-        true
+    fn bbm_level(&self) -> BbmLevel {
+        self.level
+    }
+
+    fn is_in_use(&self, range: PhysRange) -> bool {
+        !self.may_change.iter().any(|held| held.contains_range(range))
     }
 
     fn repeat(&self) -> TlbiRepeat {

@@ -104,8 +104,7 @@ impl World<'_> {
         };
         let start = (region.start.0 + lot / 4 % region.bytes()) / unit * unit;
         let range = PhysRange::new(PhysAddr(start), PhysAddr(start + (lot / 64 % 20 + 1) * unit)).intersection(region);
-        let is_edit = !matches!(change, Change::Split(_) | Change::Collapse);
-        let is_kept = is_edit && kept.iter().any(|kept| kept.overlaps(range));
+        let is_kept = change.is_edit() && kept.iter().any(|kept| kept.overlaps(range));
         (!range.is_empty() && !is_kept).then_some(range)
     }
 }

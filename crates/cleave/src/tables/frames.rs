@@ -159,11 +159,21 @@ impl<'a> BitmapFrames<'a> {
     pub fn claim(&mut self, range: PhysRange) {
         for number in 0..range.bytes() >> FRAME_SHIFT {
             let frame = range.start.offset(number << FRAME_SHIFT);
-            let (region, word, bit) = self.find(frame);
-            assert!(self.regions[region].bits[word] >> bit & 1 == 1, "frame {frame} is in use already");
-            self.regions[region].take(word, bit);
+            self.find(frame);
+            assert!(self.allocate_at(frame), "frame {frame} is in use already");
+        }
+    }
+
+    /// Allocates `frame` itself. Returns false when it is allocated already, or is no frame of this source.
+    pub fn allocate_at(&mut self, frame: PhysAddr) -> bool {
+        let Some((region, word, bit)) = self.place(frame) else { return false };
+        let region = &mut self.regions[region];
+        let is_free = region.bits[word] >> bit & 1 == 1;
+        if is_free {
+            region.take(word, bit);
             self.free -= 1;
         }
+        is_free
     }
 
     /// Returns region, word and bit of a frame, or `None` for an address that is none of this allocator's frames.

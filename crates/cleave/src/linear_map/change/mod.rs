@@ -151,7 +151,10 @@ impl<A: Atomics> LinearMap<'_, A> {
             return Err(ChangeError::Busy);
         }
         let rule = Rule { layout: &self.layout, change, ranges, sizes_only: false };
-        self.check(kernel, &rule)?;
+        self.check_change(change, ranges)?;
+        if let Some(&used) = ranges.iter().find(|&&range| change.is_edit() && kernel.is_in_use(range)) {
+            return Err(ChangeError::InUse(used));
+        }
         let geometry = self.layout.geometry();
         let mut changing = Changing {
             map: self,
@@ -171,11 +174,14 @@ impl<A: Atomics> LinearMap<'_, A> {
         Ok(changing.done)
     }
 
-    /// Checks what can be known without a look at the tables.
-    fn check<K: Kernel>(&self, kernel: &K, rule: &Rule<'_>) -> Result<(), ChangeError> {
+    /// Checks `ranges` by the layout alone, as [`LinearMap::change`] does first.
+    ///
+    /// # Errors
+    /// [`ChangeError::BadRange`], [`ChangeError::NotMapped`] and [`ChangeError::KernelAlias`].
+    pub fn check_change(&self, change: Change, ranges: &[PhysRange]) -> Result<(), ChangeError> {
         let page = self.layout.geometry().page_size();
         let mut end = PhysAddr(0);
-        for &range in rule.ranges {
+        for &range in ranges {
             if range.is_empty() || range.start < end || !range.start.is_aligned(page) || !range.end.is_aligned(page) {
                 return Err(ChangeError::BadRange(range));
             }
@@ -184,11 +190,8 @@ impl<A: Atomics> LinearMap<'_, A> {
                 let region = self.layout.regions().iter().find(|region| region.contains(range.start));
                 return Err(ChangeError::NotMapped(region.map_or(range.start, |region| region.end)));
             }
-            if rule.change.is_edit() && range.overlaps(self.layout.alias()) {
+            if change.is_edit() && range.overlaps(self.layout.alias()) {
                 return Err(ChangeError::KernelAlias(range.intersection(self.layout.alias())));
-            }
-            if rule.change.is_edit() && kernel.is_in_use(range) {
-                return Err(ChangeError::InUse(range));
             }
         }
         Ok(())

@@ -33,8 +33,9 @@ impl Change {
         }
     }
 
-    /// Returns true for a change of permissions or validity: an access can notice it.
-    pub(super) const fn is_edit(self) -> bool {
+    /// Returns true for a change of permissions or validity, which an access can notice.
+    #[must_use]
+    pub const fn is_edit(self) -> bool {
         !matches!(self, Self::Split(_) | Self::Collapse)
     }
 }

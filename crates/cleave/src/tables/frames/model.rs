@@ -14,6 +14,8 @@ enum Step {
     /// Behind an address, in parts of a thousand of all memory.
     Behind(u64),
     Adjacent(u64),
+    /// Allocates the frame at an address, in parts of a thousand of all memory.
+    At(u64),
     /// Claims the lowest run of that length.
     Claim(u64),
     /// Gives back the n-th of the frames that are out.
@@ -28,6 +30,7 @@ fn steps() -> impl Strategy<Value = Step> {
         prop_oneof![0..9u64, 60..70u64, 0..400u64, Just(u64::MAX)].prop_map(Step::Each),
         (0..1050u64).prop_map(Step::Behind),
         prop_oneof![1..9u64, 60..130u64].prop_map(Step::Adjacent),
+        (0..1050u64).prop_map(Step::At),
         (1..130u64).prop_map(Step::Claim),
         any::<prop::sample::Index>().prop_map(Step::Free),
         (0..200u64).prop_map(Step::FreeMany),
@@ -113,6 +116,14 @@ proptest! {
                     for frame in expected.into_iter().flat_map(|at| (0..count).map(move |n| at + n * FRAME_SIZE)) {
                         free.remove(&frame);
                         out.push(frame);
+                    }
+                }
+                Step::At(part) => {
+                    let frame = PhysAddr(top * part / 1000).align_down(FRAME_SIZE);
+                    let expected = free.remove(&frame.0);
+                    prop_assert_eq!(frames.allocate_at(frame), expected);
+                    if expected {
+                        out.push(frame.0);
                     }
                 }
                 Step::Claim(count) => {

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Changes of the linear map after boot: permissions, validity and sizes, range by range.
+//!
+//! A page that is not plain, which is to say valid and writable, is held: its frame is out of the allocator for as long.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use cleave::aarch64::{BbmLevel, timer};
+use cleave::linear_map::{Change, ChangeError, Changed};
+use cleave::tables::{FRAME_SIZE, FrameSource, PhysAddr, PhysRange};
+
+use super::session::Session;
+use super::{Watch, leader};
+use crate::cpu::lock::IrqLock;
+use crate::cpu::smp;
+use crate::devicetree::RangeSet;
+use crate::mm::memory;
+use crate::mm::views::Reader;
+
+/// The level of FEAT_BBM that counts for changes, or [`OPEN`].
+static LEVEL: AtomicU8 = AtomicU8::new(OPEN);
+
+/// The CPUs are still starting, and the decision is open.
+const OPEN: u8 = u8::MAX;
+
+/// The reason that a change was not made. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// The library's.
+    Change(ChangeError),
+    /// The memory that is not plain would be in too many pieces.
+    TooManyHeld,
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        Self::Change(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Change(error) => error.fmt(f),
+            Self::TooManyHeld => write!(f, "memory that is not plain is in {HELD_RANGES} pieces already"),
+        }
+    }
+}
+
+/// Lets changes begin: `level` is the level of FEAT_BBM that every CPU has and that the policy believes.
+pub(crate) fn allow_changes(level: BbmLevel) {
+    LEVEL.store(level.number(), Ordering::Relaxed);
+}
+
+/// Returns the level of FEAT_BBM that counts, or `None` while the decision is open.
+fn level() -> Option<BbmLevel> {
+    let level = LEVEL.load(Ordering::Relaxed);
+    (level != OPEN).then(|| BbmLevel::from_number(level.into()))
+}
+
+/// Makes `change` in `ranges` of memory, and returns what was done and how many ticks it took. Frames of the ranges that are
+/// free leave the allocator for as long as their pages are not plain.
+///
+/// # Errors
+/// [`Refusal`]; `Busy` also while the decision is open.
+pub(crate) fn change<W: Watch>(change: Change, ranges: &[PhysRange], watch: &W) -> Result<(Changed, u64), Refusal> {
+    let start = timer::count();
+    let level = level().ok_or(ChangeError::Busy)?;
+    let map = memory::map();
+    let held = map.try_lock().map_err(|_| ChangeError::Busy)?;
+    map.check_change(change, ranges)?;
+    if change.is_edit() {
+        for (number, &range) in ranges.iter().enumerate() {
+            if let Err(refusal) = hold(range) {
+                ranges[..number].iter().for_each(|&range| let_go(range));
+                return Err(refusal);
+            }
+        }
+    }
+    let mut session = Session::new(watch);
+    session.level = level;
+    session.may_change = if change.is_edit() { ranges } else { &[] };
+    let online = smp::online_cpus();
+    let done = map.change(&held, &mut session, &leader(&online), change, ranges);
+    if done.is_ok_and(|done| done.measured.is_some()) {
+        watch.after_stop();
+    }
+    if change.is_edit() {
+        ranges.iter().for_each(|&range| let_go(range));
+    }
+    Ok((done?, timer::count().wrapping_sub(start)))
+}
+
+/// The memory that is out of the allocator because its pages are not plain.
+static HELD: IrqLock<RangeSet<HELD_RANGES>> = IrqLock::new("held", RangeSet::new());
+
+/// The most pieces of it.
+const HELD_RANGES: usize = 64;
+
+/// Returns true when `page` is held.
+pub(crate) fn is_held(page: PhysAddr) -> bool {
+    HELD.lock().overlaps(PhysRange::new(page, page.offset(FRAME_SIZE)))
+}
+
+/// Returns true when `page` of the linear map is valid and writable, by its tables. The caller holds the map's lock.
+fn is_plain(page: PhysAddr) -> bool {
+    memory::tree(Reader).translate(memory::linear(page)).is_some_and(|(leaf, _)| leaf.is_writable())
+}
+
+fn pages(range: PhysRange) -> impl Iterator<Item = PhysRange> {
+    let starts = (range.start.0..range.end.0).step_by(FRAME_SIZE as usize).map(PhysAddr);
+    starts.map(|page| PhysRange::new(page, page.offset(FRAME_SIZE)))
+}
+
+/// Takes the frames of the pages of `range` that are not held out of the allocator. The range is held then.
+fn hold(range: PhysRange) -> Result<(), Refusal> {
+    let (mut frames, mut held) = (memory::frames(), HELD.lock());
+    let before = held.clone();
+    let mut taken = range.start;
+    let mut refusal = None;
+    for page in pages(range).filter(|page| !before.overlaps(*page)) {
+        if !frames.allocate_at(page.start) {
+            refusal = Some(ChangeError::InUse(page).into());
+            break;
+        }
+        taken = page.end;
+    }
+    if refusal.is_none() && held.insert(range).is_err() {
+        refusal = Some(Refusal::TooManyHeld);
+    }
+    let Some(refusal) = refusal else { return Ok(()) };
+    *held = before;
+    for page in pages(PhysRange::new(range.start, taken)).filter(|page| !held.overlaps(*page)) {
+        frames.free(page.start);
+    }
+    Err(refusal)
+}
+
+/// Gives the frames of the plain pages of `range`, all of which are held, back to the allocator.
+fn let_go(range: PhysRange) {
+    let (mut frames, mut held) = (memory::frames(), HELD.lock());
+    for page in pages(range).filter(|page| is_plain(page.start)) {
+        // A hole in the middle of a piece needs room for one more: without it the page stays held.
+        if held.remove(page).is_ok() {
+            frames.free(page.start);
+        }
+    }
+}

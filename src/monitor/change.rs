@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Monitor commands that change permissions, validity and sizes of the linear map.
+
+extern crate alloc;
+
+use alloc::format;
+use core::fmt::Write as _;
+
+use cleave::linear_map::{Change, Switch};
+use cleave::tables::{Level, PhysAddr, PhysRange};
+
+use super::commands::{Done, Wrong, number, size};
+use super::session::{Screen, Session};
+use super::{inspect, poke};
+use crate::check::watch;
+use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
+use crate::mm::memory;
+
+pub(super) fn protect(session: &mut Session, words: &[&str]) -> Done {
+    match words {
+        [address, bytes, "ro"] => change(session, Change::ReadOnly, &[range(address, bytes)?]),
+        [address, bytes, "rw"] => change(session, Change::ReadWrite, &[range(address, bytes)?]),
+        _ => Err(Wrong::Usage),
+    }
+}
+
+pub(super) fn unmap(session: &mut Session, words: &[&str]) -> Done {
+    let [address, bytes] = words else { return Err(Wrong::Usage) };
+    change(session, Change::Unmap, &[range(address, bytes)?])
+}
+
+/// Shows what is mapped, or maps what was unmapped.
+pub(super) fn map(session: &mut Session, words: &[&str]) -> Done {
+    match words {
+        [address, bytes] => change(session, Change::Map, &[range(address, bytes)?]),
+        _ => inspect::map(session, words),
+    }
+}
+
+/// Splits the whole map as at boot, or a range to leaves of a size.
+pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
+    let (address, bytes, level) = match words {
+        [] => return poke::split(session, words),
+        [address, bytes] | [address, bytes, "4K"] => (address, bytes, Level::L3),
+        [address, bytes, "2M"] => (address, bytes, Level::L2),
+        [address, bytes, "1G"] => (address, bytes, Level::L1),
+        _ => return Err(Wrong::Usage),
+    };
+    change(session, Change::Split(level), &[range(address, bytes)?])
+}
+
+pub(super) fn collapse(session: &mut Session, words: &[&str]) -> Done {
+    match words {
+        [] => change(session, Change::Collapse, memory::layout().regions()),
+        [address, bytes] => change(session, Change::Collapse, &[range(address, bytes)?]),
+        _ => Err(Wrong::Usage),
+    }
+}
+
+/// Returns the memory at an address: of the linear map, or a physical one behind `p:`.
+fn range(address: &str, bytes: &str) -> Result<PhysRange, Wrong> {
+    let start = match address.strip_prefix("p:") {
+        Some(physical) => number(physical)?,
+        None => number(address)?.wrapping_sub(LINEAR_BASE),
+    };
+    let end = start.checked_add(size(bytes)?).filter(|&end| start < LINEAR_BYTES && end <= LINEAR_BYTES);
+    let end = end.ok_or_else(|| Wrong::from(format!("{address} is not in the linear map, or its end is not")))?;
+    Ok(PhysRange::new(PhysAddr(start), PhysAddr(end)))
+}
+
+fn change(session: &mut Session, change: Change, ranges: &[PhysRange]) -> Done {
+    let made = watch::change(change, ranges);
+    let (done, ticks) = made.map_err(|error| format!("nothing has changed: {error}"))?;
+    session.expected = memory::map().stats().map_err(|busy| format!("{busy}"))?.leaves;
+    let switch = match done.switch {
+        Switch::Nothing => "it was so already",
+        Switch::InPlace => "changed in place",
+        Switch::Stop => "changed with every CPU stopped",
+    };
+    let counts = done.frame_counts;
+    writeln!(Screen, "  {switch}: {} tables used, {} given back, {ticks} ticks", counts.used, counts.returned)?;
+    if let Some(measured) = done.measured {
+        writeln!(Screen, "  {} of them in the stop window", measured.ended.wrapping_sub(measured.began))?;
+    }
+    Ok(())
+}

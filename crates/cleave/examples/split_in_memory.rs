@@ -7,8 +7,8 @@
 
 use cleave::aarch64::{BbmLevel, EntryLevel};
 use cleave::linear_map::{
-    Action, BbmPolicy, Form, Kernel, LargestLeaf, Layout, LinearMap, MapPolicy, Outcome, Roots, UpperTables, decide,
-    paint,
+    Action, BbmPolicy, Change, Form, Kernel, LargestLeaf, Layout, LinearMap, MapPolicy, Outcome, Roots, Switch,
+    UpperTables, decide, paint,
 };
 use cleave::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use cleave::tables::{
@@ -158,5 +158,17 @@ fn main() {
     // A table of level 2, 512 of pages, and a copy of the one there was.
     assert_eq!((tally.needed, tally.used, tally.returned), (514, 514, 1));
     assert_eq!((before, after), ((PhysAddr(0x4512_3456), Level::L1), (PhysAddr(0x4512_3456), Level::L3)));
+
+    // One page read-only: in pages no CPU has to stop for it.
+    let page = [PhysRange::new(PhysAddr(0x4512_3000), PhysAddr(0x4512_4000))];
+    let held = map.try_lock().expect("no other change");
+    let protected = map.change(&held, &mut kernel, &leader, Change::ReadOnly, &page).expect("a free page");
+    println!("protect: {:?}, {} tables used", protected.switch, protected.frame_counts.used);
+    assert_eq!((protected.switch, protected.frame_counts.used), (Switch::InPlace, 0));
+    // The largest leaves again: one block of 1 GiB, once the page is like the others.
+    map.change(&held, &mut kernel, &leader, Change::ReadWrite, &page).expect("a free page");
+    let collapsed = map.change(&held, &mut kernel, &leader, Change::Collapse, &ram).expect("frames for one table");
+    println!("collapse: {:?}, {} tables given back", collapsed.switch, collapsed.frame_counts.returned);
+    assert_eq!(look("collapsed").1, Level::L1);
     println!("split_in_memory: every page leads where the block led");
 }

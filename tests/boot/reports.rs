@@ -18,7 +18,7 @@ fn report_of(boot: &Boot, kind: &str, wanted: &[&str]) {
         " cleave::monitor::poke::fault+0x",
         " kernel_main+0x",
         "  CPU 1: stopped at\n  #0  0x",
-        " cleave::cpu::smp::work+0x",
+        " cleave::cpu::smp::secondary::work+0x",
         "  CPU 2: stopped at",
         "  CPU 3: stopped at",
     ]);

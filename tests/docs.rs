@@ -269,7 +269,7 @@ fn the_tables_of_boot_arguments_and_faults_are_complete() {
     for fault in known {
         assert!(faults.contains(&fault), "docs/architecture.md does not have the fault {fault}");
     }
-    let known = known_words(&read("src/options/word.rs"));
+    let known = known_words(&read("src/options/argument.rs"));
     assert!(known.len() > 5, "{known:?}");
     for word in known {
         let found = words.iter().any(|form| form.split('=').next() == Some(&*word));

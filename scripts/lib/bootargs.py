@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The names of the kernel's boot arguments. scripts/tests/test_bootargs.py holds them to src/options/word.rs."""
+"""The names of the kernel's boot arguments. scripts/tests/test_bootargs.py holds them to src/options/argument.rs."""
 from __future__ import annotations
 
 import re

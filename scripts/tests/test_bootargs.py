@@ -8,13 +8,13 @@ import support
 import bootargs
 import nearest
 
-WORDS = os.path.join(os.path.dirname(support.SCRIPTS), "src", "options", "word.rs")
+SOURCE = os.path.join(os.path.dirname(support.SCRIPTS), "src", "options", "argument.rs")
 
 
 class Names(unittest.TestCase):
     # Fails when the kernel learns a boot argument that the runner would warn of, and when it forgets one.
     def test_they_are_those_that_the_kernel_reads(self):
-        with open(WORDS, encoding="utf-8") as file:
+        with open(SOURCE, encoding="utf-8") as file:
             reader = re.search(r"\nfn meaning\(.*?\n}\n", file.read(), re.S).group()
         plain = re.findall(r'^        "([\w.]+)"(?: if [^=]*)? => ', reader, re.M)
         of_cpus = [f"cpuN.{name}" for name in re.findall(r'Some\(\(\w+, "(\w+)"\)\) => ', reader)]

@@ -2,7 +2,7 @@
 //! Faults to inject, for tests of what the kernel survives: the list of `fault=`.
 
 use super::BootargError;
-use super::word::{cpu_word, decimal};
+use super::argument::{cpu_argument, decimal};
 
 /// An act that is banned between a CPU's arrival in the rendezvous and its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Fault {
 /// an error.
 pub(super) fn faults(list: &str) -> impl Iterator<Item = (&str, Result<Fault, BootargError<'_>>)> {
     let entries = (!list.is_empty()).then(|| list.split(','));
-    let read = |word| (word, fault(word).map_err(|expected| BootargError { word, expected }));
+    let read = |argument| (argument, fault(argument).map_err(|expected| BootargError { argument, expected }));
     entries.into_iter().flatten().map(read)
 }
 
@@ -184,16 +184,16 @@ pub(super) fn faults(list: &str) -> impl Iterator<Item = (&str, Result<Fault, Bo
 const KNOWN: &str = "a fault that is known, such as reserve:N, cpuN.late:MS or load.flip";
 
 /// Reads one fault, or says what it should look like.
-fn fault(word: &str) -> Result<Fault, &'static str> {
-    if let Some((_, fault)) = PLAIN.iter().find(|(name, _)| *name == word) {
+fn fault(argument: &str) -> Result<Fault, &'static str> {
+    if let Some((_, fault)) = PLAIN.iter().find(|(name, _)| *name == argument) {
         return Ok(*fault);
     }
-    if let Some(act) = banned(word) {
+    if let Some(act) = banned(argument) {
         return Ok(Fault::Ban { act });
     }
-    let (name, parameter) = match word.split_once(':') {
+    let (name, parameter) = match argument.split_once(':') {
         Some((name, parameter)) => (name, Some(parameter)),
-        None => (word, None),
+        None => (argument, None),
     };
     let number = parameter.and_then(decimal);
     if name == "reserve" {
@@ -201,7 +201,7 @@ fn fault(word: &str) -> Result<Fault, &'static str> {
         let frame = frame.filter(|&frame| frame != 0);
         return frame.map(|frame| Fault::Reserve { frame }).ok_or("reserve:N, a frame's number from 1");
     }
-    match cpu_word(name) {
+    match cpu_argument(name) {
         Some((cpu, "absent")) if parameter.is_none() => Ok(Fault::CpuAbsent { cpu }),
         Some((cpu, "wxn")) if parameter.is_none() => Ok(Fault::CpuWxn { cpu }),
         Some((_, "absent")) => Err("cpuN.absent, without a parameter"),

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The boot arguments, by which the user of the boot loader configures this kernel.
 //!
-//! Words are separated by white space; a double quote may stand around a word or its value. Firmware adds words of
-//! its own, so a word that is not known changes nothing and is listed ([`Bootargs::unknown`]). A known word with a bad
-//! value changes nothing either, and is an error ([`Bootargs::errors`]). Of a word that is given twice the last good
-//! one counts; `fault=` adds up, each of its faults a word of its own.
+//! Arguments are separated by white space; a double quote may stand around an argument or its value. Firmware adds arguments of
+//! its own, so an argument that is not known changes nothing and is listed ([`Bootargs::unknown`]). A known argument with a bad
+//! value changes nothing either, and is an error ([`Bootargs::errors`]). Of an argument that is given twice the last good
+//! one counts; `fault=` adds up, each of its faults an argument of its own.
 
+mod argument;
 #[cfg(target_os = "none")]
 mod current;
 mod fault;
-mod word;
 
 #[cfg(test)]
 mod tests;
@@ -18,11 +18,11 @@ use core::fmt;
 
 use cleave::linear_map::{BbmPolicy, Form};
 
+use argument::{Argument, arguments};
 #[cfg(target_os = "none")]
 pub(crate) use current::{current, set};
 use fault::faults;
 pub(crate) use fault::{Banned, Fault};
-use word::{Word, words};
 
 /// The policy for the linear map's blocks: `linear=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -88,24 +88,24 @@ pub(crate) enum Task {
     Monitor,
 }
 
-/// A known word with a value that it cannot have.
+/// A known argument with a value that it cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BootargError<'a> {
-    /// The word as it was given, or the one fault of `fault=` that is meant.
-    pub(crate) word: &'a str,
+    /// The argument as it was given, or the one fault of `fault=` that is meant.
+    pub(crate) argument: &'a str,
     /// The form it should have.
     pub(crate) expected: &'static str,
 }
 
 impl fmt::Display for BootargError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "boot argument {}: expected {}", self.word, self.expected)
+        write!(f, "boot argument {}: expected {}", self.argument, self.expected)
     }
 }
 
 impl core::error::Error for BootargError<'_> {}
 
-/// The boot arguments, read. The text stays where it is; words that can be many are read again when asked for.
+/// The boot arguments, read. The text stays where it is; arguments that can be many are read again when asked for.
 ///
 /// # Examples
 /// ```
@@ -115,7 +115,7 @@ impl core::error::Error for BootargError<'_> {}
 /// assert_eq!(args.linear, LinearMode::Page);
 /// assert_eq!(args.cpu_bbm(2), Some(0));
 /// assert_eq!(args.unknown().next(), Some("console=ttyAMA0,115200"));
-/// assert_eq!(args.errors().next().map(|error| error.word), Some("fill=never"));
+/// assert_eq!(args.errors().next().map(|error| error.argument), Some("fill=never"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bootargs<'a> {
@@ -139,7 +139,7 @@ pub(crate) struct Bootargs<'a> {
 }
 
 impl<'a> Bootargs<'a> {
-    /// Reads the words of `text`. Never fails: see [`errors`](Self::errors).
+    /// Reads the arguments of `text`. Never fails: see [`errors`](Self::errors).
     #[must_use]
     pub(crate) fn parse(text: &'a str) -> Self {
         let mut args = Self {
@@ -153,22 +153,22 @@ impl<'a> Bootargs<'a> {
             exit: ExitMode::default(),
             clock: ClockKind::default(),
         };
-        for (_, word) in words(text) {
-            match word {
-                Word::BbmTrust(value) => args.bbm_trust = value,
-                Word::Linear(value) => args.linear = value,
-                Word::Fill(value) => args.fill = value,
-                Word::Deadline(value) => args.deadline = Some(value),
-                Word::Load(value) => args.load = value,
-                Word::Report(value) => args.report = value,
-                Word::Exit(value) => args.exit = value,
-                Word::Clock(value) => args.clock = value,
-                Word::CpuBbm { .. }
-                | Word::CpuPa { .. }
-                | Word::Task(_)
-                | Word::Faults(_)
-                | Word::Unknown
-                | Word::Bad(_) => {}
+        for (_, argument) in arguments(text) {
+            match argument {
+                Argument::BbmTrust(value) => args.bbm_trust = value,
+                Argument::Linear(value) => args.linear = value,
+                Argument::Fill(value) => args.fill = value,
+                Argument::Deadline(value) => args.deadline = Some(value),
+                Argument::Load(value) => args.load = value,
+                Argument::Report(value) => args.report = value,
+                Argument::Exit(value) => args.exit = value,
+                Argument::Clock(value) => args.clock = value,
+                Argument::CpuBbm { .. }
+                | Argument::CpuPa { .. }
+                | Argument::Task(_)
+                | Argument::Faults(_)
+                | Argument::Unknown
+                | Argument::Bad(_) => {}
             }
         }
         args
@@ -182,15 +182,15 @@ impl<'a> Bootargs<'a> {
 
     /// Returns the unknown arguments, as they were given.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        words(self.text).filter(|(_, word)| matches!(word, Word::Unknown)).map(|(text, _)| text)
+        arguments(self.text).filter(|(_, argument)| matches!(argument, Argument::Unknown)).map(|(text, _)| text)
     }
 
     /// Returns the known arguments with a bad value, and the unknown faults of `fault=`.
     pub(crate) fn errors(&self) -> impl Iterator<Item = BootargError<'a>> + use<'a> {
-        words(self.text).flat_map(|(text, word)| {
-            let (own, list) = match word {
-                Word::Bad(expected) => (Some(BootargError { word: text, expected }), ""),
-                Word::Faults(list) => (None, list),
+        arguments(self.text).flat_map(|(text, argument)| {
+            let (own, list) = match argument {
+                Argument::Bad(expected) => (Some(BootargError { argument: text, expected }), ""),
+                Argument::Faults(list) => (None, list),
                 _ => (None, ""),
             };
             own.into_iter().chain(faults(list).filter_map(|(_, fault)| fault.err()))
@@ -199,10 +199,10 @@ impl<'a> Bootargs<'a> {
 
     /// Returns the arguments and faults of a CPU that a machine of `cpus` CPUs does not have, with its number.
     pub(crate) fn strangers(&self, cpus: usize) -> impl Iterator<Item = (&'a str, usize)> + use<'a> {
-        let named = words(self.text).flat_map(|(text, word)| {
-            let (own, list) = match word {
-                Word::CpuBbm { cpu, .. } | Word::CpuPa { cpu, .. } => (Some((text, cpu)), ""),
-                Word::Faults(list) => (None, list),
+        let named = arguments(self.text).flat_map(|(text, argument)| {
+            let (own, list) = match argument {
+                Argument::CpuBbm { cpu, .. } | Argument::CpuPa { cpu, .. } => (Some((text, cpu)), ""),
+                Argument::Faults(list) => (None, list),
                 _ => (None, ""),
             };
             let injected = faults(list).filter_map(|(text, fault)| Some((text, fault.ok()?.cpu()?)));
@@ -214,14 +214,14 @@ impl<'a> Bootargs<'a> {
     /// Returns true when the task is asked for. Several may be.
     #[must_use]
     pub(crate) fn asks_for(&self, task: Task) -> bool {
-        words(self.text).any(|(_, word)| matches!(word, Word::Task(asked) if asked == task))
+        arguments(self.text).any(|(_, argument)| matches!(argument, Argument::Task(asked) if asked == task))
     }
 
     /// Returns the level of FEAT_BBM to which `cpuN.bbm=` limits CPU `cpu`.
     #[must_use]
     pub(crate) fn cpu_bbm(&self, cpu: usize) -> Option<u8> {
-        let levels = words(self.text).filter_map(|(_, word)| match word {
-            Word::CpuBbm { cpu: own, level } if own == cpu => Some(level),
+        let levels = arguments(self.text).filter_map(|(_, argument)| match argument {
+            Argument::CpuBbm { cpu: own, level } if own == cpu => Some(level),
             _ => None,
         });
         levels.last()
@@ -235,16 +235,16 @@ impl<'a> Bootargs<'a> {
 
     /// Returns every `cpuN.pa=` with its CPU, in the order given.
     pub(crate) fn cpu_pas(&self) -> impl Iterator<Item = (usize, u8)> + use<'a> {
-        words(self.text).filter_map(|(_, word)| match word {
-            Word::CpuPa { cpu, bits } => Some((cpu, bits)),
+        arguments(self.text).filter_map(|(_, argument)| match argument {
+            Argument::CpuPa { cpu, bits } => Some((cpu, bits)),
             _ => None,
         })
     }
 
     /// Returns the faults to inject, in the order given.
     pub(crate) fn faults(&self) -> impl Iterator<Item = Fault> + use<'a> {
-        let lists = words(self.text).filter_map(|(_, word)| match word {
-            Word::Faults(list) => Some(list),
+        let lists = arguments(self.text).filter_map(|(_, argument)| match argument {
+            Argument::Faults(list) => Some(list),
             _ => None,
         });
         lists.flat_map(faults).filter_map(|(_, fault)| fault.ok())

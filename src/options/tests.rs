@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Returns the errors' words.
+/// Returns the errors' arguments.
 fn bad(text: &str) -> Vec<&str> {
-    Bootargs::parse(text).errors().map(|error| error.word).collect()
+    Bootargs::parse(text).errors().map(|error| error.argument).collect()
 }
 
 #[test]
@@ -24,21 +24,21 @@ fn without_words_everything_is_at_its_default() {
 
 #[test]
 fn every_value_of_the_table_is_known() {
-    for (word, value) in [
+    for (argument, value) in [
         ("auto", BbmPolicy::Auto),
         ("trust", BbmPolicy::Always),
         ("strict", BbmPolicy::Strict),
         ("off", BbmPolicy::Off),
     ] {
-        assert_eq!(Bootargs::parse(&format!("bbml2={word}")).bbm_trust, value);
+        assert_eq!(Bootargs::parse(&format!("bbml2={argument}")).bbm_trust, value);
     }
-    for (word, value) in [
+    for (argument, value) in [
         ("auto", LinearMode::Auto),
         ("block", LinearMode::Block),
         ("page", LinearMode::Page),
         ("require", LinearMode::Require),
     ] {
-        assert_eq!(Bootargs::parse(&format!("linear={word}")).linear, value);
+        assert_eq!(Bootargs::parse(&format!("linear={argument}")).linear, value);
     }
     assert_eq!(Bootargs::parse("fill=window").fill, Form::InWindow);
     assert_eq!(Bootargs::parse("fill=window fill=ahead").fill, Form::Ahead);
@@ -49,8 +49,8 @@ fn every_value_of_the_table_is_known() {
     assert_eq!(Bootargs::parse("exit=semihosting").exit, ExitMode::Semihosting);
     assert_eq!(Bootargs::parse("clock=counted").clock, ClockKind::Counted);
     assert_eq!(Bootargs::parse("clock=counted clock=real").clock, ClockKind::Real);
-    for (word, task) in [("selftest", Task::Selftest), ("monitor", Task::Monitor)] {
-        assert!(Bootargs::parse(word).asks_for(task));
+    for (argument, task) in [("selftest", Task::Selftest), ("monitor", Task::Monitor)] {
+        assert!(Bootargs::parse(argument).asks_for(task));
     }
     assert!(Bootargs::parse("monitor selftest").asks_for(Task::Selftest));
 }
@@ -129,7 +129,7 @@ fn a_fault_that_is_none_is_an_error_and_the_others_count() {
     let args = Bootargs::parse(
         "fault=reserve,wx,cpu1.late:soon,no.such,cpu1.psci:--2,cpu1.psci:+2,cpu1.absent:1,,wx:1,cpu1.ban.x,cpu1.ban.log:1",
     );
-    let errors: Vec<_> = args.errors().map(|error| error.word).collect();
+    let errors: Vec<_> = args.errors().map(|error| error.argument).collect();
     assert_eq!(
         errors,
         [
@@ -253,12 +253,12 @@ fn telling_text() -> impl Strategy<Value = String> {
     proptest::collection::vec(part, 0..24).prop_map(|parts| parts.concat())
 }
 
-/// Asks everything, and checks that each word was put somewhere.
+/// Asks everything, and checks that each argument was put somewhere.
 fn read_everything(text: &str) {
     let args = Bootargs::parse(text);
     assert_eq!(args, Bootargs::parse(args.text()));
-    assert!(args.errors().all(|error| text.contains(error.word) && !error.to_string().is_empty()));
-    assert!(args.unknown().all(|word| text.contains(word) && !word.is_empty()));
+    assert!(args.errors().all(|error| text.contains(error.argument) && !error.to_string().is_empty()));
+    assert!(args.unknown().all(|argument| text.contains(argument) && !argument.is_empty()));
     assert!(args.faults().all(|fault| args.injects(fault)));
     for cpu in [0, 2, usize::MAX] {
         assert!(args.cpu_bbm(cpu).is_none_or(|level| level <= 3));
@@ -278,14 +278,14 @@ proptest! {
     }
 
     #[test]
-    fn unknown_words_never_change_the_result(words in proptest::collection::vec("[a-z]{1,8}(=[a-z0-9,/]{0,9})?", 0..6)) {
+    fn unknown_arguments_never_change_the_result(arguments in proptest::collection::vec("[a-z]{1,8}(=[a-z0-9,/]{0,9})?", 0..6)) {
         let known = ["load", "fault", "linear", "fill", "exit", "report", "monitor", "selftest", "bbml"];
-        prop_assume!(!words.iter().any(|word| known.iter().any(|known| word.starts_with(known))));
-        let with = format!("{} linear=page cpu1.bbm=0 {}", words.join(" "), words.join("\t"));
+        prop_assume!(!arguments.iter().any(|argument| known.iter().any(|known| argument.starts_with(known))));
+        let with = format!("{} linear=page cpu1.bbm=0 {}", arguments.join(" "), arguments.join("\t"));
         let args = Bootargs::parse(&with);
         prop_assert_eq!(args.linear, LinearMode::Page);
         prop_assert_eq!(args.cpu_bbm(1), Some(0));
-        prop_assert_eq!(args.unknown().count(), 2 * words.len());
+        prop_assert_eq!(args.unknown().count(), 2 * arguments.len());
         prop_assert_eq!(args.errors().count(), 0);
     }
 }

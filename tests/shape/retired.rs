@@ -73,6 +73,8 @@ const RETIRED: &[(&str, &str)] = &[
     ("let census", "MapStats, in a variable `stats`"),
     ("census: &MapStats", "MapStats, in a variable `stats`"),
     ("the load found", "the stress test found"),
+    ("cpu_word", "cpu_argument"),
+    ("Word::Bad", "options::argument::Argument::Bad"),
     ("believes the worst", "over-approximates"),
     ("Rule::M1", "a rule by its name: Rule::LiveSizeChange"),
     ("Rule::M7", "a rule by its name: Rule::ChildBeforeParent"),

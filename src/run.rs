@@ -167,8 +167,8 @@ fn arguments_are_good(args: &Bootargs<'static>) -> bool {
         builder::error(format!("{error}"));
     }
     let strangers = || args.strangers(smp::cpus().len());
-    for (word, cpu) in strangers() {
-        builder::error(format!("boot argument {word}: there is no CPU {cpu}"));
+    for (argument, cpu) in strangers() {
+        builder::error(format!("boot argument {argument}: there is no CPU {cpu}"));
     }
     args.errors().next().is_none() && strangers().next().is_none()
 }
@@ -197,9 +197,9 @@ fn wish(args: &Bootargs<'_>) -> MapPolicy {
     }
 }
 
-fn frames_add_up(before: u64, kept: u64) -> bool {
+fn frames_add_up(before: u64, kept: i64) -> bool {
     let after = memory::frames().available();
-    let right = after + kept == before;
+    let right = after.checked_add_signed(kept) == Some(before);
     if !right {
         builder::error(format!("{before} frames were free, {after} are, and {kept} became tables"));
     }

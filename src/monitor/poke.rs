@@ -8,7 +8,7 @@ use alloc::format;
 use core::fmt::Write as _;
 
 use cleave::aarch64::translate;
-use cleave::linear_map::{Outcome, Repainted};
+use cleave::linear_map::{Form, Outcome, Repainted};
 use cleave::tables::VirtAddr;
 
 use super::commands::{Done, Wrong, needs_none, number};
@@ -26,10 +26,15 @@ use crate::mm::dump;
 use crate::mm::image::Section;
 use crate::mm::layout::Part;
 use crate::mm::memory;
+use crate::mm::repaint::any_held;
+use crate::options;
 use crate::report::verdict::Verdict;
 
 pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
+    if options::current().fill == Form::InWindow && any_held() {
+        return Err("fill=window maps all memory for itself, and some is read-only or unmapped".into());
+    }
     let stats = dump::linear_stats();
     if stats.tables_to_split(memory::GEOMETRY) == 0 {
         return Err("the linear map is in pages already".into());

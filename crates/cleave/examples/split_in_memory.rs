@@ -161,13 +161,13 @@ fn main() {
 
     // One page read-only: in pages no CPU has to stop for it.
     let page = [PhysRange::new(PhysAddr(0x4512_3000), PhysAddr(0x4512_4000))];
-    let held = map.try_lock().expect("no other change");
-    let protected = map.change(&held, &mut kernel, &leader, Change::ReadOnly, &page).expect("a free page");
+    let mut held = map.try_lock().expect("no other change");
+    let protected = map.change(&mut held, &mut kernel, &leader, Change::ReadOnly, &page).expect("a free page");
     println!("protect: {:?}, {} tables used", protected.switch, protected.frame_counts.used);
     assert_eq!((protected.switch, protected.frame_counts.used), (Switch::InPlace, 0));
     // The largest leaves again: one block of 1 GiB, once the page is like the others.
-    map.change(&held, &mut kernel, &leader, Change::ReadWrite, &page).expect("a free page");
-    let collapsed = map.change(&held, &mut kernel, &leader, Change::Collapse, &ram).expect("frames for one table");
+    map.change(&mut held, &mut kernel, &leader, Change::ReadWrite, &page).expect("a free page");
+    let collapsed = map.change(&mut held, &mut kernel, &leader, Change::Collapse, &ram).expect("frames for one table");
     println!("collapse: {:?}, {} tables given back", collapsed.switch, collapsed.frame_counts.returned);
     assert_eq!(look("collapsed").1, Level::L1);
     println!("split_in_memory: every page leads where the block led");

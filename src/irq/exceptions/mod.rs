@@ -45,10 +45,6 @@ global_asm!(
     HANDLE_IRQ = sym handle_irq,
 );
 
-/// The most TLB conflicts in a row at one instruction, for one address, that are survived. The handler invalidates this CPU's
-/// whole TLB, so the same access meets another only if a walk caches conflicting entries again; a third is a bug.
-const CONFLICTS_IN_A_ROW: u64 = 2;
-
 /// Reports an exception that ends the run, and ends it.
 type Fatal = fn(&Frame, Origin) -> !;
 
@@ -114,19 +110,19 @@ fn retries(frame: &Frame) -> bool {
     frame.far.wrapping_sub(LINEAR_BASE) < LINEAR_BYTES && (survives_tlb_conflict(frame) || is_stale_fault(frame))
 }
 
-/// The most translation faults in a row at one instruction, for one address, that are taken for stale ones.
-const STALE_FAULTS_IN_A_ROW: u64 = 2;
-
-/// Returns true when a translation fault is a stale one: the address translates by now.
+/// Returns true when a fault of a walk is a stale one: the address translates by now.
 ///
 /// A change in place may give a table back while a walk of this CPU is in it. The invalidation waits for accesses that use an
-/// old translation, and not for a walk that ends in a fault. Before FEAT_ETS2 a walk may also fault on an entry that was made
+/// old translation; that it waits for a walk that ends in a fault is nowhere said. Before FEAT_ETS2 a walk may also fault on an entry that was made
 /// valid before the access (DDI 0487, D8, "Ordering and completion of TLB maintenance instructions"). No TLB holds what
 /// faults, so a new walk decides.
 fn is_stale_fault(frame: &Frame) -> bool {
     let Some(abort) = frame.syndrome().as_abort() else { return false };
-    // Code never runs in the linear map.
-    if !matches!(abort.status, Status::Translation(_)) || abort.access == Access::Fetch {
+    // What stands in a table that was given back may be anything, so the walk may end in any fault of its own.
+    let of_the_walk = matches!(abort.status, Status::Translation(_) | Status::AccessFlag(_) | Status::AddressSize(_));
+    // Code never runs in the linear map. From its arrival to its release a CPU has no business there at all: the map may be
+    // whole again by now, and the access is a defect all the same.
+    if !of_the_walk || abort.access == Access::Fetch || in_rendezvous() {
         return false;
     }
     if let Some(hooks) = HOOKS.get() {
@@ -135,7 +131,12 @@ fn is_stale_fault(frame: &Frame) -> bool {
     // Its walk begins behind the exception's context synchronisation.
     let now = translate::read(VirtAddr(frame.far));
     let Some(cpu) = percpu::try_this_cpu().filter(|_| now.address().is_some()) else { return false };
-    cpu.stale_faults.count(frame.elr, frame.far) <= STALE_FAULTS_IN_A_ROW
+    cpu.stale_faults.may_retry(frame.elr, frame.far)
+}
+
+/// Returns true between this CPU's arrival in a rendezvous and its release.
+fn in_rendezvous() -> bool {
+    percpu::try_this_cpu().is_some_and(|cpu| cpu.in_rendezvous.load(Ordering::Relaxed))
 }
 
 /// Recovers from a TLB conflict abort on the linear map (DDI 0487, D8, "TLB conflicts": the cure is to invalidate
@@ -149,7 +150,7 @@ fn survives_tlb_conflict(frame: &Frame) -> bool {
         return false;
     }
     let Some(cpu) = percpu::try_this_cpu() else { return false };
-    if cpu.conflicts.count(frame.elr, frame.far) > CONFLICTS_IN_A_ROW {
+    if !cpu.conflicts.may_retry(frame.elr, frame.far) {
         return false;
     }
     // Every entry of this CPU goes, of any size; no table changed, so no store has to be ordered before it.

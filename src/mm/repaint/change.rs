@@ -13,6 +13,7 @@ use cleave::tables::{FRAME_SIZE, FrameSource, PhysAddr, PhysRange};
 use super::session::Session;
 use super::{Watch, leader};
 use crate::cpu::lock::IrqLock;
+use crate::cpu::percpu::while_map_changes;
 use crate::cpu::smp;
 use crate::devicetree::RangeSet;
 use crate::mm::memory;
@@ -68,35 +69,38 @@ pub(crate) fn change<W: Watch>(change: Change, ranges: &[PhysRange], watch: &W) 
     let start = timer::count();
     let level = level().ok_or(ChangeError::Busy)?;
     let map = memory::map();
-    let held = map.try_lock().map_err(|_| ChangeError::Busy)?;
+    let mut lock = map.try_lock().map_err(|_| ChangeError::Busy)?;
     map.check_change(change, ranges)?;
-    if change.is_edit() {
-        for (number, &range) in ranges.iter().enumerate() {
-            if let Err(refusal) = hold(range) {
-                ranges[..number].iter().for_each(|&range| let_go(range));
-                return Err(refusal);
-            }
-        }
-    }
+    let before = if change.is_edit() { Some(hold(ranges)?) } else { None };
     let mut session = Session::new(watch);
     session.level = level;
     session.may_change = if change.is_edit() { ranges } else { &[] };
     let online = smp::online_cpus();
-    let done = map.change(&held, &mut session, &leader(&online), change, ranges);
+    let leader = leader(&online);
+    let done = while_map_changes(|| map.change(&mut lock, &mut session, &leader, change, ranges));
     if done.is_ok_and(|done| done.measured.is_some()) {
         watch.after_stop();
     }
-    if change.is_edit() {
-        ranges.iter().for_each(|&range| let_go(range));
+    match (&done, before) {
+        (Ok(_), Some(_)) => ranges.iter().for_each(|&range| let_go(range)),
+        (Err(_), Some(before)) => undo_hold(ranges, before),
+        (_, None) => {}
     }
     Ok((done?, timer::count().wrapping_sub(start)))
 }
 
 /// The memory that is out of the allocator because its pages are not plain.
-static HELD: IrqLock<RangeSet<HELD_RANGES>> = IrqLock::new("held", RangeSet::new());
+static HELD: IrqLock<Held> = IrqLock::new("held", RangeSet::new());
+
+type Held = RangeSet<HELD_RANGES>;
 
 /// The most pieces of it.
 const HELD_RANGES: usize = 64;
+
+/// Returns true when some memory is read-only or unmapped.
+pub(crate) fn any_held() -> bool {
+    !HELD.lock().is_empty()
+}
 
 /// Returns true when `page` is held.
 pub(crate) fn is_held(page: PhysAddr) -> bool {
@@ -113,37 +117,59 @@ fn pages(range: PhysRange) -> impl Iterator<Item = PhysRange> {
     starts.map(|page| PhysRange::new(page, page.offset(FRAME_SIZE)))
 }
 
-/// Takes the frames of the pages of `range` that are not held out of the allocator. The range is held then.
-fn hold(range: PhysRange) -> Result<(), Refusal> {
-    let (mut frames, mut held) = (memory::frames(), HELD.lock());
-    let before = held.clone();
-    let mut taken = range.start;
-    let mut refusal = None;
-    for page in pages(range).filter(|page| !before.overlaps(*page)) {
-        if !frames.allocate_at(page.start) {
-            refusal = Some(ChangeError::InUse(page).into());
-            break;
-        }
-        taken = page.end;
-    }
-    if refusal.is_none() && held.insert(range).is_err() {
-        refusal = Some(Refusal::TooManyHeld);
-    }
-    let Some(refusal) = refusal else { return Ok(()) };
-    *held = before;
-    for page in pages(PhysRange::new(range.start, taken)).filter(|page| !held.overlaps(*page)) {
-        frames.free(page.start);
-    }
+/// Takes the frames of the pages of `ranges` that are not held out of the allocator, and returns what was held before. The
+/// ranges are held then.
+fn hold(ranges: &[PhysRange]) -> Result<Held, Refusal> {
+    let before = HELD.lock().clone();
+    let mut taken = 0;
+    let refusal = {
+        let mut frames = memory::frames();
+        let mut pages = ranges.iter().flat_map(|&range| pages(range)).filter(|page| !before.overlaps(*page));
+        let used = pages.find(|page| {
+            let is_free = frames.allocate_at(page.start);
+            taken += usize::from(is_free);
+            !is_free
+        });
+        used.map(|page| Refusal::from(ChangeError::InUse(page)))
+    };
+    let refusal = refusal.or_else(|| {
+        let mut held = HELD.lock();
+        ranges.iter().try_for_each(|&range| held.insert(range)).err().map(|_| Refusal::TooManyHeld)
+    });
+    let Some(refusal) = refusal else { return Ok(before) };
+    give_back(ranges, &before, taken);
+    *HELD.lock() = before;
     Err(refusal)
+}
+
+/// Undoes [`hold`], before which `before` was held: no page has changed.
+fn undo_hold(ranges: &[PhysRange], before: Held) {
+    give_back(ranges, &before, usize::MAX);
+    *HELD.lock() = before;
+}
+
+/// Gives the frames of the first `count` pages of `ranges` that are not in `before` back to the allocator.
+fn give_back(ranges: &[PhysRange], before: &Held, count: usize) {
+    let mut frames = memory::frames();
+    let pages = ranges.iter().flat_map(|&range| pages(range)).filter(|page| !before.overlaps(*page));
+    pages.take(count).for_each(|page| frames.free(page.start));
 }
 
 /// Gives the frames of the plain pages of `range`, all of which are held, back to the allocator.
 fn let_go(range: PhysRange) {
-    let (mut frames, mut held) = (memory::frames(), HELD.lock());
-    for page in pages(range).filter(|page| is_plain(page.start)) {
-        // A hole in the middle of a piece needs room for one more: without it the page stays held.
-        if held.remove(page).is_ok() {
-            frames.free(page.start);
+    let mut at = range.start;
+    while at < range.end {
+        let from = at;
+        let mut run = pages(PhysRange::new(from, range.end)).take_while(|page| is_plain(page.start));
+        at = run.by_ref().last().map_or(from, |page| page.end);
+        let run = PhysRange::new(from, at);
+        // A hole in the middle of a piece needs room for one more.
+        if !run.is_empty() && HELD.lock().remove(run).is_err() {
+            log::warn!("{run} stays out of the allocator: held memory is in {HELD_RANGES} pieces");
+        } else {
+            let mut frames = memory::frames();
+            pages(run).for_each(|page| frames.free(page.start));
         }
+        at = at.offset(FRAME_SIZE);
     }
 }

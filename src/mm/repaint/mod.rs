@@ -28,7 +28,7 @@ use crate::cpu::smp;
 use crate::irq::ipi::{RENDEZVOUS, ThisCpu as Host};
 use crate::mm::memory;
 
-pub(crate) use change::{Refusal, allow_changes, change, is_held};
+pub(crate) use change::{Refusal, allow_changes, any_held, change, is_held};
 pub(crate) use fill::{help, wants_help};
 
 /// More frames than are reserved and filled in a second.

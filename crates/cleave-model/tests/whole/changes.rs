@@ -46,8 +46,8 @@ impl World<'_> {
         let online = unsafe { OnlineCpus::of(&self.slots[..self.online()]) };
         let leader = Leader { rendezvous: &self.rendezvous, host: cpu, slot: &self.slots[0], online: &online };
         let map = self.live_map();
-        let held = map.try_lock().map_err(|busy| busy.to_string())?;
-        let done = map.change(&held, &mut session, &leader, change, &[range]);
+        let mut held = map.try_lock().map_err(|busy| busy.to_string())?;
+        let done = map.change(&mut held, &mut session, &leader, change, &[range]);
         drop(held);
         cpu.deafen(0);
         self.touch(cpu);

@@ -130,7 +130,7 @@ impl World<'_> {
         }
         let (out_before, out_after) = (before.frames_out.len() as u64, after.frames_out.len() as u64);
         check!(
-            out_after == out_before + frame_counts.kept(),
+            Some(out_after) == out_before.checked_add_signed(frame_counts.kept()),
             "{out_after} frames are out, not {out_before} and {frame_counts:?}"
         );
         let lost = self.lost.fetch_add(frame_counts.lost, Ordering::Relaxed) + frame_counts.lost;

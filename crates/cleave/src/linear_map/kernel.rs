@@ -58,7 +58,7 @@ pub trait Kernel {
     /// is always right, unless the kernel says otherwise.
     ///
     /// A kernel that says otherwise has a fault handler that retries stale translation faults. A walk that is in a table when a
-    /// collapse gives it back may fault on what stands there later, since an invalidation waits for no fault: the handler asks
+    /// collapse gives it back may fault on what stands there later, as no rule makes an invalidation wait for it: the handler asks
     /// the MMU (AT, ISB), and returns when the address translates by now. [`Change::Map`](super::Change::Map) needs the same on
     /// CPUs without FEAT_ETS2 that use the memory without a context synchronisation in between.
     fn bbm_level(&self) -> BbmLevel {

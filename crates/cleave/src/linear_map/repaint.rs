@@ -108,10 +108,10 @@ pub struct FrameCounts {
 }
 
 impl FrameCounts {
-    /// Returns how many frames fewer the allocator has than before.
+    /// Returns how many frames fewer the allocator has than before; a negative number when it has more, as after a collapse.
     #[must_use]
-    pub const fn kept(&self) -> u64 {
-        self.used + self.lost - self.returned
+    pub const fn kept(&self) -> i64 {
+        (self.used + self.lost) as i64 - self.returned as i64
     }
 }
 

@@ -127,7 +127,7 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
         match (old.kind(geometry, level), level.next()) {
             (Kind::Table(below), Some(next)) => {
                 let collapses = step == Step::Resize && rule.change == Change::Collapse;
-                match rule.collapsed(view, old, level, start).filter(|_| collapses) {
+                match collapses.then(|| rule.collapsed(view, old, level, start)).flatten() {
                     Some(leaf) => self.collapse(at, (below, next), leaf, level),
                     None => self.table(step, below, next, start, 0..geometry.entries(next)),
                 }

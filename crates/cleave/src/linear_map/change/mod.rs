@@ -139,7 +139,7 @@ impl<A: Atomics> LinearMap<'_, A> {
     /// When the lock is another map's.
     pub fn change<K: Kernel, H: Host>(
         &self,
-        held: &MapLockGuard<'_, A>,
+        held: &mut MapLockGuard<'_, A>,
         kernel: &mut K,
         leader: &Leader<'_, H, A>,
         change: Change,

@@ -219,10 +219,16 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
         for group in (0..count).step_by(unit_or_all) {
             let joined = unit.is_some() && self.rule.stays_joined(start + group as u64 * size, level);
             let hint = if joined { Hint::Contiguous } else { Hint::Single };
+            // In place a group that the change covers whole is joined when it is edited.
+            let joins_later = unit.is_some() && self.rule.joins_later(start + group as u64 * size, level);
             self.stats.leaves.add(level, hint, unit_or_all as u64);
             for index in group..group + unit_or_all {
                 let leaf = Descriptor(first.0 + index as u64 * size);
-                let leaf = if joined { leaf.with_contiguous() } else { leaf };
+                let leaf = match (joined, joins_later) {
+                    (true, _) => leaf.with_contiguous(),
+                    (false, true) => leaf.marked(),
+                    (false, false) => leaf,
+                };
                 let new = self.entry(leaf, level, start + index as u64 * size);
                 if let Some(table) = table {
                     self.view.store(slot(table, index), new);

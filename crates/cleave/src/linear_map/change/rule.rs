@@ -109,6 +109,12 @@ impl Rule<'_> {
         }
     }
 
+    /// Returns true when the members of a group of `level` become one group in the last step of a change in place.
+    pub(super) fn joins_later(&self, start: u64, level: Level) -> bool {
+        let group = self.geometry().contiguous(level).unwrap_or(1) as u64;
+        self.sizes_only && self.change.is_edit() && self.cover(start, group * self.geometry().size(level)) == Cover::All
+    }
+
     /// Returns what takes the place of `leaf`, a leaf of `level` that maps memory from `start` on.
     pub(super) fn next(&self, leaf: Descriptor, level: Level, start: u64) -> Next {
         if self.layout.alias().contains(PhysAddr(start)) {

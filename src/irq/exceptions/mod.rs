@@ -113,9 +113,9 @@ fn retries(frame: &Frame) -> bool {
 /// Returns true when a fault of a walk is a stale one: the address translates by now.
 ///
 /// A change in place may give a table back while a walk of this CPU is in it. The invalidation waits for accesses that use an
-/// old translation; that it waits for a walk that ends in a fault is nowhere said. Before FEAT_ETS2 a walk may also fault on an entry that was made
-/// valid before the access (DDI 0487, D8, "Ordering and completion of TLB maintenance instructions"). No TLB holds what
-/// faults, so a new walk decides.
+/// old translation; no rule says that it waits for a walk that ends in a fault. Before FEAT_ETS2 a walk may also fault on an
+/// entry that was made valid before the access (DDI 0487, D8, "Ordering and completion of TLB maintenance instructions"). No
+/// TLB holds what faults, so a new walk decides.
 fn is_stale_fault(frame: &Frame) -> bool {
     let Some(abort) = frame.syndrome().as_abort() else { return false };
     // What stands in a table that was given back may be anything, so the walk may end in any fault of its own.

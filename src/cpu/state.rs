@@ -3,7 +3,7 @@
 #![cfg(target_os = "none")]
 
 use core::fmt;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use cleave::aarch64::{barrier, cpu, hint, timer};
 use cleave::rendezvous::Slot as Timeline;
@@ -36,6 +36,8 @@ pub(crate) struct CpuState {
     pub(crate) midr: AtomicU32,
     /// ID_AA64MMFR2_EL1.BBM.
     pub(crate) bbm: AtomicU8,
+    /// FEAT_TLBIRANGE.
+    pub(crate) range_tlbi: AtomicBool,
     pub(crate) entry_level: AtomicU8,
     /// Its CNTFRQ_EL0, in Hz.
     pub(crate) counter_frequency: AtomicU64,
@@ -67,6 +69,7 @@ impl CpuState {
             stage: AtomicU8::new(Stage::Absent as u8),
             midr: AtomicU32::new(0),
             bbm: AtomicU8::new(0),
+            range_tlbi: AtomicBool::new(false),
             entry_level: AtomicU8::new(0),
             counter_frequency: AtomicU64::new(0),
             smpen: Once::new(),
@@ -111,7 +114,9 @@ impl CpuState {
             to.store(value, Ordering::Relaxed);
         }
         self.midr.store(cpu::midr().0, Ordering::Relaxed);
-        self.bbm.store(cpu::features().bbm, Ordering::Relaxed);
+        let features = cpu::features();
+        self.bbm.store(features.bbm, Ordering::Relaxed);
+        self.range_tlbi.store(features.range_tlbi, Ordering::Relaxed);
         self.entry_level.store(entry_level as u8, Ordering::Relaxed);
         self.counter_frequency.store(timer::firmware_frequency(), Ordering::Relaxed);
         // A hypervisor would trap the register.

@@ -2,7 +2,17 @@
 //! The machine behind the traits that table code is written against.
 
 use super::{Access, Action, Coverage, Dsb, LastLevel, Machine, OnCpu, Outcome, Scope, Tlbi};
-use cleave::tables::{Cpu, Descriptor, FrameSource, PhysAddr, TableMemory, VirtAddr};
+use cleave::aarch64::tlb;
+use cleave::tables::{Cpu, Descriptor, FrameSource, PhysAddr, TableMemory, TlbiLevels, TlbiRange, VirtAddr};
+
+impl From<TlbiLevels> for LastLevel {
+    fn from(levels: TlbiLevels) -> Self {
+        match levels {
+            TlbiLevels::All => Self::AllLevels,
+            TlbiLevels::Last => Self::Only,
+        }
+    }
+}
 
 impl Cpu for OnCpu<'_> {
     fn dsb_ishst(&self) {
@@ -19,6 +29,15 @@ impl Cpu for OnCpu<'_> {
     }
     fn tlbi_vmalle1is(&self) {
         self.tlbi(Tlbi::VMALLE1IS);
+    }
+    // With the operands that the device gives them.
+    fn tlbi_address(&self, address: VirtAddr, levels: TlbiLevels) {
+        let geometry = self.machine().state().geometry;
+        self.tlbi(Tlbi::from_operand(tlb::operand(address, 0), levels.into(), geometry).for_every_asid());
+    }
+    fn tlbi_range(&self, range: TlbiRange, levels: TlbiLevels) {
+        let geometry = self.machine().state().geometry;
+        self.tlbi(Tlbi::from_range_operand(tlb::range_operand(range, 0), levels.into(), geometry).for_every_asid());
     }
     fn tlbi_vmalle1(&self) {
         self.tlbi(Tlbi::VMALLE1);

@@ -114,6 +114,11 @@ pub(crate) fn tlbi_repeat() -> TlbiRepeat {
     repeat_for(cpus().iter().filter_map(Cpu::facts))
 }
 
+/// Returns true when every CPU at work has FEAT_TLBIRANGE.
+pub(crate) fn have_range_tlbi() -> bool {
+    online().all(|cpu| cpu.state.range_tlbi.load(Ordering::Relaxed))
+}
+
 /// Work for CPUs that are at no rendezvous.
 pub(crate) struct Job {
     /// Returns true when there is work for this CPU.

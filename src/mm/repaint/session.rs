@@ -97,6 +97,10 @@ impl<W: Watch> Kernel for Session<'_, W> {
         smp::tlbi_repeat()
     }
 
+    fn has_range_tlbi(&self) -> bool {
+        smp::have_range_tlbi()
+    }
+
     fn before_fill(&mut self, built: &UpperTables) {
         fill::begin(built);
     }

@@ -39,6 +39,8 @@ pub(crate) struct Case {
     pub(crate) leaky: bool,
     pub(crate) ets2: bool,
     pub(crate) erratum: bool,
+    /// Every CPU has FEAT_TLBIRANGE.
+    pub(crate) range_tlbi: bool,
     /// Changes to single leaves before the first step: which, by lot.
     pub(crate) planted: Option<u64>,
     pub(crate) steps: Vec<Step>,
@@ -134,6 +136,7 @@ pub(crate) fn plain(cpus: usize, steps: &[Step]) -> Case {
         leaky: false,
         ets2: false,
         erratum: false,
+        range_tlbi: false,
         planted: None,
         steps: steps.to_vec(),
         seed: 1,

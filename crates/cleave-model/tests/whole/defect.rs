@@ -2,8 +2,8 @@
 //! Seeded defects of the machine and of the code on it, each of which the model must report.
 
 use cleave::rendezvous::Host;
-use cleave::tables::{Cpu, Descriptor, PhysAddr, PhysRange, TableMemory};
-use cleave_model::{OnCpu, Scheduled};
+use cleave::tables::{Cpu, Descriptor, PhysAddr, PhysRange, TableMemory, TlbiLevels, TlbiRange, VirtAddr};
+use cleave_model::{OnCpu, Scheduled, Tlbi};
 
 /// The defect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +14,10 @@ pub(crate) enum Defect {
     Isb,
     NoTlbi,
     LocalTlbi,
+    /// An invalidation by address names the page behind the one that changed.
+    WrongTlbi,
+    /// An invalidation by address leaves the entries of tables.
+    LastLevelTlbi,
     NoLocalTlbi,
     SecondTlbi,
     /// The followers' context synchronisation.
@@ -51,6 +55,8 @@ pub(crate) enum Since {
 #[derive(Clone, Copy)]
 pub(crate) struct Bent<'a> {
     pub(crate) cpu: OnCpu<'a>,
+    /// The size of a page.
+    pub(crate) page: u64,
     pub(crate) defect: Option<Defect>,
 }
 
@@ -80,6 +86,25 @@ impl Cpu for Bent<'_> {
             Some(Defect::NoTlbi) => {}
             Some(Defect::LocalTlbi) => self.cpu.tlbi_vmalle1(),
             _ => self.cpu.tlbi_vmalle1is(),
+        }
+    }
+    fn tlbi_address(&self, address: VirtAddr, levels: TlbiLevels) {
+        match self.defect {
+            Some(Defect::NoTlbi) => {}
+            Some(Defect::LocalTlbi) => self.cpu.tlbi(Tlbi::vaae1is(address).local()),
+            Some(Defect::WrongTlbi) => self.cpu.tlbi_address(address.offset(self.page), levels),
+            Some(Defect::LastLevelTlbi) => self.cpu.tlbi_address(address, TlbiLevels::Last),
+            _ => self.cpu.tlbi_address(address, levels),
+        }
+    }
+    fn tlbi_range(&self, range: TlbiRange, levels: TlbiLevels) {
+        match self.defect {
+            Some(Defect::NoTlbi | Defect::LocalTlbi) => {}
+            Some(Defect::WrongTlbi) => {
+                self.cpu.tlbi_range(TlbiRange { start: range.start.offset(self.page), ..range }, levels);
+            }
+            Some(Defect::LastLevelTlbi) => self.cpu.tlbi_range(range, TlbiLevels::Last),
+            _ => self.cpu.tlbi_range(range, levels),
         }
     }
     fn tlbi_vmalle1(&self) {

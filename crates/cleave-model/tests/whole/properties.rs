@@ -107,12 +107,12 @@ fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
         ];
         let alias = proptest::option::of((any::<u64>(), any::<u64>()));
         let memory = (pieces(geometry), place(geometry), prop_oneof![1 => Just(0), 2 => any::<usize>()], alias);
-        let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.3), any::<u64>());
+        let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.3), any::<bool>(), any::<u64>());
         let machine = (levels(), prop_oneof![3 => Just(0), 1 => 1..4usize], flags);
         let largest = prop_oneof![5 => Just(LargestLeaf::Block), 1 => Just(LargestLeaf::Page)];
         (memory, attributes, largest, machine, proptest::option::of(any::<u64>()), steps()).prop_map(
             move |((pieces, start, skipped, alias), attributes, largest, machine, planted, steps)| {
-                let (levels, latecomers, (ets2, erratum, seed)) = machine;
+                let (levels, latecomers, (ets2, erratum, range_tlbi, seed)) = machine;
                 let latecomers = latecomers.min(levels.len() - 1);
                 let page = geometry.page_size();
                 let mut at = start;
@@ -157,6 +157,7 @@ fn cases(of: &[(u32, Granule, VaBits)]) -> impl Strategy<Value = Case> + use<> {
                     leaky: false,
                     ets2,
                     erratum,
+                    range_tlbi,
                     planted,
                     steps,
                     seed,

@@ -68,6 +68,9 @@ impl<'a> Kernel for Session<'_, 'a> {
     fn repeat(&self) -> TlbiRepeat {
         self.world.repeat()
     }
+    fn has_range_tlbi(&self) -> bool {
+        self.world.case.range_tlbi
+    }
 
     fn before_fill(&mut self, _built: &UpperTables) {
         self.world.mine.iter().for_each(|mine| mine.store(0, Ordering::Relaxed));

@@ -100,7 +100,7 @@ fn a_linear_map_may_begin_at_any_root_entry() {
 /// Changes of every kind, by every switch: in place, by live splits and collapses, and with every CPU stopped.
 #[test]
 fn changes_of_every_kind_keep_every_rule() {
-    for level in [BbmLevel::Zero, BbmLevel::Two] {
+    for (level, range_tlbi) in [(BbmLevel::Zero, false), (BbmLevel::Two, false), (BbmLevel::Two, true)] {
         for seed in 0..40 {
             let change = |change, lot| Step::Change(change, lot, Trouble::None);
             let steps = [
@@ -111,7 +111,7 @@ fn changes_of_every_kind_keep_every_rule() {
                 change(Change::ReadWrite, seed * 24),
                 change(Change::Collapse, seed * 24),
             ];
-            good(&Case { levels: vec![level; 3], seed, ..plain(3, &steps) });
+            good(&Case { levels: vec![level; 3], range_tlbi, seed, ..plain(3, &steps) });
         }
     }
 }
@@ -150,20 +150,34 @@ fn caught(defect: Defect, since: Since, steps: &[Step], change: impl FnOnce(&mut
 /// first.
 #[test]
 fn a_change_with_a_missing_step_is_caught() {
-    for (defect, level, rule) in [
-        (Defect::NoTlbi, BbmLevel::Zero, "M3"),
-        (Defect::LocalTlbi, BbmLevel::Zero, "M5"),
-        (Defect::DsbIsh, BbmLevel::Zero, "M6"),
-        (Defect::DsbIshst, BbmLevel::Zero, "M4"),
-        (Defect::NoTlbi, BbmLevel::Two, "M1"),
-        (Defect::LocalTlbi, BbmLevel::Two, "M1"),
-        (Defect::DsbIsh, BbmLevel::Two, "M1"),
-        (Defect::DsbIshst, BbmLevel::Two, "M1"),
+    // Of whole groups of pages, and of five pages of a block.
+    let (groups, pages) = (96, 8 * (4 * 0x40_0000 + 2));
+    for (defect, level, lot, rule) in [
+        (Defect::NoTlbi, BbmLevel::Zero, groups, "M3"),
+        (Defect::LocalTlbi, BbmLevel::Zero, groups, "M5"),
+        (Defect::DsbIsh, BbmLevel::Zero, groups, "M6"),
+        (Defect::DsbIshst, BbmLevel::Zero, groups, "M4"),
+        (Defect::NoTlbi, BbmLevel::Two, groups, "M1"),
+        (Defect::LocalTlbi, BbmLevel::Two, groups, "M1"),
+        (Defect::DsbIsh, BbmLevel::Two, groups, "M1"),
+        (Defect::DsbIshst, BbmLevel::Two, groups, "M1"),
+        (Defect::WrongTlbi, BbmLevel::Two, pages, "M5"),
     ] {
-        let step = Step::Change(Change::ReadOnly, 96, Trouble::None);
-        let found = caught(defect, Since::Online, &[step], |case| case.levels = vec![level; 3]);
-        assert_eq!(found, rule, "{defect:?} on {level:?}");
+        let step = Step::Change(Change::ReadOnly, lot, Trouble::None);
+        for range_tlbi in [false, true] {
+            let found = caught(defect, Since::Online, &[step], |case| {
+                (case.levels, case.range_tlbi) = (vec![level; 3], range_tlbi);
+            });
+            assert_eq!(found, rule, "{defect:?} on {level:?}");
+        }
     }
+    // By address a collapse takes so many invalidations that one of everything is made; by range it takes one.
+    let block = 8 * (4 * 0x40_0000 + 8);
+    let steps = [Change::Split(Level::L3), Change::Collapse].map(|change| Step::Change(change, block, Trouble::None));
+    let found = caught(Defect::LastLevelTlbi, Since::Online, &steps, |case| {
+        (case.levels, case.range_tlbi) = (vec![BbmLevel::Two; 3], true);
+    });
+    assert_eq!(found, "M12");
 }
 
 #[test]

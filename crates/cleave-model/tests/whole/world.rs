@@ -135,7 +135,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn bent(&self, cpu: usize) -> Bent<'a> {
-        Bent { cpu: self.machine.cpu(cpu), defect: self.defect() }
+        Bent { cpu: self.machine.cpu(cpu), page: self.case.geometry.page_size(), defect: self.defect() }
     }
 
     pub(crate) fn repeat(&self) -> TlbiRepeat {

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "TTBR0 is written by inline assembly")]
 
 use super::{barrier, mmu, tlb};
-use crate::tables::{Cpu, PhysAddr, VirtAddr};
+use crate::tables::{Cpu, PhysAddr, TlbiLevels, TlbiRange, VirtAddr};
 
 /// The CPU that executes the call.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,20 @@ impl Cpu for ThisCpu {
     #[inline(always)]
     fn tlbi_vmalle1is(&self) {
         tlb::vmalle1is();
+    }
+    #[inline(always)]
+    fn tlbi_address(&self, address: VirtAddr, levels: TlbiLevels) {
+        match levels {
+            TlbiLevels::All => tlb::vaae1is(address),
+            TlbiLevels::Last => tlb::vaale1is(address),
+        }
+    }
+    #[inline(always)]
+    fn tlbi_range(&self, range: TlbiRange, levels: TlbiLevels) {
+        match levels {
+            TlbiLevels::All => tlb::rvaae1is(range),
+            TlbiLevels::Last => tlb::rvaale1is(range),
+        }
     }
     #[inline(always)]
     fn tlbi_vmalle1(&self) {

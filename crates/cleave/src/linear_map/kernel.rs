@@ -70,6 +70,10 @@ pub trait Kernel {
 
     /// Returns whether broadcast invalidations are needed twice.
     fn repeat(&self) -> TlbiRepeat;
+    /// Returns true when every CPU has FEAT_TLBIRANGE, so that a change in place may invalidate by range.
+    fn has_range_tlbi(&self) -> bool {
+        false
+    }
 
     /// Runs on the leader after the upper tables are built and before any CPU fills leaf tables.
     fn before_fill(&mut self, _built: &UpperTables) {}

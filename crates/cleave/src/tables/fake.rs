@@ -5,9 +5,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Mutex;
 
-use super::{Cpu, Descriptor, FrameSource, PhysAddr, TableMemory};
+use super::{Cpu, Descriptor, FrameSource, PhysAddr, TableMemory, TlbiLevels, TlbiRange, VirtAddr};
 
 /// 512 words and which of them were ever stored.
 struct Page {
@@ -180,15 +181,18 @@ pub(crate) enum Event {
     DsbNsh,
     Isb,
     Vmalle1Is,
+    TlbiAddress(VirtAddr, TlbiLevels),
+    TlbiRange(TlbiRange, TlbiLevels),
     Vmalle1,
     Vale1Is,
     SetTtbr0(PhysAddr),
     Store(PhysAddr, Descriptor),
 }
 
-#[derive(Default)]
+/// A CPU that records its actions, in one log for all of its clones.
+#[derive(Clone, Default)]
 pub(crate) struct FakeCpu {
-    pub(crate) events: RefCell<Vec<Event>>,
+    pub(crate) events: Rc<RefCell<Vec<Event>>>,
 }
 
 impl FakeCpu {
@@ -217,6 +221,12 @@ impl Cpu for FakeCpu {
     }
     fn tlbi_vmalle1is(&self) {
         self.did(Event::Vmalle1Is);
+    }
+    fn tlbi_address(&self, address: VirtAddr, levels: TlbiLevels) {
+        self.did(Event::TlbiAddress(address, levels));
+    }
+    fn tlbi_range(&self, range: TlbiRange, levels: TlbiLevels) {
+        self.did(Event::TlbiRange(range, levels));
     }
     fn tlbi_vmalle1(&self) {
         self.did(Event::Vmalle1);

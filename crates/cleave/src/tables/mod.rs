@@ -14,6 +14,7 @@ mod frames;
 mod geometry;
 mod map;
 mod range_frames;
+mod tlbi;
 mod traits;
 mod tree;
 mod walk;
@@ -31,6 +32,7 @@ pub use frames::{BitmapFrames, FRAME_SIZE, FrameSource, FramesError, MAX_REGIONS
 pub use geometry::{Geometry, Granule, Level, VaBits};
 pub use map::MapError;
 pub use range_frames::RangeFrames;
-pub use traits::{Cpu, TableMemory, TlbiRepeat, TwoViews, invalidate_everywhere, slot};
+pub use tlbi::{TlbiLevels, TlbiRange};
+pub use traits::{Cpu, TableMemory, TlbiRepeat, TwoViews, invalidate, invalidate_everywhere, slot};
 pub use tree::TableTree;
 pub use walk::{Inherited, Visit};

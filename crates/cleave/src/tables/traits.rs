@@ -4,8 +4,9 @@
 //! Each method is a single architectural action. On the device it compiles to the instruction; on the host it drives
 //! a model, which therefore sees every store, barrier and invalidation of the very code that boots.
 
-use super::address::{PhysAddr, PhysRange};
+use super::address::{PhysAddr, PhysRange, VirtAddr};
 use super::descriptor::Descriptor;
+use super::tlbi::{TlbiLevels, TlbiRange};
 
 /// Translation-table memory, reached by physical address through some mapping of it.
 ///
@@ -95,6 +96,16 @@ pub trait Cpu {
     fn isb(&self);
     /// Executes TLBI VMALLE1IS: all stage 1 EL1&0 entries of this VMID, on every CPU of the inner shareable domain.
     fn tlbi_vmalle1is(&self);
+    /// Executes TLBI VAAE1IS, or VAALE1IS where `levels` is the last alone: the entries for `address` of every ASID, on every CPU
+    /// of the inner shareable domain. Unless implemented, it invalidates everything, and so what was asked for.
+    fn tlbi_address(&self, _address: VirtAddr, _levels: TlbiLevels) {
+        self.tlbi_vmalle1is();
+    }
+    /// Executes TLBI RVAAE1IS, or RVAALE1IS where `levels` is the last alone: the same for every address of `range`. Undefined on
+    /// a CPU without FEAT_TLBIRANGE. Unless implemented, it invalidates everything.
+    fn tlbi_range(&self, _range: TlbiRange, _levels: TlbiLevels) {
+        self.tlbi_vmalle1is();
+    }
     /// Executes TLBI VMALLE1: all stage 1 EL1&0 entries of this VMID, on this CPU only.
     fn tlbi_vmalle1(&self);
     /// Executes TLBI VALE1IS, the operand zero: the second invalidation on cores whose broadcast TLBI may complete
@@ -121,9 +132,16 @@ pub enum TlbiRepeat {
 /// on all CPUs, before it returns.
 #[inline(always)]
 pub fn invalidate_everywhere<C: Cpu>(cpu: &C, repeat: TlbiRepeat) {
+    invalidate(cpu, repeat, |cpu| cpu.tlbi_vmalle1is());
+}
+
+/// Makes every earlier store to a table visible to every walker and the cached translations that `tlbi` names gone, on all
+/// CPUs, before it returns.
+#[inline(always)]
+pub fn invalidate<C: Cpu>(cpu: &C, repeat: TlbiRepeat, tlbi: impl FnOnce(&C)) {
     // Pairs the descriptor stores before with the TLBI: a walk begun after the TLBI must not see the old value.
     cpu.dsb_ishst();
-    cpu.tlbi_vmalle1is();
+    tlbi(cpu);
     // Completes the TLBI on every CPU, and with it every access made through what it invalidated.
     cpu.dsb_ish();
     if repeat == TlbiRepeat::Twice {

@@ -12,9 +12,10 @@
 
 use super::rewrite::Rewrite;
 use super::rule::{Change, Cover, Next};
+use super::stale::StaleAddresses;
 use crate::linear_map::pool::Pool;
 use crate::tables::{
-    Cpu, Descriptor, Hint, Kind, Level, PhysAddr, TableMemory, TlbiRepeat, invalidate_everywhere, slot,
+    Cpu, Descriptor, Hint, Kind, Level, PhysAddr, TableMemory, TlbiLevels, TlbiRepeat, VirtAddr, slot,
 };
 
 /// A step of a change in place.
@@ -35,20 +36,27 @@ pub(super) struct InPlaceChange<'a, 'p, V, C, F> {
     pub(super) rewrite: Rewrite<'a, V, &'p mut Pool>,
     pub(super) cpu: &'a C,
     pub(super) repeat: TlbiRepeat,
+    /// Every CPU has FEAT_TLBIRANGE.
+    pub(super) by_range: bool,
     /// Gives back the tables of a tree that no TLB holds any more.
     pub(super) free: F,
     pub(super) retired: [(PhysAddr, Level); BATCH],
     pub(super) waiting: usize,
-    /// Something valid was changed since the last invalidation.
-    pub(super) stale: bool,
+    /// The addresses of what was valid and has changed since the last invalidation.
+    pub(super) stale: StaleAddresses,
     /// Something was stored since the last barrier.
     pub(super) stored: bool,
 }
 
 impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChange<'a, 'p, V, C, F> {
-    pub(super) fn new(rewrite: Rewrite<'a, V, &'p mut Pool>, cpu: &'a C, repeat: TlbiRepeat, free: F) -> Self {
-        let retired = [(PhysAddr(0), Level::L3); BATCH];
-        Self { rewrite, cpu, repeat, free, retired, waiting: 0, stale: false, stored: false }
+    pub(super) fn new(
+        rewrite: Rewrite<'a, V, &'p mut Pool>,
+        cpu: &'a C,
+        (repeat, by_range): (TlbiRepeat, bool),
+        free: F,
+    ) -> Self {
+        let (retired, stale) = ([(PhysAddr(0), Level::L3); BATCH], StaleAddresses::new());
+        Self { rewrite, cpu, repeat, by_range, free, retired, waiting: 0, stale, stored: false }
     }
 
     /// Makes the change below the root `live`. Where `sizes` is false no leaf changes its size and no group is touched.
@@ -68,31 +76,38 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
             let start = layout.root_base().0.wrapping_sub(layout.base().0);
             let last = entries.end.next_multiple_of(unit).min(layout.geometry().entries(level));
             self.table(step, live, level, start, entries.start / unit * unit..last);
-            self.complete();
+            self.complete(step);
         }
     }
 
-    /// Makes what was stored visible to walkers, and what it replaced gone from every TLB; then gives retired tables back.
-    fn complete(&mut self) {
-        if self.stale {
-            invalidate_everywhere(self.cpu, self.repeat);
+    /// Makes what `step` has stored visible to walkers, and what it replaced gone from every TLB; then gives retired tables back.
+    fn complete(&mut self, step: Step) {
+        if !self.stale.is_empty() {
+            // A change of size replaces entries of other levels too, and a table is cached for walks.
+            let levels = if step == Step::Resize { TlbiLevels::All } else { TlbiLevels::Last };
+            let geometry = self.rewrite.rule.geometry();
+            self.stale.invalidate(self.cpu, self.repeat, levels, geometry, self.by_range);
         } else if self.stored {
             // From invalid to valid: no TLB holds anything (Arm ARM D8.17). The stores are seen by walkers, ...
             self.cpu.dsb_ishst();
             // ... and by the accesses of this CPU that follow.
             self.cpu.isb();
         }
-        (self.stale, self.stored) = (false, false);
+        self.stored = false;
         for &(table, level) in &self.retired[..self.waiting] {
             (self.free)(self.rewrite.view, table, level);
         }
         self.waiting = 0;
     }
 
-    fn store(&mut self, at: PhysAddr, old: Descriptor, new: Descriptor) {
+    /// Stores `new` in place of `old`, by which TLBs may hold the leaves of `stride` bytes of the `bytes` bytes from `start` on.
+    fn store(&mut self, at: PhysAddr, (old, new): (Descriptor, Descriptor), start: u64, (bytes, stride): (u64, u64)) {
         self.rewrite.view.store(at, new);
         self.stored = true;
-        self.stale |= old.is_valid();
+        if old.is_valid() {
+            let base = self.rewrite.rule.layout.base();
+            self.stale.add(VirtAddr(base.0.wrapping_add(start)), stride, bytes / stride);
+        }
     }
 
     /// Does one step for `entries` of `table` of `level`, which covers memory from `start` on.
@@ -128,19 +143,20 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
             (Kind::Table(below), Some(next)) => {
                 let collapses = step == Step::Resize && rule.change == Change::Collapse;
                 match collapses.then(|| rule.collapsed(view, old, level, start)).flatten() {
-                    Some(leaf) => self.collapse(at, (below, next), leaf, level),
+                    Some(leaf) => self.collapse(at, (below, next), leaf, level, start),
                     None => self.table(step, below, next, start, 0..geometry.entries(next)),
                 }
             }
             (Kind::Leaf(_) | Kind::InvalidLeaf(_), _) if matches!(step, Step::Resize | Step::Edit) => {
+                let leaf_size = (geometry.size(level), geometry.size(level));
                 match rule.next(old, level, start) {
-                    Next::Leaf(leaf) if leaf != old => self.store(at, old, leaf),
+                    Next::Leaf(leaf) if leaf != old => self.store(at, (old, leaf), start, leaf_size),
                     Next::Leaf(_) => {}
                     Next::Split(next) => {
                         let new = self.rewrite.split(old, next, start);
                         // The new tables are visible to walkers before the store that links them.
                         self.cpu.dsb_ishst();
-                        self.store(at, old, new);
+                        self.store(at, (old, new), start, leaf_size);
                     }
                 }
             }
@@ -149,15 +165,17 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
     }
 
     /// Puts `leaf` in the place of the table at `old`, which a walker may still be in.
-    fn collapse(&mut self, at: PhysAddr, old: (PhysAddr, Level), leaf: Descriptor, level: Level) {
+    fn collapse(&mut self, at: PhysAddr, old: (PhysAddr, Level), leaf: Descriptor, level: Level, start: u64) {
         let Rewrite { rule, view, ref mut stats, .. } = self.rewrite;
         stats.remove_tree(view, rule.geometry(), old.0, old.1);
         stats.leaves.add(level, Hint::Single, 1);
-        self.store(at, Descriptor::table(old.0), leaf);
+        let geometry = rule.geometry();
+        // A TLB may hold each page of the table, or of the tables below it.
+        self.store(at, (Descriptor::table(old.0), leaf), start, (geometry.size(level), geometry.page_size()));
         self.retired[self.waiting] = old;
         self.waiting += 1;
         if self.waiting == BATCH {
-            self.complete();
+            self.complete(Step::Resize);
         }
     }
 
@@ -170,12 +188,13 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
             return;
         }
         let joins_again = rule.stays_joined(start, level);
+        let size = rule.geometry().size(level);
         for index in 0..unit {
             let at = slot(group, index);
             let old = view.load(at);
             let new = if joins_again { old.without_contiguous().marked() } else { old.without_contiguous() };
             self.rewrite.recount(level, Hint::Contiguous, Hint::Single);
-            self.store(at, old, new);
+            self.store(at, (old, new), start + index as u64 * size, (size, size));
         }
     }
 
@@ -194,7 +213,7 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
             let old = view.load(at);
             let new = Descriptor(leaf.0 + index as u64 * size).unmarked().with_contiguous();
             self.rewrite.recount(level, Hint::Single, Hint::Contiguous);
-            self.store(at, old, new);
+            self.store(at, (old, new), start + index as u64 * size, (size, size));
         }
     }
 }

@@ -9,6 +9,7 @@ mod difference;
 mod in_place;
 mod rewrite;
 mod rule;
+mod stale;
 
 use core::fmt;
 
@@ -252,7 +253,8 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
             }
         }
         let mut pool = self.reserve(needed.splits)?;
-        let (cpu, repeat, kernel) = (self.kernel.cpu(), self.kernel.repeat(), &mut *self.kernel);
+        let (cpu, tlbis) = (self.kernel.cpu(), (self.kernel.repeat(), self.kernel.has_range_tlbi()));
+        let kernel = &mut *self.kernel;
         let mut returned = 0;
         let free = |view: &V, table: PhysAddr, level: Level| {
             // As an entry of the level above.
@@ -265,7 +267,7 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
             });
         };
         let rewrite = Rewrite { rule, view, supply: &mut pool, stats: map.stats.get(), kinds: Kinds::default() };
-        let mut change = InPlaceChange::new(rewrite, &cpu, repeat, free);
+        let mut change = InPlaceChange::new(rewrite, &cpu, tlbis, free);
         change.run(map.roots.live, sizes);
         map.stats.set(&change.rewrite.stats);
         self.done.switch = Switch::InPlace;

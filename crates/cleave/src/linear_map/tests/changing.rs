@@ -8,14 +8,19 @@ use super::world::*;
 use crate::aarch64::BbmLevel;
 use crate::linear_map::{Change, ChangeError, Changed, Kernel, LargestLeaf, LinearMap, OutOfMemory, Roots, Switch};
 use crate::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
-use crate::tables::fake::{FakeCpu, FakeFrames, FakeMemory, View};
-use crate::tables::{Descriptor, FrameSource, Level, PhysAddr, PhysRange, TableMemory, TlbiRepeat, slot};
+use crate::tables::fake::{Event, FakeCpu, FakeFrames, FakeMemory, View};
+use crate::tables::{
+    Descriptor, FrameSource, Granule, Level, PhysAddr, PhysRange, TableMemory, TlbiLevels, TlbiRange, TlbiRepeat,
+    VirtAddr, slot,
+};
 
 /// A kernel with one CPU of a FEAT_BBM level, and memory that it needs as it is.
 struct OneCpu<'a> {
     memory: &'a FakeMemory,
     frames: &'a mut FakeFrames,
+    cpu: FakeCpu,
     level: BbmLevel,
+    range_tlbi: bool,
     in_use: PhysRange,
 }
 
@@ -37,7 +42,7 @@ impl<'a> Kernel for OneCpu<'a> {
         unreachable!("no change needs a temporary mapping")
     }
     fn cpu(&self) -> FakeCpu {
-        FakeCpu::default()
+        self.cpu.clone()
     }
     fn with_frames<T>(&mut self, work: impl FnOnce(&mut FakeFrames) -> T) -> T {
         work(self.frames)
@@ -51,11 +56,14 @@ impl<'a> Kernel for OneCpu<'a> {
     fn repeat(&self) -> TlbiRepeat {
         TlbiRepeat::Once
     }
+    fn has_range_tlbi(&self) -> bool {
+        self.range_tlbi
+    }
     fn before_stop(&mut self, _attempt: u32) -> u64 {
         1
     }
     fn stopped(&mut self, _parked: &Parked<'_>) -> FakeCpu {
-        FakeCpu::default()
+        self.cpu.clone()
     }
     fn refused(&mut self, _attempt: u32, refused: &Refused) {
         assert_eq!(*refused, Refused::InterruptsMasked);
@@ -136,6 +144,7 @@ type Make<'a> = dyn FnMut(Change, &[PhysRange]) -> Result<Changed, ChangeError> 
 struct Machine {
     world: World,
     level: BbmLevel,
+    range_tlbi: bool,
     in_use: PhysRange,
 }
 
@@ -145,12 +154,12 @@ impl Machine {
         for table in [REPLACEMENT, SAVE] {
             world.memory.zero_table(table, world.plan.geometry.entries(world.plan.geometry.root_level()));
         }
-        Self { world, level, in_use: PhysRange::default() }
+        Self { world, level, range_tlbi: false, in_use: PhysRange::default() }
     }
 
     /// Gives `work` a way to make changes on a CPU that waits as `host` does.
     fn run(&mut self, host: &impl Host, work: impl FnOnce(&mut Make<'_>)) {
-        let World { plan, memory, frames, stats, .. } = &mut self.world;
+        let World { plan, memory, cpu, frames, stats } = &mut self.world;
         let map_roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: SAVE, empty: NOTHING };
         let map = LinearMap::new(plan.layout(), map_roots, stats);
         let (rendezvous, slot): (Rendezvous, Slot) = Default::default();
@@ -158,7 +167,8 @@ impl Machine {
         #[allow(unsafe_code, reason = "the one CPU is counted")]
         let online = unsafe { OnlineCpus::of([&slot]) };
         let leader = Leader { rendezvous: &rendezvous, host, slot: &slot, online: &online };
-        let mut kernel = OneCpu { memory, frames, level: self.level, in_use: self.in_use };
+        let Self { level, range_tlbi, in_use, .. } = *self;
+        let mut kernel = OneCpu { memory, frames, cpu: cpu.clone(), level, range_tlbi, in_use };
         work(&mut |change, ranges| map.change(&mut map.try_lock().unwrap(), &mut kernel, &leader, change, ranges));
         *stats = map.stats().unwrap();
     }
@@ -167,6 +177,14 @@ impl Machine {
         let mut done = None;
         self.run(&Alone, |make| done = Some(make(change, ranges)));
         done.unwrap()
+    }
+
+    /// Makes a change, and returns the TLBIs of it.
+    fn tlbis(&mut self, change: Change, ranges: &[PhysRange]) -> Vec<Event> {
+        self.world.cpu.take();
+        self.change(change, ranges).unwrap();
+        let barriers = [Event::DsbIshst, Event::DsbIsh, Event::Isb];
+        self.world.cpu.take().into_iter().filter(|event| !barriers.contains(event)).collect()
     }
 
     /// Checks what every change keeps: counts, frames, and roots that are empty outside a change.
@@ -314,6 +332,49 @@ fn both_switches_leave_the_same_leaves() {
             machine.leaves()
         });
         assert!(stopped == in_place, "{changed}");
+    }
+}
+
+/// A change in place invalidates the addresses that changed, by range where the CPUs can, and everything where that takes too
+/// many TLBIs. Fails when an address is left out or one too many is named, or when a table's entry stays.
+#[test]
+fn only_the_addresses_that_changed_are_invalidated() {
+    use TlbiLevels::{All, Last};
+    let pages = |first: u64, count: u64| range(page(first).start.0, page(first + count).start.0);
+    let (plan, everything) = (ram(64 << 20), vec![Event::Vmalle1Is]);
+    let at = |number: u64| VirtAddr(plan.base.0 + page(number).start.0);
+    let address = |number: u64, levels| Event::TlbiAddress(at(number), levels);
+    let by_range = |first: u64, number, scale, levels| {
+        Event::TlbiRange(TlbiRange { start: at(first), granule: Granule::K4, number, scale }, levels)
+    };
+    for range_tlbi in [false, true] {
+        let mut machine = Machine { range_tlbi, ..Machine::new(plan.clone(), BbmLevel::Two) };
+        let all = machine.memory();
+        // A live split names one address of the block, the leaves one each. Blocks are in groups of 16 here.
+        let group: Vec<_> = (0..16).map(|block| address(block * 512, Last)).collect();
+        let loosened = if range_tlbi { vec![by_range(0, 3, 2, Last)] } else { group };
+        let split = machine.tlbis(Change::ReadOnly, &[page(5)]);
+        assert_eq!(split, [&loosened[..], &[address(0, All), address(5, Last)]].concat());
+        assert_eq!(machine.tlbis(Change::Unmap, &[page(5)]), [address(5, Last)]);
+        // Nothing caches what was invalid.
+        assert_eq!(machine.tlbis(Change::Map, &[page(5)]), []);
+        assert_eq!(machine.tlbis(Change::ReadWrite, &[page(5)]), [address(5, Last)]);
+        // A table that becomes a block is named by each page of it; the group is joined by its members.
+        let joined = [if range_tlbi { vec![by_range(0, 7, 1, All)] } else { everything.clone() }, loosened].concat();
+        assert_eq!(machine.tlbis(Change::Collapse, &all), joined);
+
+        machine.change(Change::Split(Level::L3), &all).unwrap();
+        let apart: Vec<_> = (0..16).map(|number| page(2 * number)).collect();
+        let each: Vec<_> = (0..16).map(|number| address(2 * number, Last)).collect();
+        assert_eq!(machine.tlbis(Change::Unmap, &apart), each);
+        let apart: Vec<_> = (0..17).map(|number| page(64 + 2 * number)).collect();
+        assert_eq!(machine.tlbis(Change::Unmap, &apart), everything, "in too many pieces");
+        let most: Vec<_> = (512..576).map(|number| address(number, Last)).collect();
+        let most = if range_tlbi { vec![by_range(512, 0, 1, Last)] } else { most };
+        assert_eq!(machine.tlbis(Change::Unmap, &[pages(512, 64)]), most);
+        let odd = if range_tlbi { vec![address(600, Last), by_range(601, 0, 1, Last)] } else { everything.clone() };
+        assert_eq!(machine.tlbis(Change::Unmap, &[pages(600, 65)]), odd);
+        machine.check();
     }
 }
 

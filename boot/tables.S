@@ -79,7 +79,7 @@ cleave_build_tables:
     subs    x2, x2, #1
     b.ne    2b
 
-    // The image's pages with the permissions they keep for ever.
+    // The image's pages with their permissions: for ever, but for .ro_after_init (src/mm/ro_after_init.rs).
     adrp    x0, cleave_text_start
     adrp    x1, cleave_text_end
     MOV64   x2, {PAGE_TEXT}
@@ -89,7 +89,7 @@ cleave_build_tables:
     MOV64   x2, {PAGE_RODATA}
     bl      cleave_map_pages
     MOV64   x2, {PAGE_DATA}
-    adrp    x0, cleave_data_start   // .data, .bss and .tables lie together
+    adrp    x0, cleave_ro_after_init_start  // .ro_after_init, .data, .bss and .tables lie together
     adrp    x1, cleave_tables_end
     bl      cleave_map_pages
     adrp    x0, cleave_boot_slot + {THREAD_BOTTOM}

@@ -11,12 +11,15 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::mm::init_data::ro_after_init;
 use crate::mm::layout;
 use cleave::aarch64;
 use cleave::tables::{Geometry, PhysAddr, VirtAddr};
 
-/// The load address of the image: written once by `boot/head.S`, in .data since .bss is cleared before that.
-static LOAD_ADDRESS: AtomicU64 = AtomicU64::new(u64::MAX);
+ro_after_init! {
+    /// The load address of the image: written once by `boot/head.S`, not in .bss, which is cleared after that.
+    static LOAD_ADDRESS: AtomicU64 = AtomicU64::new(u64::MAX);
+}
 
 /// Returns the physical address of the image's first byte.
 #[must_use]

@@ -18,7 +18,8 @@ SLOT_STRIDE = 32 * PAGE
 
 # Parts of a slot with their pages; an unmapped page lies below each.
 PARTS = (("thread stack", 16), ("exception stack", 4), ("emergency stack", 4), ("per-CPU block", 1))
-SECTIONS = ("text", "rodata", "data", "bss", "tables")
+SECTIONS = (("text", "Text"), ("rodata", "Rodata"), ("ro_after_init", "read-only after init"), ("data", "Data"),
+            ("bss", "Bss"), ("tables", "Tables"))
 AREAS = (("the linear map", LINEAR_BASE, LINEAR_BYTES), ("the device area", DEVICE_AREA, AREA_BYTES),
          ("the temporary area", TEMPORARY_AREA, AREA_BYTES), ("the heap", HEAP_AREA, AREA_BYTES))
 
@@ -47,15 +48,17 @@ def place(address: int, symbol, load_address: int | None = None) -> str:
     end = symbol("cleave_stacks_end")
     if boot is not None and end is not None and boot <= address < end:
         return in_slot(0, address - boot)
-    for section in SECTIONS:
+    for section, name in SECTIONS:
         start, end = symbol(f"cleave_{section}_start"), symbol(f"cleave_{section}_end")
         if start is not None and end is not None and start <= address < end:
-            return f"the kernel image ({section.capitalize()})"
+            return f"the kernel image ({name})"
     if load_address is not None:
-        first, last = symbol("cleave_text_start"), symbol("cleave_rodata_end")
+        first, last = symbol("cleave_text_start"), symbol("cleave_ro_after_init_end")
         physical = address - LINEAR_BASE - load_address + IMAGE_BASE
         if first <= physical < last:
-            return "the kernel alias in the linear map"
+            start = symbol("cleave_ro_after_init_start")
+            part = " (read-only after init)" if start is not None and start <= physical else ""
+            return f"the kernel alias in the linear map{part}"
     for name, start, size in AREAS:
         if start <= address < start + size:
             return name

@@ -95,7 +95,8 @@ class Dump(unittest.TestCase):
 class Places(unittest.TestCase):
     def symbol(self, name):
         return {"cleave_text_start": places.IMAGE_BASE, "cleave_text_end": places.IMAGE_BASE + 0x1000,
-                "cleave_rodata_end": places.IMAGE_BASE + 0x2000}.get(name)
+                "cleave_ro_after_init_start": places.IMAGE_BASE + 0x2000,
+                "cleave_ro_after_init_end": places.IMAGE_BASE + 0x3000}.get(name)
 
     def test_the_layout_is_the_kernels(self):
         with open(os.path.join(SOURCES, "src", "mm", "layout.rs"), encoding="utf-8") as file:
@@ -118,7 +119,9 @@ class Places(unittest.TestCase):
                 (places.HEAP_AREA, "the heap"),
                 (places.IMAGE_BASE, "the kernel image (Text)"),
                 (BASE + 0x4020_1000, "the kernel alias in the linear map"),
-                (BASE + 0x4020_2000, "the linear map"),
+                (places.IMAGE_BASE + 0x2000, "the kernel image (read-only after init)"),
+                (BASE + 0x4020_2000, "the kernel alias in the linear map (read-only after init)"),
+                (BASE + 0x4020_3000, "the linear map"),
                 (0x10, "a null pointer")):
             self.assertEqual(places.place(address, self.symbol, 0x4020_0000), name)
 

@@ -22,6 +22,7 @@ use crate::cpu::power;
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
 use crate::irq::ipi::{self, RENDEZVOUS};
+use crate::mm::image::Section;
 use crate::mm::layout::MAX_SLOTS;
 use crate::mm::memory;
 use crate::mm::views::ThisCpu;
@@ -259,6 +260,8 @@ pub(crate) fn at_the_end() {
                 let corrected = Syndrome(0x2f << 26 | 1 << 25 | 0b110 << 10 | 0b01_0001);
                 assert!(errors::count_survivable(corrected), "a corrected error ends the run");
             }
+            Fault::RodataWrite => store(Section::RoAfterInit.virt().start),
+            Fault::RodataAlias => store(memory::linear(Section::RoAfterInit.phys().start)),
             Fault::Panic => panic!("injected by fault=panic"),
             Fault::WildBranch => wild_branch(),
             Fault::StackOverflow => overflow_stack(),
@@ -266,6 +269,13 @@ pub(crate) fn at_the_end() {
             _ => {}
         }
     }
+}
+
+/// Stores what `address` holds there once more, where the store must fault.
+fn store(address: VirtAddr) {
+    let byte = core::hint::black_box(address.0 as *mut u8);
+    // SAFETY: none: nothing may be stored there, and the store must fault. Should it not, nothing has changed.
+    unsafe { byte.write(core::hint::black_box(byte.read())) };
 }
 
 /// Branches to where nothing is.

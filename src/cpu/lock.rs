@@ -20,12 +20,15 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::cpu::ban::{self, Ban};
 use crate::cpu::percpu::{self, PerCpu};
+use crate::mm::init_data::ro_after_init;
 
 /// The value of [`IrqLock::owner`] while the lock is free: no CPU.
 const NO_OWNER: u64 = 0;
 
-/// The function that a CPU calls when it has just taken a lock; none in an ordinary run.
-static AT_LOCK: Once<fn()> = Once::new();
+ro_after_init! {
+    /// The function that a CPU calls when it has just taken a lock; none in an ordinary run.
+    static AT_LOCK: Once<fn()> = Once::new();
+}
 
 /// Installs `hook`, which every CPU calls when it has taken a lock, interrupts masked. The first installation counts.
 pub(crate) fn call_at_locks(hook: fn()) {

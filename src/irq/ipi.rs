@@ -14,6 +14,7 @@ use crate::cpu::percpu::this_cpu;
 use crate::cpu::stop;
 use crate::irq::gic::{self, encoding::Sgi};
 use crate::irq::symbols;
+use crate::mm::init_data::ro_after_init;
 
 /// Calls to the rendezvous, and releases from it.
 pub(crate) const IPI: Sgi = Sgi::new(0);
@@ -33,7 +34,9 @@ pub(crate) struct Hooks {
     pub(crate) while_parked: fn() -> bool,
 }
 
-static HOOKS: Once<Hooks> = Once::new();
+ro_after_init! {
+    static HOOKS: Once<Hooks> = Once::new();
+}
 
 /// Installs the hooks of every rendezvous. The first call counts.
 pub(crate) fn install(hooks: Hooks) {

@@ -4,9 +4,9 @@
 
 use core::fmt;
 
-use cleave::tables::{PhysAddr, PhysRange, VirtAddr};
+use cleave::tables::{PhysAddr, VirtAddr};
 
-use crate::mm::image::{Section, boot_slot};
+use crate::mm::image::{Section, boot_slot, kernel_alias};
 use crate::mm::layout::{
     AREA_BYTES, DEVICE_AREA, HEAP_AREA, LINEAR_BASE, LINEAR_BYTES, Part, Slot, Spot, TEMPORARY_AREA,
 };
@@ -22,8 +22,10 @@ pub(crate) enum Place {
     Image(Section),
     /// The linear map.
     LinearMap,
-    /// The alias of the kernel's text and read-only data in the linear map.
+    /// The alias of the kernel's text and read-only data in the linear map; not of what is read-only after init.
     KernelAlias,
+    /// The alias of the data that is read-only after init.
+    InitDataAlias,
     /// The device area.
     Devices,
     /// The temporary area.
@@ -53,13 +55,24 @@ impl Place {
             };
         }
         let within = |base: u64, bytes: u64| address.0.wrapping_sub(base) < bytes;
-        let sections = [Section::Text, Section::Rodata, Section::Data, Section::Bss, Section::Tables, Section::Image];
+        let sections = [
+            Section::Text,
+            Section::Rodata,
+            Section::RoAfterInit,
+            Section::Data,
+            Section::Bss,
+            Section::Tables,
+            Section::Image,
+        ];
         if let Some(section) = sections.into_iter().find(|section| section.virt().contains(&address)) {
             Self::Image(section)
         } else if within(LINEAR_BASE, LINEAR_BYTES) {
-            let alias = PhysRange::new(Section::Text.phys().start, Section::Rodata.phys().end);
             let physical = PhysAddr(address.0 - LINEAR_BASE);
-            if alias.contains(physical) { Self::KernelAlias } else { Self::LinearMap }
+            match () {
+                () if Section::RoAfterInit.phys().contains(physical) => Self::InitDataAlias,
+                () if kernel_alias().contains(physical) => Self::KernelAlias,
+                () => Self::LinearMap,
+            }
         } else if within(DEVICE_AREA, AREA_BYTES) {
             Self::Devices
         } else if within(HEAP_AREA, AREA_BYTES) {
@@ -85,9 +98,11 @@ impl fmt::Display for Place {
             }
             Self::Slot { cpu, part: Some(part) } => write!(f, "the {} of CPU {cpu}", part.name()),
             Self::Slot { cpu, part: None } => write!(f, "unused room of CPU {cpu}'s slot"),
+            Self::Image(Section::RoAfterInit) => f.write_str("the kernel image (read-only after init)"),
             Self::Image(section) => write!(f, "the kernel image ({section:?})"),
             Self::LinearMap => f.write_str("the linear map"),
             Self::KernelAlias => f.write_str("the kernel alias in the linear map"),
+            Self::InitDataAlias => f.write_str("the kernel alias in the linear map (read-only after init)"),
             Self::Devices => f.write_str("the device area"),
             Self::Temporary => f.write_str("the temporary area"),
             Self::Heap => f.write_str("the heap"),

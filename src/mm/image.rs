@@ -35,6 +35,8 @@ symbols!(
     cleave_text_end,
     cleave_rodata_start,
     cleave_rodata_end,
+    cleave_ro_after_init_start,
+    cleave_ro_after_init_end,
     cleave_data_start,
     cleave_data_end,
     cleave_bss_start,
@@ -62,6 +64,8 @@ pub(crate) enum Section {
     Text,
     /// Constants and unwind tables: read-only.
     Rodata,
+    /// Data that boot writes: read-write until [`crate::mm::ro_after_init::protect`], read-only from then on.
+    RoAfterInit,
     /// Initialised data: read-write.
     Data,
     /// Zeroed data: read-write.
@@ -80,6 +84,7 @@ impl Section {
             Self::Image => cleave_image_start()..cleave_image_end(),
             Self::Text => cleave_text_start()..cleave_text_end(),
             Self::Rodata => cleave_rodata_start()..cleave_rodata_end(),
+            Self::RoAfterInit => cleave_ro_after_init_start()..cleave_ro_after_init_end(),
             Self::Data => cleave_data_start()..cleave_data_end(),
             Self::Bss => cleave_bss_start()..cleave_bss_end(),
             Self::Tables => cleave_tables_start()..cleave_tables_end(),
@@ -93,6 +98,13 @@ impl Section {
         let range = self.virt();
         PhysRange::new(physical(range.start), physical(range.end))
     }
+}
+
+/// Returns the memory of the image that the linear map never allows to be written: text, constants, and what is read-only
+/// after init.
+#[must_use]
+pub(crate) fn kernel_alias() -> PhysRange {
+    PhysRange::new(Section::Text.phys().start, Section::RoAfterInit.phys().end)
 }
 
 /// Returns the physical address of a part of the image, from its link address.

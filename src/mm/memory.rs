@@ -23,7 +23,8 @@ use crate::cpu::ban;
 use crate::cpu::lock::{IrqGuard, IrqLock};
 use crate::mm::early::{self, EarlyTables};
 use crate::mm::heap;
-use crate::mm::image::{self, Section, Table};
+use crate::mm::image::{self, Table};
+use crate::mm::init_data::ro_after_init;
 use crate::mm::layout::{AREA_BYTES, DEVICE_AREA, HEAP_AREA, LINEAR_BASE, LINEAR_BYTES, TEMPORARY_AREA};
 use crate::mm::views::{ThisCpu, View};
 
@@ -35,7 +36,9 @@ const HEAP_BYTES: u64 = 2 << 20;
 /// uses.
 const PAINT_MAPPING: VirtAddr = VirtAddr(TEMPORARY_AREA + AREA_BYTES - (1 << 30));
 
-static REGIONS: Once<MemoryRanges> = Once::new();
+ro_after_init! {
+    static REGIONS: Once<MemoryRanges> = Once::new();
+}
 static MAP: Once<LinearMap<'static>> = Once::new();
 static FRAMES: IrqLock<Option<BitmapFrames<'static>>> = IrqLock::new("frames", None);
 
@@ -106,10 +109,9 @@ pub(crate) struct Painted {
 pub(crate) fn init(map: &MemoryMap, largest: LargestLeaf) -> Painted {
     let free = map.free();
     let regions = REGIONS.call_once(|| map.mapped());
-    let alias = PhysRange::new(Section::Text.phys().start, Section::Rodata.phys().end);
-    let layout =
-        Layout::new(GEOMETRY, VirtAddr(LINEAR_BASE), LINEAR_BYTES, regions.as_slice(), alias, Attributes::NORMAL)
-            .unwrap_or_else(|error| panic!("linear map: {error}"));
+    let (base, alias) = (VirtAddr(LINEAR_BASE), image::kernel_alias());
+    let layout = Layout::new(GEOMETRY, base, LINEAR_BYTES, regions.as_slice(), alias, Attributes::NORMAL)
+        .unwrap_or_else(|error| panic!("linear map: {error}"));
     let roots = Roots {
         live: Table::Root.phys(),
         replacement: Table::ReplacementRoot.phys(),

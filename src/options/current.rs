@@ -4,8 +4,11 @@
 use spin::Once;
 
 use super::Bootargs;
+use crate::mm::init_data::ro_after_init;
 
-static CURRENT: Once<Bootargs<'static>> = Once::new();
+ro_after_init! {
+    static CURRENT: Once<Bootargs<'static>> = Once::new();
+}
 
 /// Keeps `args` as those of this boot.
 pub(crate) fn set(args: Bootargs<'static>) {

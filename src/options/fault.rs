@@ -108,6 +108,10 @@ pub(crate) enum Fault {
     TextWritable,
     /// `rodata.execute`: a page of the kernel's constants becomes executable, before the audit.
     RodataExecute,
+    /// `rodata.write`: a store to data that is read-only after init, by its own address.
+    RodataWrite,
+    /// `rodata.alias`: the same through the linear map.
+    RodataAlias,
     /// `guard.mapped`: the guard page of the boot CPU's exception stack is mapped, before the audit.
     GuardMapped,
     /// `census.count`: the audit is told of a leaf that is not there.
@@ -117,7 +121,7 @@ pub(crate) enum Fault {
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 22] = [
+const PLAIN: [(&str, Fault); 24] = [
     ("load.flip", Fault::LoadFlip),
     ("load.swap", Fault::LoadSwap),
     ("frame.leak", Fault::FrameLeak),
@@ -137,6 +141,8 @@ const PLAIN: [(&str, Fault); 22] = [
     ("hole.mapped", Fault::HoleMapped),
     ("text.writable", Fault::TextWritable),
     ("rodata.execute", Fault::RodataExecute),
+    ("rodata.write", Fault::RodataWrite),
+    ("rodata.alias", Fault::RodataAlias),
     ("guard.mapped", Fault::GuardMapped),
     ("census.count", Fault::CensusCount),
     ("panic", Fault::Panic),

@@ -11,6 +11,7 @@ use cleave::tables::{PhysAddr, VirtAddr};
 use crate::irq::ipi::RENDEZVOUS;
 use crate::mm::address_class::Place;
 use crate::mm::dump::{self, Half};
+use crate::mm::image::Section;
 use crate::mm::layout::LINEAR_BASE;
 use crate::mm::memory;
 use crate::mm::views::Careful;
@@ -37,11 +38,16 @@ impl Mapping {
             (Status::Permission(_), _, Place::KernelAlias) => {
                 "it is mapped read-only: the alias of the kernel's text and read-only data"
             }
+            (Status::Permission(_), _, Place::Image(Section::RoAfterInit) | Place::InitDataAlias) => {
+                "boot is over: what the kernel sets up once is read-only from then on"
+            }
             (Status::Permission(_), _, _) => "it is mapped read-only",
             (Status::Translation(_), _, Place::Guard { .. }) => {
                 "a guard page: nothing is mapped there, so that it faults"
             }
-            (Status::Translation(_), _, Place::LinearMap | Place::KernelAlias) => self.why_not_linear(mapped, tables),
+            (Status::Translation(_), _, Place::LinearMap | Place::KernelAlias | Place::InitDataAlias) => {
+                self.why_not_linear(mapped, tables)
+            }
             (Status::Translation(_), _, Place::Null) => "nothing is mapped at the lowest addresses",
             (Status::Translation(_), _, _) if tables.has_missed() => "a table on its way cannot be read",
             (Status::Translation(_), _, _) if mapped => "it is mapped now: it was not a moment ago",

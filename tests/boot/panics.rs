@@ -3,7 +3,10 @@
 
 use crate::{
     qemu::{Boot, Run},
-    words::{BAN, CPU, PANIC, PANIC_LINE, PARKED, STACK_OVERFLOW, THREAD_GUARD, WILD_BRANCH, WINDOW_TOUCH, fault},
+    words::{
+        BAN, CPU, PANIC, PANIC_LINE, PARKED, RO_AFTER_INIT, STACK_OVERFLOW, THREAD_GUARD, WILD_BRANCH, WINDOW_TOUCH,
+        fault,
+    },
 };
 
 /// A boot that must panic, with this and the CPU's number in the panic's line; a report comes after it all the same.
@@ -69,6 +72,19 @@ fn a_stack_overflow_is_called_one() {
         panics(boot().fault(fault::STACK_OVERFLOW), &format!("{STACK_OVERFLOW} on {CPU}0: {THREAD_GUARD}"));
         // Whose stacks are the kernel's, in the kernel area, not the image's.
         panics(boot().fault(fault::STACK_SECONDARY), &format!("{STACK_OVERFLOW} on {CPU}3: {THREAD_GUARD}"));
+    }
+}
+
+/// Data that boot sets up once is written by no alias afterwards, and the report names the section. A section that stays
+/// writable, or an alias of it that is, ends without a panic.
+#[test]
+fn a_store_to_data_that_is_read_only_after_init_faults() {
+    for (fault, alias) in fault::RO_AFTER_INIT {
+        for word in ["linear=block", "linear=require"] {
+            let run =
+                panics(Boot::on("cortex-a72").mem("128M").word(word).fault(fault), &format!("{alias}{RO_AFTER_INIT}"));
+            run.claim(run.line(PANIC_LINE).unwrap_or_default().contains("permission fault"), "another kind of fault");
+        }
     }
 }
 

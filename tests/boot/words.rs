@@ -43,6 +43,9 @@ pub(crate) mod fault {
         ("census.count", "single leaves of level 1 and not 1"),
         ("cpu1.wxn", "CPU 1: SCTLR_EL1.WXN is 0x0, not 0x1"),
     ];
+    /// A store to data that is read-only after init, by its own address and through the linear map.
+    pub(crate) const RO_AFTER_INIT: [(&str, &str); 2] =
+        [("rodata.write", "the kernel image"), ("rodata.alias", "the kernel alias in the linear map")];
     /// A page is mapped again in the middle of a fault on it.
     pub(crate) const STALE_FAULT: &str = "stale.fault";
     /// A page becomes writable and executable.
@@ -92,6 +95,9 @@ pub(crate) const STACK_OVERFLOW: &str = "stack overflow";
 
 /// Behind it: which stack it was.
 pub(crate) const THREAD_GUARD: &str = "guard page of its thread stack";
+
+/// In the panic's line of a store to data that is read-only after init, behind the mapping it was made through.
+pub(crate) const RO_AFTER_INIT: &str = " (read-only after init)";
 
 /// In the panic's line of a branch to nowhere; the address stands behind it.
 pub(crate) const WILD_BRANCH: &str = "instruction abort";

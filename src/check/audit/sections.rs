@@ -19,6 +19,7 @@ pub(super) fn audit(findings: &mut Findings) {
     for (section, right) in [
         (Section::Text, Access::CODE),
         (Section::Rodata, Access::CONSTANTS),
+        (Section::RoAfterInit, Access::CONSTANTS),
         (Section::Data, Access::DATA),
         (Section::Bss, Access::DATA),
         (Section::Tables, Access::DATA),

@@ -30,6 +30,7 @@ use crate::cpu::method::Method;
 use crate::cpu::percpu::{PerCpu, this_cpu};
 use crate::cpu::state::{CpuState, Stage};
 use crate::irq::gic;
+use crate::mm::init_data::ro_after_init;
 
 pub(crate) use start::{RecordPlace, start_others};
 
@@ -85,7 +86,9 @@ impl Cpu {
     }
 }
 
-static CPUS: Once<Vec<Cpu>> = Once::new();
+ro_after_init! {
+    static CPUS: Once<Vec<Cpu>> = Once::new();
+}
 
 /// Returns every CPU of the device tree, once they are started.
 pub(crate) fn cpus() -> &'static [Cpu] {
@@ -139,7 +142,9 @@ pub(crate) struct Hooks {
     pub(crate) jobs: &'static [Job],
 }
 
-static HOOKS: Once<Hooks> = Once::new();
+ro_after_init! {
+    static HOOKS: Once<Hooks> = Once::new();
+}
 
 /// Installs the hooks of bring-up and the jobs of every CPU. The first call counts; before it CPUs only sleep.
 pub(crate) fn install(hooks: Hooks) {

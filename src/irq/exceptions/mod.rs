@@ -24,6 +24,7 @@ use spin::Once;
 use crate::boot::{self, Parked};
 use crate::cpu::percpu::{self, PerCpu};
 use crate::irq::ipi;
+use crate::mm::init_data::ro_after_init;
 use crate::mm::layout::{EMERGENCY_TOP, LINEAR_BASE, LINEAR_BYTES};
 
 pub(crate) use backtrace::{Backtrace, MOST_FRAMES, backtrace, backtrace_here};
@@ -56,7 +57,9 @@ pub(crate) struct Hooks {
     pub(crate) translation_fault: fn(),
 }
 
-static HOOKS: Once<Hooks> = Once::new();
+ro_after_init! {
+    static HOOKS: Once<Hooks> = Once::new();
+}
 
 /// Installs the hooks. The first call counts; before it an exception parks the CPU.
 pub(crate) fn install(hooks: Hooks) {

@@ -187,7 +187,9 @@ mod controller {
         V3(GicV3),
     }
 
-    static CONTROLLER: spin::Once<InterruptController> = spin::Once::new();
+    crate::mm::init_data::ro_after_init! {
+        static CONTROLLER: spin::Once<InterruptController> = spin::Once::new();
+    }
 
     /// Makes `controller` the one that [`get`] returns. The first call counts.
     pub(crate) fn install(controller: InterruptController) {

@@ -9,7 +9,7 @@ use core::fmt::Write as _;
 use cleave::linear_map::{Change, Switch};
 use cleave::tables::{Level, PhysAddr, PhysRange};
 
-use super::commands::{Done, Wrong, number, size};
+use super::commands::{self, Done, Wrong, size};
 use super::session::{Screen, Session};
 use super::{inspect, poke};
 use crate::check::watch;
@@ -59,10 +59,7 @@ pub(super) fn collapse(session: &mut Session, words: &[&str]) -> Done {
 
 /// Returns the memory at an address: of the linear map, or a physical one behind `p:`.
 fn range(address: &str, bytes: &str) -> Result<PhysRange, Wrong> {
-    let start = match address.strip_prefix("p:") {
-        Some(physical) => number(physical)?,
-        None => number(address)?.wrapping_sub(LINEAR_BASE),
-    };
+    let start = commands::address(address)?.0.wrapping_sub(LINEAR_BASE);
     let end = start.checked_add(size(bytes)?).filter(|&end| start < LINEAR_BYTES && end <= LINEAR_BYTES);
     let end = end.ok_or_else(|| Wrong::from(format!("{address} is not in the linear map, or its end is not")))?;
     Ok(PhysRange::new(PhysAddr(start), PhysAddr(end)))

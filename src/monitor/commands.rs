@@ -7,7 +7,10 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt;
 
+use cleave::tables::VirtAddr;
+
 use super::session::Session;
+use crate::mm::layout::LINEAR_BASE;
 
 /// The most words a command takes.
 pub(super) const MOST_WORDS: usize = 4;
@@ -68,6 +71,14 @@ impl fmt::Display for Usage<'_> {
 /// Returns an error if a command that takes no words got some.
 pub(super) fn needs_none(words: &[&str]) -> Done {
     if words.is_empty() { Ok(()) } else { Err(Wrong::Usage) }
+}
+
+/// Parses an address: a number, or `p:` and a physical address, for its place in the linear map.
+pub(super) fn address(text: &str) -> Result<VirtAddr, Wrong> {
+    match text.strip_prefix("p:") {
+        Some(physical) => Ok(VirtAddr(LINEAR_BASE.wrapping_add(number(physical)?))),
+        None => Ok(VirtAddr(number(text)?)),
+    }
 }
 
 /// Parses a number of bytes, with K, M or G behind it for units of 1024.

@@ -11,7 +11,7 @@ use cleave::aarch64::translate;
 use cleave::linear_map::{Form, Outcome, Repainted};
 use cleave::tables::VirtAddr;
 
-use super::commands::{Done, Wrong, needs_none, number};
+use super::commands::{Done, Wrong, address, needs_none, number};
 use super::session::{Screen, Session};
 use crate::check::audit as auditor;
 use crate::check::inject;
@@ -20,7 +20,7 @@ use crate::check::watch;
 use crate::cpu::percpu::this_cpu;
 use crate::cpu::power;
 use crate::io::console;
-use crate::irq::exceptions::faulting_load;
+use crate::irq::exceptions::{ProbeFailed, faulting_load, probe_read, probe_write};
 use crate::mm::address_class::Place;
 use crate::mm::dump;
 use crate::mm::image::Section;
@@ -60,9 +60,52 @@ pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     Ok(())
 }
 
+/// The most bytes that a command copies.
+const MOST_BYTES: u64 = 64;
+
+/// Parses the number of bytes to copy.
+fn length(text: &str) -> Result<usize, Wrong> {
+    let bytes = number(text)?;
+    if bytes > MOST_BYTES { Err(format!("at most {MOST_BYTES} bytes").into()) } else { Ok(bytes as usize) }
+}
+
+/// Says how far a copy came.
+fn write_copied(copied: Result<(), ProbeFailed>, length: usize, bytes: &[u8]) -> Done {
+    let done = copied.map_or_else(|failed| failed.done, |()| length);
+    write!(Screen, "  {done} bytes")?;
+    for (place, byte) in bytes.iter().take(done).enumerate() {
+        write!(Screen, "{} {byte:02x}", if place == 0 { ":" } else { "" })?;
+    }
+    match copied {
+        Ok(()) => writeln!(Screen)?,
+        Err(failed) => writeln!(Screen, ", then {failed}")?,
+    }
+    Ok(())
+}
+
+/// Reads bytes that may not be mapped.
+fn probe_bytes(at: &str, bytes: &str) -> Done {
+    let (mut buffer, length) = ([0; MOST_BYTES as usize], length(bytes)?);
+    let copied = probe_read(address(at)?, &mut buffer[..length]);
+    write_copied(copied, length, &buffer[..length])
+}
+
+/// Stores bytes where that may fault.
+pub(super) fn poke(_: &mut Session, words: &[&str]) -> Done {
+    let [at, bytes, value] = words else { return Err(Wrong::Usage) };
+    let value = u8::try_from(number(value)?).map_err(|_| Wrong::from("a byte is 0 to 255"))?;
+    let length = length(bytes)?;
+    // SAFETY: none: the person at the console answers for what was there.
+    let copied = unsafe { probe_write(address(at)?, &[value; MOST_BYTES as usize][..length]) };
+    write_copied(copied, length, &[])
+}
+
 pub(super) fn probe(_: &mut Session, words: &[&str]) -> Done {
-    let [address] = words else { return Err(Wrong::Usage) };
-    let address = VirtAddr(number(address)?);
+    let address = match words {
+        [at] => address(at)?,
+        [at, bytes] => return probe_bytes(at, bytes),
+        _ => return Err(Wrong::Usage),
+    };
     if !address.is_aligned(8) {
         return Err("a word lies at a multiple of 8".into());
     }

@@ -10,7 +10,7 @@ use super::session::{Screen, Session};
 use super::{change, inspect, poke};
 
 /// Every command, as `help` lists them.
-pub(super) static COMMANDS: [Command; 20] = [
+pub(super) static COMMANDS: [Command; 21] = [
     Command {
         name: "help",
         usage: "[COMMAND]",
@@ -97,10 +97,17 @@ pub(super) static COMMANDS: [Command; 20] = [
     },
     Command {
         name: "probe",
-        usage: "ADDRESS",
-        about: "loads a word, or says which fault the load would take",
+        usage: "ADDRESS [SIZE]",
+        about: "loads a word or up to 64 bytes, or says which fault the load takes",
         example: "probe 0xffff000040000000",
         run: poke::probe,
+    },
+    Command {
+        name: "poke",
+        usage: "ADDRESS SIZE BYTE",
+        about: "stores up to 64 equal bytes whatever was there, or says which fault the store takes",
+        example: "poke p:0x48000000 8 0x5a",
+        run: poke::poke,
     },
     Command {
         name: "load",

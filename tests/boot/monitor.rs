@@ -248,6 +248,59 @@ fn panic_and_reboot_end_the_run() {
     Typed::lines(&boot(), &["reboot"]).ended_with(2).has(&["reboot", "no verdict"]);
 }
 
+/// Loads and stores that fault are errors, with the bytes that came before and the address: of an unmapped page, of a
+/// read-only one, from one page into the next, at any alignment. A probe whose fault ends the run fails this, one that counts a
+/// byte too many, and one that touches a device.
+#[test]
+fn probes_say_how_far_they_came_and_which_fault_they_met() {
+    for words in ["linear=block", "linear=require"] {
+        let lines = [
+            "unmap p:0x4a002000 4K",
+            "protect p:0x4a004000 4K ro",
+            "poke p:0x4a001ff9 7 0x5a",
+            "probe 0xffff00004a001ff8 16",
+            "probe p:0x4a001ff9 5",
+            "probe p:0x4a002000 8",
+            "poke p:0x4a003ffd 8 0xa5",
+            "probe p:0x4a003ffd 3",
+            "poke p:0x4a004000 1 0",
+            "poke p:0x40200000 4 0",
+            "probe 0xffff800200000000 4",
+            "poke 0xffff800200000000 4 0",
+            "probe 0xfffffffffffffffe 8",
+            "poke p:0x4a003000 65 0",
+            "poke p:0x4a003000 1 256",
+            "poke p:0x4a003000 0 1",
+            "map p:0x4a002000 4K",
+            "protect p:0x4a004000 4K rw",
+            "audit",
+            "off",
+        ];
+        let typed = Typed::lines(&Boot::on("cortex-a72").mem("256M").word(words), &lines);
+        typed.ended_with(0).has(&[
+            "  7 bytes\n",
+            "  8 bytes: ",
+            " 5a 5a 5a 5a 5a 5a 5a, then translation fault, level 3 at 0xffff00004a002000\n",
+            "  5 bytes: 5a 5a 5a 5a 5a\n",
+            "  0 bytes, then translation fault, level 3 at 0xffff00004a002000\n",
+            "  3 bytes, then permission fault, level 3 at 0xffff00004a004000\n",
+            "  3 bytes: a5 a5 a5\n",
+            "  0 bytes, then permission fault, level 3 at 0xffff00004a004000\n",
+            "  0 bytes, then permission fault, level 3 at 0xffff000040200000\n",
+            "  0 bytes, then a device, which is not probed, at 0xffff800200000000\n",
+            "  0 bytes, then a device, which is not probed, at 0xffff800200000000\n",
+            "  0 bytes, then translation fault, level ",
+            "error: at most 64 bytes",
+            "error: a byte is 0 to 255",
+            "  0 bytes\n",
+            "changed",
+            "changed",
+            "translations wrong 0, census wrong 0",
+            "cleave: PASS",
+        ]);
+    }
+}
+
 /// Permissions, validity and sizes change from the monitor, on CPUs that stop for it and on CPUs that need not. The audit
 /// agrees after each, memory in use is refused, and a collapse brings back the leaves that there were.
 #[test]

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+#![allow(unsafe_code, reason = "stores that must fault are made")]
 //! The audit of the kernel's own pages, section by section and stack by stack, and of every CPU's registers.
 
 use alloc::format;
 
-use cleave::aarch64::{timer, translate};
+use cleave::aarch64::syndrome::{Class, Status};
+use cleave::aarch64::{interrupts, timer, translate};
 use cleave::tables::VirtAddr;
 
 use super::expected::Access;
 use super::{Findings, registers};
 use crate::cpu::smp;
+use crate::irq::exceptions::{ProbeError, ProbeFailed, probe_read, probe_write};
 use crate::mm::image::{self, Section};
 use crate::mm::layout::{BLOCK_TOP, PAGE, Part, Spot, THREAD_BOTTOM};
 use crate::mm::memory;
@@ -16,6 +19,7 @@ use crate::mm::views::Reader;
 
 /// Audits the image's sections, the stacks of every CPU at work with the pages between them, and the registers.
 pub(super) fn audit(findings: &mut Findings) {
+    let sealed = Section::RoAfterInit.virt();
     for (section, right) in [
         (Section::Text, Access::CODE),
         (Section::Rodata, Access::CONSTANTS),
@@ -30,6 +34,14 @@ pub(super) fn audit(findings: &mut Findings) {
             if found != right || output.address() != Some(image::physical(address)) {
                 findings.sections += 1;
                 findings.name(|| format!("{section:?} at {address} ({output}): {found} where {right} is right"));
+            }
+        }
+    }
+    for address in (sealed.start.0..sealed.end.0).step_by(PAGE as usize).map(VirtAddr) {
+        for alias in [address, memory::linear(image::physical(address))] {
+            if !refuses_a_store(alias) {
+                findings.sections += 1;
+                findings.name(|| format!("{:?} at {alias}: a store goes through", Section::RoAfterInit));
             }
         }
     }
@@ -55,6 +67,21 @@ pub(super) fn audit(findings: &mut Findings) {
             findings.name(|| format!("CPU {}: {wrong}", cpu.id));
         }
     }
+}
+
+/// Returns true when a store to `address`, which is read-only after init, takes a permission fault. The store is made: a TLB that
+/// still holds the permissions of before lets it through, and the AT instructions need not tell of that.
+fn refuses_a_store(address: VirtAddr) -> bool {
+    // No interrupt's handler reads the word between load and store, should the store go through.
+    let _masked = interrupts::mask_all();
+    let mut word = [0; 8];
+    if probe_read(address, &mut word).is_err() {
+        return false;
+    }
+    // SAFETY: the word is what is there already, and no code writes there any more.
+    let stored = unsafe { probe_write(address, &word) };
+    let Err(ProbeFailed { error: ProbeError::Fault(syndrome), .. }) = stored else { return false };
+    matches!(syndrome.class(), Class::DataAbort(abort) if matches!(abort.status, Status::Permission(_)))
 }
 
 /// Asks the MMU for a load and a store, and the tables for a fetch, which AT does not have.

@@ -28,7 +28,7 @@ use crate::mm::init_data::ro_after_init;
 use crate::mm::layout::{EMERGENCY_TOP, LINEAR_BASE, LINEAR_BYTES};
 
 pub(crate) use backtrace::{Backtrace, MOST_FRAMES, backtrace, backtrace_here};
-pub(crate) use expected::{faulting_load, faulting_read};
+pub(crate) use expected::{ProbeError, ProbeFailed, faulting_load, faulting_read, probe_read, probe_write};
 pub(crate) use frame::{Frame, Origin};
 
 global_asm!(

@@ -46,7 +46,7 @@ extern "C" fn kernel_main(tree: u64, entry_el: u64) -> ! {
     cpu::power::configure(args.exit, conduit);
 
     let map = setup::read_memory(&tree, tree_memory, &args);
-    let painted = setup::paint(&map, &args);
+    setup::paint(&map, &args);
     let redistributors = setup::open_interrupt_controller(&tree);
     setup::start_cpus(&tree, entry_el, conduit, &redistributors);
     mm::ro_after_init::protect(cpu::smp::tlbi_repeat());
@@ -54,7 +54,7 @@ extern "C" fn kernel_main(tree: u64, entry_el: u64) -> ! {
     report::builder::record_cpus();
     report::errata::tell();
 
-    let mut run = run::Run::new(&args, &painted);
+    let mut run = run::Run::new(&args);
     run.start_stress_test();
     let decision = run.decide();
     run.repaint(&decision);

@@ -6,12 +6,11 @@ use alloc::format;
 use cleave::aarch64::midr::Midr;
 use cleave::aarch64::{BbmLevel, timer};
 use cleave::linear_map::{Action, Decision, MapPolicy, Outcome, Repainted, decide};
-use cleave::tables::{FrameSource, LeafCounts, TlbiRepeat};
+use cleave::tables::{FrameSource, TlbiRepeat};
 
 use crate::check::{audit, inject, probe, stale, stress, watch};
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
-use crate::mm::memory::Painted;
 use crate::mm::repaint::allow_changes;
 use crate::mm::{heap, memory};
 use crate::monitor;
@@ -27,11 +26,8 @@ const LINES: u64 = 64;
 /// One run, and what is known of it so far.
 pub(crate) struct Run<'a> {
     args: &'a Bootargs<'static>,
-    painted: &'a Painted,
     /// Frames that were free before the repaint.
     free_before: u64,
-    /// The leaves the linear map should have.
-    expected: LeafCounts,
     /// True until something is not as it must be.
     good: bool,
     /// True when a rendezvous was tried for the repaint.
@@ -42,9 +38,8 @@ pub(crate) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Begins the run on the map that was painted.
-    pub(crate) fn new(args: &'a Bootargs<'static>, painted: &'a Painted) -> Self {
-        let expected = painted.stats.leaves;
-        Self { args, painted, free_before: 0, expected, good: true, gathered: false, probed: false }
+    pub(crate) const fn new(args: &'a Bootargs<'static>) -> Self {
+        Self { args, free_before: 0, good: true, gathered: false, probed: false }
     }
 
     fn has_stress_test(&self) -> bool {
@@ -87,10 +82,9 @@ impl<'a> Run<'a> {
         if decision.action != Action::Split {
             return;
         }
-        let account = watch::repaint(&self.painted.stats);
+        let account = watch::repaint();
         builder::record_repaint(&account);
         let Repainted { outcome, frame_counts, .. } = account.repainted;
-        self.expected = account.after;
         self.good &= outcome == Outcome::Done || self.args.linear != LinearMode::Require;
         self.good &= frames_add_up(self.free_before, frame_counts.kept());
         // An aborted repaint means that a CPU did not respond: another rendezvous would time out as well.
@@ -142,7 +136,7 @@ impl<'a> Run<'a> {
         if options::current().injects(Fault::Stale) {
             self.good &= stale::take_stale_fault();
         }
-        let findings = audit::audit(&self.expected);
+        let findings = audit::audit();
         self.good &= findings.is_clean();
         builder::record_audit(findings);
         log::info!("heap: {}", heap::statistics());
@@ -155,7 +149,7 @@ impl<'a> Run<'a> {
         let mut verdict = if self.good { Verdict::Pass } else { Verdict::Fail };
         builder::publish(verdict);
         if self.args.asks_for(Task::Monitor) {
-            verdict = monitor::run(self.expected, verdict);
+            verdict = monitor::run(verdict);
         }
         builder::publish_line(verdict);
         ending::end(verdict)

@@ -147,8 +147,19 @@ def facts(report: dict) -> str:
                      f'({text(decision.get("attempts"))} attempts). {text(decision.get("reason"))}'),
         ("tables", f'{text(tables.get("census"))} counted, {text(tables.get("reserved"))} reserved, '
                    f'{text(tables.get("used"))} used, {text(tables.get("returned"))} returned'),
+        ("map", changes(part(report, "map"))),
     ]
     return table((), [(f'<span class="soft">{name}</span>', value) for name, value in rows], set())
+
+
+def changes(found: dict) -> str:
+    """Returns what changes have made of the linear map."""
+    splits, collapses = part(found, "splits"), part(found, "collapses")
+    each = ", ".join(f"{text(splits.get(level))} leaves of {level} split, {text(collapses.get(level))} collapsed again"
+                     for level in ("1G", "2M"))
+    return (f'{text(found.get("transactions"))} transactions, {text(found.get("tables"))} tables, '
+            f'{size(part(found, "bytes").get("unmapped"))} unmapped: {each}; '
+            f'{text(found.get("spurious"))} stale faults retried, {text(found.get("conflicts"))} TLB conflicts survived')
 
 
 def audit(report: dict) -> str:

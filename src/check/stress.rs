@@ -341,7 +341,7 @@ pub(crate) fn stop() -> Totals {
             memory::frames().free(frame);
         }
     }
-    totals.faults = smp::online().map(|cpu| cpu.conflicts.total.load(Ordering::Relaxed)).sum();
+    totals.faults = smp::retried(|cpu| &cpu.conflicts);
     let gone = AREAS.swap(core::ptr::null_mut(), Ordering::AcqRel);
     if !gone.is_null() {
         // SAFETY: it came from a box, and no CPU uses it any more: see `areas`.

@@ -6,7 +6,7 @@ use core::cell::Cell;
 
 use cleave::linear_map::{Change, Changed, Share};
 use cleave::rendezvous::{Measured, Refused};
-use cleave::tables::{MapStats, PhysRange};
+use cleave::tables::PhysRange;
 
 use crate::check::probe::{Plan, ProbingCpu, Scratch};
 use crate::check::{inject, probe, stress};
@@ -15,15 +15,15 @@ use crate::mm::repaint::{self, Refusal, RepaintStats, Watch};
 use crate::mm::views::ThisCpu;
 use crate::options::{self, Fault, Task};
 
-/// Splits the whole linear map, whose counts are `stats`.
-pub(crate) fn repaint(stats: &MapStats) -> RepaintStats {
+/// Splits the whole linear map.
+pub(crate) fn repaint() -> RepaintStats {
     let args = options::current();
     let done = if args.asks_for(Task::Selftest) || args.injects(Fault::WindowTouch) {
-        repaint::repaint(stats, &Probed)
+        repaint::repaint(&Probed)
     } else if inject::any_in_window() {
-        repaint::repaint(stats, &Injected { second: Cell::new(None) })
+        repaint::repaint(&Injected { second: Cell::new(None) })
     } else {
-        repaint::repaint(stats, &Plain)
+        repaint::repaint(&Plain)
     };
     inject::leak_frame();
     done

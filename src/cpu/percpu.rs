@@ -42,7 +42,7 @@ pub(crate) struct PerCpu {
 /// The faults of one kind that a CPU has taken and retried, touched by that CPU alone, in its exception handler.
 #[derive(Debug, Default)]
 pub(crate) struct Retries {
-    /// All of them.
+    /// Those that were retried.
     pub(crate) total: AtomicU64,
     /// The ELR of the last one.
     pub(crate) last_elr: AtomicU64,
@@ -93,8 +93,9 @@ impl Retries {
         let same_address = self.last_far.swap(far, Ordering::Relaxed) == far;
         let row = if same_place && same_address && same_change { self.row.load(Ordering::Relaxed) + 1 } else { 1 };
         self.row.store(row, Ordering::Relaxed);
-        self.total.fetch_add(1, Ordering::Relaxed);
-        row <= if changes.is_multiple_of(2) { RETRIES } else { RETRIES_IN_A_CHANGE }
+        let retried = row <= if changes.is_multiple_of(2) { RETRIES } else { RETRIES_IN_A_CHANGE };
+        self.total.fetch_add(retried.into(), Ordering::Relaxed);
+        retried
     }
 }
 

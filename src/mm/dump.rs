@@ -5,6 +5,7 @@
 use core::fmt::{self, Write};
 
 use cleave::aarch64::mmu;
+use cleave::linear_map::MapLockGuard;
 use cleave::tables::{MapStats, PhysAddr, TableTree, VirtAddr};
 
 use crate::mm::address_class::Place;
@@ -61,8 +62,8 @@ impl Half {
 
 /// Writes every range of `half` on a line of its own; returns how many are writable and executable.
 ///
-/// Outside the stop window: the tables are read through the linear map.
-pub(crate) fn write_half(half: Half, out: &mut impl Write) -> Result<u64, fmt::Error> {
+/// Outside the stop window: the tables are read through the linear map, whose lock keeps changes away.
+pub(crate) fn write_half(_held: &MapLockGuard<'_>, half: Half, out: &mut impl Write) -> Result<u64, fmt::Error> {
     let tree = half.tree(Reader);
     writeln!(out, "{}: root {} ({}_EL1)", half.name(), tree.root, half.name())?;
     let entries = 0..GEOMETRY.entries(GEOMETRY.root_level());
@@ -87,8 +88,8 @@ pub(crate) fn write_half(half: Half, out: &mut impl Write) -> Result<u64, fmt::E
 }
 
 /// Writes everything.
-pub(crate) fn write_all(out: &mut impl Write) -> fmt::Result {
-    let warnings = write_half(Half::Lower, out)? + write_half(Half::Upper, out)?;
+pub(crate) fn write_all(held: &MapLockGuard<'_>, out: &mut impl Write) -> fmt::Result {
+    let warnings = write_half(held, Half::Lower, out)? + write_half(held, Half::Upper, out)?;
     if warnings != 0 {
         writeln!(out, "WARNING: {warnings} ranges are writable and executable")?;
     }
@@ -113,8 +114,8 @@ pub(crate) fn write_path(memory: &Careful, half: Half, address: VirtAddr, out: &
     }
 }
 
-/// Counts the linear map afresh.
-pub(crate) fn linear_stats() -> MapStats {
+/// Counts the linear map afresh. The map's lock keeps changes away.
+pub(crate) fn linear_stats(_held: &MapLockGuard<'_>) -> MapStats {
     let layout = memory::layout();
     let entries = 0..(LINEAR_BYTES >> 39) as usize;
     MapStats::of_tree(&memory::tree(Reader), layout.root_base(), entries, layout.alias())

@@ -50,6 +50,11 @@ pub(crate) fn map() -> &'static LinearMap<'static> {
     MAP.get().expect("the linear map is not painted yet")
 }
 
+/// Returns the linear map, or `None` before it is painted.
+pub(crate) fn try_map() -> Option<&'static LinearMap<'static>> {
+    MAP.get()
+}
+
 /// Returns the plan of the linear map.
 ///
 /// # Panics
@@ -60,7 +65,7 @@ pub(crate) fn layout() -> &'static Layout<'static> {
 
 /// Returns the plan of the linear map, or `None` before it is painted.
 pub(crate) fn try_layout() -> Option<&'static Layout<'static>> {
-    MAP.get().map(LinearMap::layout)
+    try_map().map(LinearMap::layout)
 }
 
 /// Returns the address of `physical` in the linear map.

@@ -16,43 +16,43 @@ use crate::check::watch;
 use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
 use crate::mm::memory;
 
-pub(super) fn protect(session: &mut Session, words: &[&str]) -> Done {
+pub(super) fn protect(_: &mut Session, words: &[&str]) -> Done {
     match words {
-        [address, bytes, "ro"] => change(session, Change::ReadOnly, &[range(address, bytes)?]),
-        [address, bytes, "rw"] => change(session, Change::ReadWrite, &[range(address, bytes)?]),
+        [address, bytes, "ro"] => change(Change::ReadOnly, &[range(address, bytes)?]),
+        [address, bytes, "rw"] => change(Change::ReadWrite, &[range(address, bytes)?]),
         _ => Err(Wrong::Usage),
     }
 }
 
-pub(super) fn unmap(session: &mut Session, words: &[&str]) -> Done {
+pub(super) fn unmap(_: &mut Session, words: &[&str]) -> Done {
     let [address, bytes] = words else { return Err(Wrong::Usage) };
-    change(session, Change::Unmap, &[range(address, bytes)?])
+    change(Change::Unmap, &[range(address, bytes)?])
 }
 
 /// Shows what is mapped, or maps what was unmapped.
 pub(super) fn map(session: &mut Session, words: &[&str]) -> Done {
     match words {
-        [address, bytes] => change(session, Change::Map, &[range(address, bytes)?]),
+        [address, bytes] => change(Change::Map, &[range(address, bytes)?]),
         _ => inspect::map(session, words),
     }
 }
 
 /// Splits the whole map as at boot, or a range to leaves of a size.
-pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
+pub(super) fn split(_: &mut Session, words: &[&str]) -> Done {
     let (address, bytes, level) = match words {
-        [] => return poke::split(session, words),
+        [] => return poke::split(words),
         [address, bytes] | [address, bytes, "4K"] => (address, bytes, Level::L3),
         [address, bytes, "2M"] => (address, bytes, Level::L2),
         [address, bytes, "1G"] => (address, bytes, Level::L1),
         _ => return Err(Wrong::Usage),
     };
-    change(session, Change::Split(level), &[range(address, bytes)?])
+    change(Change::Split(level), &[range(address, bytes)?])
 }
 
-pub(super) fn collapse(session: &mut Session, words: &[&str]) -> Done {
+pub(super) fn collapse(_: &mut Session, words: &[&str]) -> Done {
     match words {
-        [] => change(session, Change::Collapse, memory::layout().regions()),
-        [address, bytes] => change(session, Change::Collapse, &[range(address, bytes)?]),
+        [] => change(Change::Collapse, memory::layout().regions()),
+        [address, bytes] => change(Change::Collapse, &[range(address, bytes)?]),
         _ => Err(Wrong::Usage),
     }
 }
@@ -65,10 +65,9 @@ fn range(address: &str, bytes: &str) -> Result<PhysRange, Wrong> {
     Ok(PhysRange::new(PhysAddr(start), PhysAddr(end)))
 }
 
-fn change(session: &mut Session, change: Change, ranges: &[PhysRange]) -> Done {
+fn change(change: Change, ranges: &[PhysRange]) -> Done {
     let made = watch::change(change, ranges);
     let (done, ticks) = made.map_err(|error| format!("nothing has changed: {error}"))?;
-    session.expected = memory::map().stats().map_err(|busy| format!("{busy}"))?.leaves;
     let switch = match done.switch {
         Switch::Nothing => "it was so already",
         Switch::InPlace => "changed in place",

@@ -7,6 +7,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use core::fmt;
 
+use cleave::linear_map::ChangeError;
 use cleave::tables::VirtAddr;
 
 use super::session::Session;
@@ -32,6 +33,12 @@ impl From<&'static str> for Wrong {
 impl From<String> for Wrong {
     fn from(why: String) -> Self {
         Self::Because(Cow::Owned(why))
+    }
+}
+
+impl From<ChangeError> for Wrong {
+    fn from(error: ChangeError) -> Self {
+        Self::Because(Cow::Owned(alloc::format!("{error}")))
     }
 }
 

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 
 use cleave::aarch64::EntryLevel;
 use cleave::aarch64::timer;
-use cleave::tables::{FRAME_SIZE, FrameSource, Size, VirtAddr};
+use cleave::tables::{FRAME_SIZE, FrameSource, Level, Size, VirtAddr};
 
 use super::commands::{Done, Wrong, needs_none, number};
 use super::session::{Screen, Session};
@@ -16,6 +16,7 @@ use crate::cpu::smp;
 use crate::mm::dump::{self, Half};
 use crate::mm::heap;
 use crate::mm::memory;
+use crate::mm::repaint::wait_for_map;
 use crate::mm::views::Careful;
 use crate::report::data::LEAVES;
 
@@ -42,10 +43,11 @@ pub(super) fn cpus(_: &mut Session, words: &[&str]) -> Done {
 }
 
 pub(super) fn map(_: &mut Session, words: &[&str]) -> Done {
+    let held = wait_for_map()?;
     match words {
-        [] => dump::write_all(&mut Screen)?,
-        ["ttbr0"] => drop(dump::write_half(Half::Lower, &mut Screen)?),
-        ["ttbr1"] => drop(dump::write_half(Half::Upper, &mut Screen)?),
+        [] => dump::write_all(&held, &mut Screen)?,
+        ["ttbr0"] => drop(dump::write_half(&held, Half::Lower, &mut Screen)?),
+        ["ttbr1"] => drop(dump::write_half(&held, Half::Upper, &mut Screen)?),
         _ => return Err(Wrong::Usage),
     }
     Ok(())
@@ -60,7 +62,7 @@ pub(super) fn pt(_: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn leaves(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
-    let found = dump::linear_stats();
+    let found = dump::linear_stats(&wait_for_map()?);
     for (name, count) in LEAVES {
         writeln!(Screen, "  {name:>7} {}", count(&found.leaves))?;
     }
@@ -84,6 +86,18 @@ pub(super) fn frames(_: &mut Session, words: &[&str]) -> Done {
 pub(super) fn stats(_: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
     writeln!(Screen, "  counter {} at {} Hz", timer::count(), timer::frequency())?;
+    let counts = memory::map().counts();
+    let (changes, geometry) = (counts.changes, memory::GEOMETRY);
+    for (name, level) in [("1G", Level::L1), ("2M", Level::L2)] {
+        let (splits, collapses) = (changes.splits(level), changes.collapses(level));
+        writeln!(Screen, "  {name} leaves: {splits} split into tables, {collapses} tables collapsed into them")?;
+    }
+    let (unmapped, spurious) = (Size(counts.stats.unmapped_bytes(geometry)), smp::retried(|cpu| &cpu.stale_faults));
+    let (tables, transactions) = (counts.stats.tables, changes.transactions);
+    writeln!(
+        Screen,
+        "  {tables} tables, {transactions} transactions, {unmapped} unmapped, {spurious} spurious faults"
+    )?;
     for cpu in smp::online() {
         let lines = stress::lines(cpu.id);
         let (interrupts, conflicts, stale) = (&cpu.interrupts, &cpu.conflicts.total, &cpu.stale_faults.total);

@@ -17,7 +17,6 @@ use core::convert::Infallible;
 use core::fmt::Write as _;
 
 use cleave::aarch64::hint;
-use cleave::tables::LeafCounts;
 use embedded_cli::autocomplete::{Autocompletion, Request};
 use embedded_cli::cli::{CliBuilder, CliHandle};
 use embedded_cli::command::RawCommand;
@@ -107,9 +106,9 @@ impl Keys {
 }
 
 /// Reads and executes commands until `off`; returns the verdict of the run.
-pub(crate) fn run(expected: LeafCounts, verdict: Verdict) -> Verdict {
+pub(crate) fn run(verdict: Verdict) -> Verdict {
     console::print(format_args!("\nmonitor: `help` lists the commands, Tab completes, `off` ends the run\n"));
-    let mut session = Session { expected, verdict, over: false };
+    let mut session = Session { verdict, over: false };
     let builder = CliBuilder::default().writer(Screen).command_buffer([0; LINE]).history_buffer([0; HISTORY]);
     // Writing to the console does not fail.
     let Ok(mut cli) = builder.prompt(PROMPT).build();

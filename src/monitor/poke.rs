@@ -22,7 +22,6 @@ use crate::cpu::power;
 use crate::io::console;
 use crate::irq::exceptions::{ProbeFailed, faulting_load, probe_read, probe_write};
 use crate::mm::address_class::Place;
-use crate::mm::dump;
 use crate::mm::image::Section;
 use crate::mm::layout::Part;
 use crate::mm::memory;
@@ -30,16 +29,15 @@ use crate::mm::repaint::any_held;
 use crate::options;
 use crate::report::verdict::Verdict;
 
-pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
+pub(super) fn split(words: &[&str]) -> Done {
     needs_none(words)?;
     if options::current().fill == Form::InWindow && any_held() {
         return Err("fill=window maps all memory for itself, and some is read-only or unmapped".into());
     }
-    let stats = dump::linear_stats();
-    if stats.tables_to_split(memory::GEOMETRY) == 0 {
+    if memory::map().counts().stats.tables_to_split(memory::GEOMETRY) == 0 {
         return Err("the linear map is in pages already".into());
     }
-    let account = watch::repaint(&stats);
+    let account = watch::repaint();
     for text in &account.errors {
         writeln!(Screen, "  {text}")?;
     }
@@ -47,7 +45,6 @@ pub(super) fn split(session: &mut Session, words: &[&str]) -> Done {
     if outcome != Outcome::Done {
         return Err(format!("nothing has changed: {outcome}").into());
     }
-    session.expected = account.after;
     writeln!(
         Screen,
         "  {} tables reserved, {} used, {} given back",
@@ -143,7 +140,7 @@ pub(super) fn load(session: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn audit(session: &mut Session, words: &[&str]) -> Done {
     needs_none(words)?;
-    let found = auditor::audit(&session.expected);
+    let found = auditor::audit();
     writeln!(Screen, "  {found}")?;
     for text in &found.named {
         writeln!(Screen, "  {text}")?;

@@ -4,15 +4,11 @@
 use core::convert::Infallible;
 use core::fmt;
 
-use cleave::tables::LeafCounts;
-
 use crate::io::console;
 use crate::report::verdict::Verdict;
 
 /// The state that the commands share.
 pub(crate) struct Session {
-    /// The leaves the linear map should have: what the audit compares with.
-    pub(crate) expected: LeafCounts,
     /// The verdict of the run so far.
     pub(crate) verdict: Verdict,
     /// Set by `off`.

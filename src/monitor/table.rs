@@ -77,7 +77,7 @@ pub(super) static COMMANDS: [Command; 21] = [
     Command {
         name: "stats",
         usage: "",
-        about: "interrupts, TLB conflicts, stale faults and lines checked, for each CPU",
+        about: "the changes of the map; interrupts, TLB conflicts, stale faults and lines checked of each CPU",
         example: "stats",
         run: inspect::stats,
     },

@@ -26,7 +26,7 @@ use crate::irq::exceptions::{Backtrace, MOST_FRAMES};
 use crate::irq::gic;
 use crate::mm::memory;
 use crate::mm::repaint::RepaintStats;
-use crate::report::data::{Cpu, Moments, Report};
+use crate::report::data::{Cpu, Map, Moments, Report};
 use crate::report::members::Line;
 use crate::report::panic::{ADDRESSES, Message, Panic};
 use crate::report::verdict::Verdict;
@@ -196,11 +196,18 @@ pub(crate) fn record_audit(findings: Findings) {
     tell(|report| report.audit = Some(findings));
 }
 
+/// Records the linear map as it is now: as the last change left it, also where another is under way.
+fn record_map(report: &mut Report) {
+    let [spurious, conflicts] = [smp::retried(|cpu| &cpu.stale_faults), smp::retried(|cpu| &cpu.conflicts)];
+    report.map = memory::try_map().map(|map| Map { counts: map.counts(), spurious, conflicts });
+}
+
 /// Prints the report for people, with its result.
 pub(crate) fn publish(result: Verdict) {
     let mut report = REPORT.lock();
     let report = report.get_or_insert_with(Report::default);
     report.result = result;
+    record_map(report);
     // The console does not fail.
     let _ = report.write_text(&mut *console::lock());
 }
@@ -214,6 +221,7 @@ pub(crate) fn publish_line(result: Verdict) {
     let mut report = REPORT.lock();
     let report = report.get_or_insert_with(Report::default);
     report.result = result;
+    record_map(report);
     let mut console = console::lock();
     // The monitor leaves its prompt.
     console.begin_line();
@@ -255,6 +263,7 @@ pub(crate) fn publish_after_panic() {
 fn print_after_panic(report: &mut Report) {
     report.clock = options::current().clock;
     report.panic = PANIC.get();
+    record_map(report);
     report.result = Verdict::Panic;
     // One print, and so whole under the console's lock, where that can be had.
     console::emergency_print(format_args!("{}", Line(report)));

@@ -10,8 +10,8 @@
 use alloc::{borrow::Cow, vec::Vec};
 
 use cleave::aarch64::{errata::Erratum, midr::Midr};
-use cleave::linear_map::{Decision, FrameCounts, Repainted};
-use cleave::tables::{LeafCounts, Level, PhysRange};
+use cleave::linear_map::{ChangeCounts, Decision, FrameCounts, MapCounts, Repainted};
+use cleave::tables::{Geometry, Hint, LeafCounts, Level, PhysRange};
 
 use super::panic::Panic;
 use super::verdict::Verdict;
@@ -43,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) repaint: Option<Repainted>,
     /// The linear map as painted at boot. The audit has it as it is now.
     pub(crate) leaves_before: Option<LeafCounts>,
+    /// The linear map as it is when the report is written; `None` before there is one.
+    pub(crate) map: Option<Map>,
     /// The unit of the ticks.
     pub(crate) clock: ClockKind,
     /// The times of the steps.
@@ -136,6 +138,17 @@ pub(crate) struct Memory {
     pub(crate) reserved: Vec<PhysRange>,
 }
 
+/// The linear map: its counts, and the faults that CPUs have taken for its changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Map {
+    /// Leaves, tables and changes.
+    pub(crate) counts: MapCounts,
+    /// Stale translation faults retried.
+    pub(crate) spurious: u64,
+    /// TLB conflict aborts survived.
+    pub(crate) conflicts: u64,
+}
+
 /// A number of one value, with its name.
 pub(super) type Column<T> = (&'static str, fn(&T) -> u64);
 
@@ -147,6 +160,30 @@ pub(crate) const LEAVES: [Column<LeafCounts>; 5] = [
     ("cont4K", |leaves| leaves.contiguous(Level::L3)),
     ("4K", |leaves| leaves.plain(Level::L3)),
 ];
+
+/// The bytes of the linear map by the size of the leaves that map them, and those that no leaf maps any more.
+pub(super) const BYTES: [Column<Map>; 6] = [
+    ("1G", |map| map.bytes(Level::L1, Hint::Single)),
+    ("cont2M", |map| map.bytes(Level::L2, Hint::Contiguous)),
+    ("2M", |map| map.bytes(Level::L2, Hint::Single)),
+    ("cont4K", |map| map.bytes(Level::L3, Hint::Contiguous)),
+    ("4K", |map| map.bytes(Level::L3, Hint::Single)),
+    ("unmapped", |map| map.counts.stats.unmapped_bytes(Geometry::K4_V48)),
+];
+
+impl Map {
+    fn bytes(&self, level: Level, hint: Hint) -> u64 {
+        self.counts.stats.mapped_bytes(Geometry::K4_V48, level, hint)
+    }
+}
+
+/// Leaves that became tables, by their size.
+pub(crate) const SPLITS: [Column<ChangeCounts>; 2] =
+    [("1G", |changes| changes.splits(Level::L1)), ("2M", |changes| changes.splits(Level::L2))];
+
+/// Tables that became leaves again, by the size of those.
+pub(crate) const COLLAPSES: [Column<ChangeCounts>; 2] =
+    [("1G", |changes| changes.collapses(Level::L1)), ("2M", |changes| changes.collapses(Level::L2))];
 
 /// The table frames of a repaint. A temporary mapping's own tables are counted apart from these.
 pub(super) const TABLES: [Column<FrameCounts>; 4] = [

@@ -3,7 +3,7 @@
 //!
 //! Every key of the interface is written always. Objects stay objects and lists stay lists; only a scalar can be null.
 
-use super::data::{Cpu, LEAVES, Moments, Probe, Report, TABLES};
+use super::data::{BYTES, COLLAPSES, Column, Cpu, LEAVES, Map, Moments, Probe, Report, SPLITS, TABLES};
 use super::json::{Json, Numbers, Object, Out, Shown, object};
 use super::verdict::Verdict;
 use crate::check::totals::{Lines, Totals};
@@ -16,7 +16,7 @@ use cleave::aarch64::{
     errata::{Erratum, Scope},
     midr::Midr,
 };
-use cleave::linear_map::{Action, Outcome};
+use cleave::linear_map::{Action, ChangeCounts, Outcome};
 use cleave::tables::LeafCounts;
 
 /// The prefix of the report's line on the console.
@@ -145,6 +145,7 @@ impl Json for Report {
                         ("after", &leaves(audit.map(|audit| &audit.leaves))),
                     ]),
                 ),
+                ("map", &self.map),
                 ("clock", &self.clock),
                 ("ticks", &Numbers(self.ticks.all())),
                 ("timeline", &self.timeline),
@@ -179,6 +180,27 @@ impl Json for Report {
 /// Returns the leaves of a linear map, by size.
 fn leaves(counts: Option<&LeafCounts>) -> Numbers<5> {
     Numbers(LEAVES.map(|(key, of)| (key, counts.map(of))))
+}
+
+impl Json for Option<Map> {
+    fn json(&self, out: Out) -> fmt::Result {
+        let counts = self.map(|map| map.counts);
+        let changes = counts.map(|counts| counts.changes);
+        let changed =
+            |columns: [Column<ChangeCounts>; 2]| Numbers(columns.map(|(key, of)| (key, changes.as_ref().map(of))));
+        object(
+            out,
+            &[
+                ("bytes", &Numbers(BYTES.map(|(key, of)| (key, self.as_ref().map(of))))),
+                ("splits", &changed(SPLITS)),
+                ("collapses", &changed(COLLAPSES)),
+                ("tables", &counts.map(|counts| counts.stats.tables)),
+                ("transactions", &changes.map(|changes| changes.transactions)),
+                ("spurious", &self.map(|map| map.spurious)),
+                ("conflicts", &self.map(|map| map.conflicts)),
+            ],
+        )
+    }
 }
 
 impl Json for Cpu {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Properties of a report's two forms, for any content.
 
-use super::data::{Cpu, Kernel, Machine, Memory, Moments, Probe, Report, Text, Ticks};
+use super::data::{Cpu, Kernel, Machine, Map, Memory, Moments, Probe, Report, Text, Ticks};
 use super::members::LINE_PREFIX;
 use super::verdict::Verdict;
 use crate::check::audit::Findings;
@@ -16,7 +16,7 @@ use alloc::{
     vec::Vec,
 };
 use cleave::aarch64::{BbmLevel, errata::Erratum, midr::Midr};
-use cleave::linear_map::{Action, Decision, OutOfMemory, Outcome, Reason, Repainted};
+use cleave::linear_map::{Action, Decision, MapCounts, OutOfMemory, Outcome, Reason, Repainted};
 use cleave::tables::{Hint, LeafCounts, Level, PhysAddr, PhysRange};
 use proptest::{collection::vec as list, option, prelude::*};
 use schema::{REPORT, violations};
@@ -67,6 +67,23 @@ fn erratum(midr: u32, number: &str) -> (Midr, &'static Erratum) {
 fn leaves(of: &[(Level, Hint, u64)]) -> LeafCounts {
     let mut counts = LeafCounts::default();
     of.iter().for_each(|&(level, hint, count)| counts.add(level, hint, count));
+    counts
+}
+
+/// Returns the counts of a map in which leaves of each kind are valid, as many as the letters of its name and more, and two
+/// pages unmapped.
+fn changed_map() -> MapCounts {
+    let mut counts = MapCounts::default();
+    counts.stats.leaves = leaves(&[
+        (Level::L1, Hint::Single, 3),
+        (Level::L2, Hint::Contiguous, 32),
+        (Level::L2, Hint::Single, 7),
+        (Level::L3, Hint::Contiguous, 48),
+        (Level::L3, Hint::Single, 11),
+    ]);
+    counts.stats.unmapped = leaves(&[(Level::L3, Hint::Single, 2)]);
+    counts.stats.tables = 13;
+    counts.changes.transactions = 17;
     counts
 }
 
@@ -123,6 +140,7 @@ fn good() -> Report {
             (Level::L3, Hint::Contiguous, 496),
             (Level::L3, Hint::Single, 16),
         ])),
+        map: Some(Map { counts: changed_map(), spurious: 4, conflicts: 5 }),
         clock: ClockKind::Real,
         ticks: Ticks {
             frequency: Some(62_500_000),
@@ -156,6 +174,8 @@ fn an_empty_report_has_every_key_and_says_fail() {
     assert_eq!(value["tables"]["census"], Value::Null);
     assert_eq!(value["load"]["per_cpu"], json!([]));
     assert_eq!(value["panic"], Value::Null);
+    assert_eq!(value["map"]["bytes"]["unmapped"], Value::Null);
+    assert_eq!(value["map"]["splits"], json!({ "1G": null, "2M": null }));
 }
 
 #[test]
@@ -178,6 +198,20 @@ fn a_full_report_says_what_it_was_told() {
     assert_eq!(value["tables"], json!({ "census": 515, "reserved": 516, "used": 514, "returned": 4 }));
     assert_eq!(value["leaves"]["before"], json!({ "1G": 7, "cont2M": 480, "2M": 31, "cont4K": 496, "4K": 16 }));
     assert_eq!(value["leaves"]["after"]["4K"], 262_144);
+    assert_eq!(
+        value["map"],
+        json!({
+            "bytes": {
+                "1G": 3_u64 << 30, "cont2M": 32 << 21, "2M": 7 << 21, "cont4K": 48 << 12, "4K": 9 << 12, "unmapped": 2 << 12,
+            },
+            "splits": { "1G": 0, "2M": 0 },
+            "collapses": { "1G": 0, "2M": 0 },
+            "tables": 13,
+            "transactions": 17,
+            "spurious": 4,
+            "conflicts": 5,
+        })
+    );
     assert_eq!((&value["decision"]["level"], &value["decision"]["attempts"]), (&json!(0), &json!(1)));
     assert_eq!(value["ticks"]["window"], 30);
     assert_eq!(value["ticks"]["fill"], Value::Null);
@@ -256,6 +290,9 @@ fn the_text_report_names_decision_reason_errors_and_verdict() {
         "  before               7         480          31         496            16\n",
         "tables            census    reserved        used    returned\n",
         "                     515         516         514           4\n",
+        "map         17 transactions, 13 tables, 8 KiB unmapped\n",
+        "            0 leaves of 1G and 0 of 2M split into tables\n",
+        "            4 stale faults retried, 5 TLB conflicts survived\n",
         "262,144",
         "Cortex-A72 r0p3",
         "errata      Cortex-A55 r2p0       2441007             worked around on every CPU",
@@ -394,6 +431,7 @@ prop_compose! {
         report.leaves_before = report.leaves_before.filter(|_| present[1]);
         report.load = report.load.filter(|_| present[2]);
         report.audit = report.audit.filter(|_| present[3]);
+        report.map = report.map.filter(|_| present[4]);
         report
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Of many CPUs the first are shown and, further down, only those that have something to say.
 
-use super::data::{Column, Cpu, LEAVES, Memory, Probe, Report, TABLES, Ticks};
+use super::data::{COLLAPSES, Column, Cpu, LEAVES, Memory, Probe, Report, SPLITS, TABLES, Ticks};
 use super::verdict::Verdict;
 use super::wrap::{Elapsed, Grouped, INDENT, Maybe, Padded, wrapped};
 use crate::check::totals::Totals;
@@ -17,7 +17,7 @@ use cleave::aarch64::{
     midr::Midr,
 };
 use cleave::linear_map::{Action, Form, Outcome};
-use cleave::tables::LeafCounts;
+use cleave::tables::{Geometry, LeafCounts};
 
 /// The number of rows of a table that are always shown.
 const ROWS: usize = 16;
@@ -38,6 +38,7 @@ impl Report {
         write_cpus(out, &self.cpus)?;
         write_errata(out, &self.errata)?;
         self.write_decision(out)?;
+        self.write_map(out)?;
         self.ticks.write(out, self.clock)?;
         self.write_timeline(out)?;
         self.write_checks(out)?;
@@ -128,6 +129,21 @@ impl Report {
             out.write_char('\n')?;
         }
         Ok(())
+    }
+
+    /// Writes what changes have made of the linear map.
+    fn write_map(&self, out: Out) -> fmt::Result {
+        let Some(map) = &self.map else { return Ok(()) };
+        let (stats, changes) = (&map.counts.stats, &map.counts.changes);
+        let unmapped = Grouped(stats.unmapped_bytes(Geometry::K4_V48) >> 10);
+        write!(out, "{:<INDENT$}{} transactions, ", "map", Grouped(changes.transactions))?;
+        writeln!(out, "{} tables, {unmapped} KiB unmapped", Grouped(stats.tables))?;
+        for (what, columns) in [("split into tables", SPLITS), ("collapsed again", COLLAPSES)] {
+            let [(first, firsts), (second, seconds)] = columns.map(|(name, of)| (name, Grouped(of(changes))));
+            writeln!(out, "{:INDENT$}{firsts} leaves of {first} and {seconds} of {second} {what}", "")?;
+        }
+        let (spurious, conflicts) = (Grouped(map.spurious), Grouped(map.conflicts));
+        writeln!(out, "{:INDENT$}{spurious} stale faults retried, {conflicts} TLB conflicts survived", "")
     }
 
     /// Writes when each CPU came and left, counted from the kick: absolute counter values mean nothing to a reader.

@@ -41,8 +41,8 @@ fn the_audit_finds_and_names_one_fault_for_each_of_its_checks() {
     for (fault, says) in fault::AUDITED {
         run.claim(run.error_says(says), format_args!("{fault}: no error says {says:?}"));
     }
-    // The page and the hole; the hole once more, and the count; the code.
-    for (count, expected) in [("translation_mismatches", 2), ("census_mismatches", 2), ("aliases", 1), ("wx", 0)] {
+    // The page and the hole; the hole's page and its table, and the count; the code.
+    for (count, expected) in [("translation_mismatches", 2), ("census_mismatches", 3), ("aliases", 1), ("wx", 0)] {
         run.claim(run.number(&format!("/audit/{count}")) == expected, format_args!("the audit's {count}"));
     }
     run.claim(run.error_says("sections wrong 2, registers wrong 1"), "another number of sections or registers");

@@ -40,6 +40,7 @@ impl Run {
         let right = if self.boot.has("selftest") { probe == "passed" || probe == "not run" } else { probe.is_null() };
         self.claim(right, format_args!("the probe is {probe}"));
         self.painted_all_memory();
+        self.counts_are_exact();
         self.load_was_undisturbed();
         // The rendezvous without a repaint, which is for the stress test's sake, is no repaint's.
         let called = self.number("/decision/attempts") > 0;
@@ -165,6 +166,31 @@ impl Run {
             let bytes: u64 = SIZES.iter().map(|(size, bytes)| self.leaves(when, size) * bytes).sum();
             self.claim(bytes == self.boot.mapped_bytes(), format_args!("{bytes} bytes are mapped {when}"));
         }
+    }
+
+    /// The kept counts of the map are those of the audit's walk, and a repaint is the one transaction: a count that is off by
+    /// one leaf, table or split fails this.
+    #[track_caller]
+    fn counts_are_exact(&self) {
+        for (size, bytes) in SIZES {
+            let mapped = self.number(&format!("/map/bytes/{size}"));
+            self.claim(mapped == self.leaves("after", size) * bytes, format_args!("bytes mapped by {size}"));
+        }
+        let did = u64::from(self.value("/decision/outcome") == "done");
+        let count = |what: &str| self.number(&format!("/map/{what}"));
+        let large = |when: &str| self.leaves(when, "2M") + self.leaves(when, "cont2M");
+        let split = self.leaves("before", "1G") - self.leaves("after", "1G");
+        self.claim(count("splits/1G") == split, "splits of 1G blocks");
+        self.claim(count("splits/2M") == 512 * split + large("before") - large("after"), "splits of 2M blocks");
+        // The fault takes a page away and brings it back.
+        let transactions = did + if self.boot.has("fault=stale.fault") { 2 } else { 0 };
+        for (what, expected) in
+            [("transactions", transactions), ("bytes/unmapped", 0), ("collapses/1G", 0), ("collapses/2M", 0)]
+        {
+            self.claim(count(what) == expected, format_args!("{what} is not {expected}"));
+        }
+        let used = self.value("/tables/used").as_u64().filter(|_| did == 1);
+        self.claim(used.is_none_or(|used| count("tables") == used || self.boot.has("fill=window")), "tables");
     }
 
     /// Used is what was reserved is what was counted, and no table more than the blocks need.

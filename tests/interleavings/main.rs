@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every interleaving of the code that several CPUs share: the rendezvous, the map lock, the filling of tables.
+//! Every interleaving of the code that several CPUs share: the rendezvous, the map lock and its counts, the filling of tables.
 //!
 //! `scripts/check interleavings` runs them. Loom runs a model again and again until every
 //! order of its threads' atomic operations, and every value that a load may find under the C11 memory model, has been
@@ -17,4 +17,5 @@ mod lock;
 mod model;
 mod orderings;
 mod parking;
+mod snapshot;
 mod world;

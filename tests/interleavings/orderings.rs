@@ -5,14 +5,15 @@ use std::path::Path;
 
 use crate::atomics::{Part, Site, Weakened, seen};
 use crate::model::{Bound, Model};
-use crate::{filling, ipis, lock, parking};
+use crate::{filling, ipis, lock, parking, snapshot};
 
 /// Tried in this order, each within few preemptions: the first to fail is enough.
-const MODELS: [(&Model, usize); 9] = [
+const MODELS: [(&Model, usize); 10] = [
     (&parking::TWO_CPUS, 1),
     (&ipis::A_STRAY_IPI, 1),
     (&parking::A_LATE_ARRIVAL, 1),
     (&lock::MODEL, 1),
+    (&snapshot::MODEL, 1),
     (&filling::LEFT_BEHIND, 1),
     (&filling::ONCE, 1),
     (&filling::TWICE, 1),
@@ -54,11 +55,12 @@ const CLAIM: &str = "self.next.fetch_update(Ordering::Acquire, Ordering::Acquire
 const SWAP: &str = ".compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)";
 
 /// The files whose orderings these are.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     "crates/cleave/src/rendezvous/mod.rs",
     "crates/cleave/src/rendezvous/timeline.rs",
     "crates/cleave/src/linear_map/lock.rs",
     "crates/cleave/src/linear_map/fill.rs",
+    "crates/cleave/src/snapshot.rs",
 ];
 
 fn read(file: &str) -> Vec<String> {

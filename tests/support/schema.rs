@@ -92,6 +92,28 @@ pub(crate) const REPORT: Form = Object(&[
         ]),
     ),
     ("leaves", Object(&[("before", LEAVES), ("after", LEAVES)])),
+    (
+        "map",
+        Object(&[
+            (
+                "bytes",
+                Object(&[
+                    ("1G", Maybe(&Integer)),
+                    ("cont2M", Maybe(&Integer)),
+                    ("2M", Maybe(&Integer)),
+                    ("cont4K", Maybe(&Integer)),
+                    ("4K", Maybe(&Integer)),
+                    ("unmapped", Maybe(&Integer)),
+                ]),
+            ),
+            ("splits", Object(&[("1G", Maybe(&Integer)), ("2M", Maybe(&Integer))])),
+            ("collapses", Object(&[("1G", Maybe(&Integer)), ("2M", Maybe(&Integer))])),
+            ("tables", Maybe(&Integer)),
+            ("transactions", Maybe(&Integer)),
+            ("spurious", Maybe(&Integer)),
+            ("conflicts", Maybe(&Integer)),
+        ]),
+    ),
     ("clock", Word(&["real", "counted"])),
     (
         "ticks",

@@ -46,4 +46,5 @@ pub mod atomics;
 pub mod deadline;
 pub mod linear_map;
 pub mod rendezvous;
+pub mod snapshot;
 pub mod tables;

@@ -2,12 +2,13 @@
 //! The audit of the linear map, and of all leaves under TTBR1.
 
 use alloc::format;
+use core::fmt;
 
 use crate::devicetree::MemoryRanges;
 use cleave::aarch64::timer;
 use cleave::aarch64::translate::{self, Translation};
 use cleave::linear_map::Layout;
-use cleave::tables::{Kind, LeafCounts, Level, MapStats, Part, PhysAddr, PhysRange, Visit};
+use cleave::tables::{Hint, Kind, Level, MapStats, Part, PhysAddr, PhysRange, Visit};
 
 use super::expected::Ordinary;
 use super::{Findings, plant, sections};
@@ -16,7 +17,7 @@ use crate::mm::dump;
 use crate::mm::image::Section;
 use crate::mm::layout::KERNEL_L0_INDEX;
 use crate::mm::memory::{self, GEOMETRY};
-use crate::mm::repaint::is_held;
+use crate::mm::repaint::{is_held, wait_for_map};
 use crate::mm::views::Reader;
 
 /// The end of the addresses whose pages are checked one by one; above it, one in each 2 MiB.
@@ -24,9 +25,13 @@ const DENSE: u64 = 4 << 30;
 const PAGE: u64 = 4096;
 const SPARSE_STEP: u64 = 2 << 20;
 
-/// Audits everything. `expected`: the leaves the linear map should have.
-pub(crate) fn audit(expected: &LeafCounts) -> Findings {
-    let expected = plant::faults(expected);
+/// Audits everything. No other CPU changes the linear map meanwhile.
+///
+/// # Panics
+/// When another CPU changes it and interrupts are masked here.
+pub(crate) fn audit() -> Findings {
+    let held = wait_for_map().unwrap_or_else(|error| panic!("audit: {error}"));
+    let expected = plant::faults(memory::map().counts().stats);
     let layout = memory::layout();
     let mut findings = Findings::default();
     let mut progress = Progress::new();
@@ -49,11 +54,11 @@ pub(crate) fn audit(expected: &LeafCounts) -> Findings {
             }
         }
     }
-    walk_everything(layout, &mut findings, &mut progress);
-    compare_counts(&expected, &mut findings);
+    let found = walk_everything(layout, &mut findings, &mut progress);
+    compare_counts(&expected, &found, &mut findings);
     if !findings.is_clean() {
         // The tables as they are, for the reader who looks for the cause. The console does not fail.
-        let _ = dump::write_all(&mut console::Lines);
+        let _ = dump::write_all(&held, &mut console::Lines);
     }
     findings
 }
@@ -71,19 +76,25 @@ fn calibrate() -> Ordinary {
     ordinary
 }
 
-fn compare_counts(expected: &LeafCounts, findings: &mut Findings) {
-    let found = findings.leaves;
-    for level in Level::ALL {
-        for (kind, found, expected) in [
-            ("single", found.plain(level), expected.plain(level)),
-            ("contiguous", found.contiguous(level), expected.contiguous(level)),
-        ] {
-            if found != expected {
-                findings.census_mismatches += 1;
-                findings.name(|| format!("{found} {kind} leaves of level {} and not {expected}", level.number()));
+/// Compares the counts that were kept with those of a walk.
+fn compare_counts(expected: &MapStats, found: &MapStats, findings: &mut Findings) {
+    let mut compare = |found: u64, expected: u64, what: fmt::Arguments<'_>| {
+        if found != expected {
+            findings.census_mismatches += 1;
+            findings.name(|| format!("{found} {what} and not {expected}"));
+        }
+    };
+    for (state, found, expected) in
+        [("", &found.leaves, &expected.leaves), (" unmapped", &found.unmapped, &expected.unmapped)]
+    {
+        for level in Level::ALL {
+            for (kind, hint) in [("single", Hint::Single), ("contiguous", Hint::Contiguous)] {
+                let what = format_args!("{kind}{state} leaves of level {}", level.number());
+                compare(found.of(level, hint), expected.of(level, hint), what);
             }
         }
     }
+    compare(found.tables, expected.tables, format_args!("tables"));
 }
 
 /// Asks the MMU for a load and a store.
@@ -123,38 +134,34 @@ fn is_changed(ordinary: Ordinary, physical: PhysAddr, load: Translation, store: 
         }
 }
 
-/// Walks all tables under TTBR1 once: counts leaves, and checks W^X and aliases of executable memory.
-fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut Progress) {
+/// Walks all tables under TTBR1: checks W^X and aliases of executable memory, and returns the counts of the linear map.
+fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut Progress) -> MapStats {
     let base = layout.root_base();
     let mut executable = MemoryRanges::new();
-    let each = |entries: core::ops::Range<usize>, visit: &mut dyn FnMut(&Visit, PhysAddr)| {
-        memory::tree(Reader).walk(base, entries, |found| {
-            if let Kind::Leaf(output) | Kind::InvalidLeaf(output) = found.kind {
-                visit(&found, output);
-            }
-        });
+    let each = |entries: core::ops::Range<usize>, visit: &mut dyn FnMut(&Visit)| {
+        memory::tree(Reader).walk(base, entries, |found| visit(&found));
     };
     let all = 0..GEOMETRY.entries(GEOMETRY.root_level());
-    each(KERNEL_L0_INDEX..all.end, &mut |found, output| {
-        if found.descriptor.is_valid() && found.is_executable() {
+    each(KERNEL_L0_INDEX..all.end, &mut |found| {
+        if let Kind::Leaf(output) = found.kind
+            && found.is_executable()
+        {
             let range = PhysRange::new(output, output.offset(GEOMETRY.size(found.level)));
             // The kernel's text is one piece of memory; a set that overflows would be a finding of its own.
             findings.aliases += u64::from(executable.insert(range).is_err());
         }
     });
     let text = executable;
-    let mut leaves = MapStats::default();
-    each(all, &mut |found, output| {
-        progress.say(output);
-        let size = GEOMETRY.size(found.level);
+    let mut stats = MapStats::default();
+    each(all, &mut |found| {
         let linear = GEOMETRY.index(found.address, GEOMETRY.root_level()) < KERNEL_L0_INDEX;
         if linear {
-            leaves.add_leaves(found.level, found.descriptor.into(), Part::Memory, 1);
+            stats.count(found, layout.alias());
         }
         // What a change has unmapped is counted, and translates nothing.
-        if !found.descriptor.is_valid() {
-            return;
-        }
+        let Kind::Leaf(output) = found.kind else { return };
+        progress.say(output);
+        let size = GEOMETRY.size(found.level);
         if found.is_executable() && (found.is_writable() || linear) {
             findings.wx += 1;
             findings.name(|| format!("{} can be written or is in the linear map, and is executable", found.address));
@@ -164,7 +171,8 @@ fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut 
             findings.name(|| format!("{} is a writable alias of code at {output}", found.address));
         }
     });
-    findings.leaves = leaves.leaves;
+    findings.leaves = stats.leaves;
+    stats
 }
 
 /// Says where it is, once a second.

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::options::{self, Fault};
 use cleave::tables::{
-    Attributes, Descriptor, FrameSource, Hint, LeafCounts, Level, PhysAddr, PhysRange, TlbiRepeat, VirtAddr, Visit,
+    Attributes, Descriptor, FrameSource, Hint, Level, MapStats, PhysAddr, PhysRange, TlbiRepeat, VirtAddr, Visit,
     change_permissions, replace_leaf,
 };
 
@@ -15,23 +15,23 @@ use crate::mm::layout::{AREA_BYTES, PAGE, Part, TEMPORARY_AREA};
 use crate::mm::memory;
 use crate::mm::views::{Reader, ThisCpu, View};
 
-/// Makes the faults, once, and returns the counts that the audit is to expect.
+/// Makes the faults, once, and returns the counts that the audit is to expect instead of `kept`.
 ///
 /// Pages are changed one by one: a leaf of a contiguous group cannot be changed alone, and a block might map the very table
 /// it stands in.
 ///
 /// # Panics
 /// When the map has no page there, or no frame is left for one.
-pub(super) fn faults(expected: &LeafCounts) -> LeafCounts {
+pub(super) fn faults(kept: MapStats) -> MapStats {
     static MADE: AtomicBool = AtomicBool::new(false);
     if !MADE.swap(true, Ordering::Relaxed) {
         for fault in options::current().faults() {
             make(fault);
         }
     }
-    let mut expected = *expected;
+    let mut expected = kept;
     if options::current().injects(Fault::CensusCount) {
-        expected.add(Level::L1, Hint::Single, 1);
+        expected.leaves.add(Level::L1, Hint::Single, 1);
     }
     expected
 }

@@ -27,7 +27,7 @@ use cleave::tables::{PhysAddr, TlbiRepeat, VirtAddr};
 use spin::Once;
 
 use crate::cpu::method::Method;
-use crate::cpu::percpu::{PerCpu, this_cpu};
+use crate::cpu::percpu::{PerCpu, Retries, this_cpu};
 use crate::cpu::state::{CpuState, Stage};
 use crate::irq::gic;
 use crate::mm::init_data::ro_after_init;
@@ -98,6 +98,11 @@ pub(crate) fn cpus() -> &'static [Cpu] {
 /// Iterates over the per-CPU blocks of the online CPUs.
 pub(crate) fn online() -> impl Iterator<Item = &'static PerCpu> {
     cpus().iter().filter_map(Cpu::online)
+}
+
+/// Returns the number of faults of one kind that the online CPUs have retried.
+pub(crate) fn retried(of: impl Fn(&PerCpu) -> &Retries) -> u64 {
+    online().map(|cpu| of(cpu).total.load(Ordering::Relaxed)).sum()
 }
 
 /// Returns the number of CPUs at work.

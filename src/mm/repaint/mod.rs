@@ -7,6 +7,7 @@
 
 mod change;
 mod fill;
+mod lock;
 mod progress;
 mod session;
 
@@ -18,9 +19,9 @@ use alloc::vec::Vec;
 
 use crate::options;
 use cleave::aarch64::timer;
-use cleave::linear_map::{ATTEMPTS, Form, Layout, Outcome, Repainted, Share};
+use cleave::linear_map::{ATTEMPTS, Form, Repainted, Share};
 use cleave::rendezvous::{Leader, Measured, OnlineCpus, Refused};
-use cleave::tables::{Cpu, LeafCounts, MapStats};
+use cleave::tables::Cpu;
 
 use crate::cpu::patience;
 use crate::cpu::percpu::this_cpu;
@@ -30,6 +31,7 @@ use crate::mm::memory;
 
 pub(crate) use change::{Refusal, allow_changes, any_held, change, is_held};
 pub(crate) use fill::{help, wants_help};
+pub(crate) use lock::wait_for_map;
 
 /// More frames than are reserved and filled in a second.
 const MANY: u64 = 1 << 15;
@@ -47,8 +49,6 @@ pub(crate) struct RepaintStats {
     pub(crate) fill: Option<u64>,
     /// Everything.
     pub(crate) total: u64,
-    /// The map afterwards, by what is known of it without a walk.
-    pub(crate) after: LeafCounts,
 }
 
 /// The surroundings of a change of a repaint: the stress test is told, and faults are injected. Passed from above.
@@ -70,16 +70,16 @@ pub(crate) trait Watch {
     fn after_stop(&self);
 }
 
-/// Splits the whole linear map, whose counts are `stats`.
-pub(crate) fn repaint<W: Watch>(stats: &MapStats, watch: &W) -> RepaintStats {
+/// Splits the whole linear map.
+pub(crate) fn repaint<W: Watch>(watch: &W) -> RepaintStats {
     let start = timer::count();
-    let (map, layout) = (memory::map(), memory::layout());
+    let map = memory::map();
     let form = options::current().fill;
     let mut session = session::Session::new(watch);
     let online = smp::online_cpus();
     let leader = leader(&online);
     let repainted = map.repaint(&mut session, &leader, form);
-    let Repainted { outcome, frame_counts, measured, .. } = repainted;
+    let Repainted { frame_counts, measured, .. } = repainted;
     if measured.is_some() {
         watch.after_stop();
     }
@@ -94,19 +94,8 @@ pub(crate) fn repaint<W: Watch>(stats: &MapStats, watch: &W) -> RepaintStats {
         fill::note_leader_filled(frame_counts.used);
     }
     account.repainted = repainted;
-    account.after = if outcome == Outcome::Done { split_counts(layout, stats) } else { stats.leaves };
     account.total = timer::count().wrapping_sub(start);
     account
-}
-
-/// Returns the counts of a map whose every leaf but the alias's is a page.
-pub(crate) fn split_counts(layout: &Layout<'_>, stats: &MapStats) -> LeafCounts {
-    use cleave::tables::{Hint, Level};
-    let mut counts = stats.alias;
-    let bytes: u64 = layout.regions().iter().map(|region| region.bytes()).sum();
-    let pages = (bytes - layout.alias().bytes()) >> layout.geometry().page_shift();
-    counts.add(Level::L3, Hint::Single, pages);
-    counts
 }
 
 mod marker {

@@ -54,7 +54,7 @@ impl World<'_> {
         self.machine.limit_frames(None);
         self.verdict()?;
         let after = self.eye().snapshot();
-        check!(self.live_map().stats() == Ok(after.stats), "the counts are not what a walk finds");
+        check!(self.live_map().counts().stats == after.stats, "the counts are not what a walk finds");
         let runs = match done {
             Ok(Changed { switch, frame_counts, .. }) => {
                 let live = self.live_sizes();

@@ -248,12 +248,14 @@ impl<'a> World<'a> {
         }
         on.set_ttbr0(Some(NOTHING));
         on.isb();
-        let stats = self.paint()?;
+        let mut stats = self.paint()?;
         self.verdict()?;
         check!(self.eye().stats() == stats, "the counts are not what a walk finds");
-        assert!(self.map.set(LinearMap::new(*self.layout, ROOTS, &stats)).is_ok(), "painted twice");
         self.now(Since::Painted);
         crate::plant::plant(self);
+        // What was planted is invalid without a change that counted it.
+        stats.unmapped = self.eye().stats().unmapped;
+        assert!(self.map.set(LinearMap::new(*self.layout, ROOTS, &stats)).is_ok(), "painted twice");
         let last = self.layout.regions().last().map_or(0, |region| region.end.0 - 1);
         self.machine.share(self.layout.base()..=self.layout.address(PhysAddr(last)));
         *self.usable.lock().unwrap() = crate::plant::usable(self);

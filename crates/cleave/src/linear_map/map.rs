@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A live linear map: its plan, its roots, and the lock and the filling that CPUs share.
 
+use super::counts::{MapCounts, SharedCounts};
 use super::fill::{Fill, ReplacementMap, Share};
 use super::layout::Layout;
 use super::lock::{Busy, MapLock, MapLockGuard};
-use super::shared_stats::SharedStats;
 use crate::atomics::{Atomics, Native};
 use crate::tables::{Cpu, MapStats, PhysAddr, TableMemory};
 
@@ -29,15 +29,15 @@ pub struct LinearMap<'a, A: Atomics = Native> {
     pub(super) lock: MapLock<A>,
     /// The tables that CPUs fill together.
     pub(super) fill: Fill<A>,
-    /// The counts of its leaves and tables, changed by the holder of the lock.
-    pub(super) stats: SharedStats<A>,
+    /// The counts of its leaves, tables and changes, written by the holder of the lock.
+    pub(super) counts: SharedCounts<A>,
 }
 
 impl<'a, A: Atomics> LinearMap<'a, A> {
     /// Returns the linear map of `layout` below `roots`, whose counts are `stats`: what [`paint`](super::paint()) returned.
     #[must_use]
     pub fn new(layout: Layout<'a>, roots: Roots, stats: &MapStats) -> Self {
-        Self { layout, roots, lock: MapLock::default(), fill: Fill::default(), stats: SharedStats::new(stats) }
+        Self { layout, roots, lock: MapLock::default(), fill: Fill::default(), counts: SharedCounts::new(stats) }
     }
 
     /// Returns the plan.
@@ -52,13 +52,11 @@ impl<'a, A: Atomics> LinearMap<'a, A> {
         self.roots
     }
 
-    /// Returns the number of leaves of each size and of tables, as the last change left them.
-    ///
-    /// # Errors
-    /// [`Busy`] while a change is under way.
-    pub fn stats(&self) -> Result<MapStats, Busy> {
-        let _held = self.lock.try_lock()?;
-        Ok(self.stats.get())
+    /// Returns the number of leaves of each size, of tables and of changes, as the last change left them. A change under way on
+    /// another CPU is waited for by none and shows in none of them; a caller that compares them with a walk holds the lock.
+    #[must_use]
+    pub fn counts(&self) -> MapCounts {
+        self.counts.get()
     }
 
     /// Takes the right to change the map; for [`LinearMap::change`].

@@ -16,6 +16,7 @@
 //! `examples/split_in_memory.rs` of this package is a whole repaint.
 
 mod change;
+mod counts;
 mod decide;
 mod exchange;
 mod fill;
@@ -29,13 +30,13 @@ mod pool;
 mod repaint;
 mod replacement;
 mod retire;
-mod shared_stats;
 mod successor;
 
 #[cfg(test)]
 mod tests;
 
 pub use change::{Change, ChangeError, Changed, Switch};
+pub use counts::{ChangeCounts, MapCounts};
 pub use decide::{Action, BbmPolicy, Decision, MapPolicy, Reason, decide};
 pub use exchange::{InPlace, RootSpan, TemporaryMapping, exchange};
 pub use fill::{Fill, ReplacementMap, Share};

@@ -32,7 +32,8 @@ impl<A: Atomics> LinearMap<'_, A> {
         let mut repaint = Repaint { map: self, kernel, leader, stats: MapStats::default(), done: Repainted::default() };
         repaint.done.outcome = match self.lock.try_lock() {
             Ok(_held) => {
-                repaint.stats = self.stats.get();
+                let mut counts = self.counts.get();
+                repaint.stats = counts.stats;
                 let outcome = match form {
                     // A CPU left behind in the middle of filling tables reads the live ones, which this would give back.
                     Form::Ahead if !self.fill.is_idle() => Outcome::Busy,
@@ -40,7 +41,8 @@ impl<A: Atomics> LinearMap<'_, A> {
                     Form::InWindow => repaint.in_window(),
                 };
                 if outcome == Outcome::Done {
-                    self.stats.set(&repaint.stats.split_to_pages(self.layout.geometry()));
+                    counts.split_to_pages(self.layout.geometry());
+                    self.counts.set(&counts);
                 }
                 outcome
             }

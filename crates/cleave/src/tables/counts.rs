@@ -6,14 +6,15 @@
 
 use core::ops::Range;
 
-use super::address::PhysAddr;
 use super::address::{PhysRange, VirtAddr};
 use super::descriptor::{Descriptor, Kind};
 use super::geometry::{Geometry, Level};
-use super::traits::{TableMemory, slot};
+use super::traits::TableMemory;
 use super::tree::TableTree;
+use super::walk::Visit;
 
-/// The number of leaves of each size. Contiguous leaves are counted singly, and only under `contiguous`.
+/// The number of leaves of each size. Contiguous leaves are counted singly, and only under `contiguous`. A difference of two counts
+/// may be negative, and is modulo 2^64 then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LeafCounts {
     plain: [u64; 4],
@@ -24,16 +25,25 @@ impl LeafCounts {
     /// Counts `count` leaves of `level`.
     pub fn add(&mut self, level: Level, hint: Hint, count: u64) {
         match hint {
-            Hint::Single => self.plain[level.number()] += count,
-            Hint::Contiguous => self.contiguous[level.number()] += count,
+            Hint::Single => add(&mut self.plain, level, count),
+            Hint::Contiguous => add(&mut self.contiguous, level, count),
         }
     }
 
     /// Takes `count` leaves of `level` out of the counts.
     pub fn remove(&mut self, level: Level, hint: Hint, count: u64) {
         match hint {
-            Hint::Single => self.plain[level.number()] -= count,
-            Hint::Contiguous => self.contiguous[level.number()] -= count,
+            Hint::Single => add(&mut self.plain, level, count.wrapping_neg()),
+            Hint::Contiguous => add(&mut self.contiguous, level, count.wrapping_neg()),
+        }
+    }
+
+    /// Returns the number of leaves of `level` with or without the Contiguous bit, as `hint` says.
+    #[must_use]
+    pub const fn of(&self, level: Level, hint: Hint) -> u64 {
+        match hint {
+            Hint::Single => self.plain(level),
+            Hint::Contiguous => self.contiguous(level),
         }
     }
 
@@ -56,6 +66,11 @@ impl LeafCounts {
     }
 }
 
+fn add(counts: &mut [u64; 4], level: Level, count: u64) {
+    let place = &mut counts[level.number()];
+    *place = place.wrapping_add(count);
+}
+
 /// The Contiguous bit of a leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hint {
@@ -75,8 +90,10 @@ impl From<Descriptor> for Hint {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct MapStats {
-    /// Every leaf of the map, the kernel alias included.
+    /// Every leaf of the map, the kernel alias and invalid leaves included.
     pub leaves: LeafCounts,
+    /// The leaves that a change made invalid: they map nothing.
+    pub unmapped: LeafCounts,
     /// The leaves of the kernel alias alone: they keep their size.
     pub alias: LeafCounts,
     /// Tables below the root.
@@ -102,28 +119,29 @@ impl MapStats {
             .sum()
     }
 
-    /// Takes the table `table` of `level` and everything below it, no leaf of which is of the alias, out of the counts.
-    pub fn remove_tree<M: TableMemory>(&mut self, memory: &M, geometry: Geometry, table: PhysAddr, level: Level) {
-        self.tables -= 1;
-        for index in 0..geometry.entries(level) {
-            let entry = memory.load(slot(table, index));
-            match (entry.kind(geometry, level), level.next()) {
-                (Kind::Table(below), Some(next)) => self.remove_tree(memory, geometry, below, next),
-                (Kind::Leaf(_) | Kind::InvalidLeaf(_), _) => self.leaves.remove(level, entry.into(), 1),
-                _ => {}
-            }
-        }
+    /// Returns the bytes that leaves of `level` with or without the Contiguous bit map.
+    #[must_use]
+    pub fn mapped_bytes(&self, geometry: Geometry, level: Level, hint: Hint) -> u64 {
+        (self.leaves.of(level, hint) - self.unmapped.of(level, hint)) << geometry.shift(level)
+    }
+
+    /// Returns the bytes of the leaves that a change made invalid.
+    #[must_use]
+    pub fn unmapped_bytes(&self, geometry: Geometry) -> u64 {
+        Level::ALL.into_iter().map(|level| self.unmapped.at(level) << geometry.shift(level)).sum()
     }
 
     /// Returns the counts of the map once every leaf but those of the alias is a page outside contiguous groups.
     #[must_use]
     pub fn split_to_pages(&self, geometry: Geometry) -> Self {
-        let pages = |level: Level| {
-            (self.leaves.at(level) - self.alias.at(level)) << (geometry.shift(level) - geometry.page_shift())
+        let pages = |leaves: &LeafCounts| {
+            let of = |level: Level| leaves.at(level) << (geometry.shift(level) - geometry.page_shift());
+            Level::ALL.into_iter().skip(1).map(of).sum::<u64>()
         };
-        let mut leaves = self.alias;
-        leaves.add(Level::L3, Hint::Single, Level::ALL.into_iter().skip(1).map(pages).sum());
-        Self { leaves, alias: self.alias, tables: self.tables + self.tables_to_split(geometry) }
+        let (mut leaves, mut unmapped) = (self.alias, LeafCounts::default());
+        leaves.add(Level::L3, Hint::Single, pages(&self.leaves) - pages(&self.alias));
+        unmapped.add(Level::L3, Hint::Single, pages(&self.unmapped));
+        Self { leaves, unmapped, alias: self.alias, tables: self.tables + self.tables_to_split(geometry) }
     }
 
     /// Counts `tree` by a walk, in the root entries `entries`; `base` is the virtual address that entry 0 covers, `alias` the
@@ -135,15 +153,23 @@ impl MapStats {
         alias: PhysRange,
     ) -> Self {
         let mut stats = Self::default();
-        tree.walk(base, entries, |visit| match visit.kind {
-            Kind::Table(_) => stats.tables += 1,
+        tree.walk(base, entries, |visit| stats.count(&visit, alias));
+        stats
+    }
+
+    /// Counts what a walk has found; `alias` is the physical range of the kernel alias.
+    pub fn count(&mut self, visit: &Visit, alias: PhysRange) {
+        match visit.kind {
+            Kind::Table(_) => self.tables += 1,
             Kind::Leaf(output) | Kind::InvalidLeaf(output) => {
                 let part = if alias.contains(output) { Part::Alias } else { Part::Memory };
-                stats.add_leaves(visit.level, visit.descriptor.into(), part, 1);
+                self.add_leaves(visit.level, visit.descriptor.into(), part, 1);
+                if !visit.descriptor.is_valid() {
+                    self.unmapped.add(visit.level, visit.descriptor.into(), 1);
+                }
             }
             Kind::Empty | Kind::Reserved => {}
-        });
-        stats
+        }
     }
 }
 
@@ -189,6 +215,10 @@ mod tests {
         assert_eq!((stats.leaves.plain(Level::L1), stats.leaves.contiguous(Level::L1)), (2, 0));
         assert_eq!((stats.leaves.plain(Level::L2), stats.leaves.contiguous(Level::L2)), (2, 16));
         assert_eq!((stats.alias.at(Level::L2), stats.alias.at(Level::L1)), (1, 0));
+        assert_eq!((stats.unmapped.at(Level::L1), stats.unmapped.at(Level::L2)), (1, 0));
+        assert_eq!(stats.unmapped_bytes(Geometry::K4_V48), 1 << 30);
+        assert_eq!(stats.mapped_bytes(Geometry::K4_V48, Level::L1, Hint::Single), 1 << 30);
+        assert_eq!(stats.mapped_bytes(Geometry::K4_V48, Level::L2, Hint::Contiguous), 16 << 21);
         // An invalid block counts: its pages will be there, invalid.
         assert_eq!(stats.tables_to_split(Geometry::K4_V48), 2 * 513 + 17);
     }

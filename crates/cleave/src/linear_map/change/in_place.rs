@@ -14,9 +14,7 @@ use super::rewrite::Rewrite;
 use super::rule::{Change, Cover, Next};
 use super::stale::StaleAddresses;
 use crate::linear_map::pool::Pool;
-use crate::tables::{
-    Cpu, Descriptor, Hint, Kind, Level, PhysAddr, TableMemory, TlbiLevels, TlbiRepeat, VirtAddr, slot,
-};
+use crate::tables::{Cpu, Descriptor, Kind, Level, PhysAddr, TableMemory, TlbiLevels, TlbiRepeat, VirtAddr, slot};
 
 /// A step of a change in place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,7 +148,10 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
             (Kind::Leaf(_) | Kind::InvalidLeaf(_), _) if matches!(step, Step::Resize | Step::Edit) => {
                 let leaf_size = (geometry.size(level), geometry.size(level));
                 match rule.next(old, level, start) {
-                    Next::Leaf(leaf) if leaf != old => self.store(at, (old, leaf), start, leaf_size),
+                    Next::Leaf(leaf) if leaf != old => {
+                        self.rewrite.counts.replace(level, old, leaf);
+                        self.store(at, (old, leaf), start, leaf_size);
+                    }
                     Next::Leaf(_) => {}
                     Next::Split(next) => {
                         let new = self.rewrite.split(old, next, start);
@@ -166,9 +167,9 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
 
     /// Puts `leaf` in the place of the table at `old`, which a walker may still be in.
     fn collapse(&mut self, at: PhysAddr, old: (PhysAddr, Level), leaf: Descriptor, level: Level, start: u64) {
-        let Rewrite { rule, view, ref mut stats, .. } = self.rewrite;
-        stats.remove_tree(view, rule.geometry(), old.0, old.1);
-        stats.leaves.add(level, Hint::Single, 1);
+        let Rewrite { rule, view, ref mut counts, .. } = self.rewrite;
+        counts.collapse(view, rule.geometry(), old.0, old.1);
+        counts.add(level, leaf, 1);
         let geometry = rule.geometry();
         // A TLB may hold each page of the table, or of the tables below it.
         self.store(at, (Descriptor::table(old.0), leaf), start, (geometry.size(level), geometry.page_size()));
@@ -193,7 +194,7 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
             let at = slot(group, index);
             let old = view.load(at);
             let new = if joins_again { old.without_contiguous().marked() } else { old.without_contiguous() };
-            self.rewrite.recount(level, Hint::Contiguous, Hint::Single);
+            self.rewrite.counts.replace(level, old, new);
             self.store(at, (old, new), start + index as u64 * size, (size, size));
         }
     }
@@ -212,7 +213,7 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
             let at = slot(group, index);
             let old = view.load(at);
             let new = Descriptor(leaf.0 + index as u64 * size).unmarked().with_contiguous();
-            self.rewrite.recount(level, Hint::Single, Hint::Contiguous);
+            self.rewrite.counts.replace(level, old, new);
             self.store(at, (old, new), start + index as u64 * size, (size, size));
         }
     }

@@ -17,6 +17,7 @@ use self::difference::each_only_in;
 use self::in_place::InPlaceChange;
 use self::rewrite::{Counting, Kinds, Rewrite};
 use self::rule::Rule;
+use super::counts::MapCounts;
 use super::exchange::{RootSpan, exchange};
 use super::kernel::Kernel;
 use super::lock::{Busy, MapLockGuard};
@@ -227,7 +228,7 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
             rule: self.rule,
             view,
             supply: Counting::default(),
-            stats: self.map.stats.get(),
+            counts: MapCounts::default(),
             kinds: Kinds::default(),
         };
         count.roots(self.map.roots.live, None);
@@ -266,10 +267,12 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
                 });
             });
         };
-        let rewrite = Rewrite { rule, view, supply: &mut pool, stats: map.stats.get(), kinds: Kinds::default() };
+        let counts = MapCounts::default();
+        let rewrite = Rewrite { rule, view, supply: &mut pool, counts, kinds: Kinds::default() };
         let mut change = InPlaceChange::new(rewrite, &cpu, tlbis, free);
         change.run(map.roots.live, sizes);
-        map.stats.set(&change.rewrite.stats);
+        change.rewrite.counts.changes.transactions = 1;
+        map.counts.add(&change.rewrite.counts);
         self.done.switch = Switch::InPlace;
         self.done.frame_counts.used = needed.splits;
         self.done.frame_counts.returned = returned;
@@ -286,10 +289,10 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
         let (roots, entries) = (map.roots, map.layout.root_entries());
         let total = needed.copies + needed.splits;
         let mut pool = self.reserve(total)?;
-        let stats = map.stats.get();
-        let mut rewrite = Rewrite { rule, view, supply: &mut pool, stats, kinds: Kinds::default() };
+        let counts = MapCounts::default();
+        let mut rewrite = Rewrite { rule, view, supply: &mut pool, counts, kinds: Kinds::default() };
         rewrite.roots(roots.live, Some(roots.replacement));
-        let after = rewrite.stats;
+        let mut counts = rewrite.counts;
         let cpu = self.kernel.cpu();
         // The new tables are visible to walkers before the stop window links them.
         cpu.dsb_ishst();
@@ -319,7 +322,8 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
         if !committed {
             return Err(ChangeError::Unanswered);
         }
-        map.stats.set(&after);
+        counts.changes.transactions = 1;
+        map.counts.add(&counts);
         self.done.switch = Switch::Stop;
         self.done.frame_counts.used = total;
         self.done.frame_counts.returned = freed;

@@ -5,8 +5,9 @@
 //! permissions, sizes and hints may change in one step.
 
 use super::rule::{Change, Cover, Next, Rule};
+use crate::linear_map::counts::MapCounts;
 use crate::linear_map::pool::Pool;
-use crate::tables::{Descriptor, Hint, Kind, Level, MapStats, PhysAddr, TableMemory, slot};
+use crate::tables::{Descriptor, Kind, Level, PhysAddr, TableMemory, slot};
 
 /// The source of a rewrite's new tables.
 pub(super) trait Supply {
@@ -61,8 +62,8 @@ pub(super) struct Rewrite<'a, V, S> {
     /// Reaches every table, the roots included.
     pub(super) view: &'a V,
     pub(super) supply: S,
-    /// The counts of the map, changed as the tree is.
-    pub(super) stats: MapStats,
+    /// The difference that the change makes to the counts of the map.
+    pub(super) counts: MapCounts,
     pub(super) kinds: Kinds,
 }
 
@@ -137,7 +138,7 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
                 let new = match joins {
                     Some(leaf) => self.joined(old, level, Descriptor(leaf.0 + (index - first) as u64 * size)),
                     None if joined && !stays => {
-                        self.recount(level, Hint::Contiguous, Hint::Single);
+                        self.counts.replace(level, old, old.without_contiguous());
                         self.entry(old.without_contiguous(), level, at)
                     }
                     None => self.entry(old, level, at),
@@ -150,11 +151,6 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
                 }
             }
         }
-    }
-
-    pub(super) fn recount(&mut self, level: Level, from: Hint, to: Hint) {
-        self.stats.leaves.remove(level, from, 1);
-        self.stats.leaves.add(level, to, 1);
     }
 
     /// Returns the entry that takes the place of `old`, which covers memory from `start` on.
@@ -170,8 +166,8 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
                     _ => None,
                 };
                 if let Some(leaf) = collapsed {
-                    self.stats.remove_tree(self.view, geometry, below, next);
-                    self.stats.leaves.add(level, Hint::Single, 1);
+                    self.counts.collapse(self.view, geometry, below, next);
+                    self.counts.add(level, leaf, 1);
                     self.kinds.sizes = true;
                     return leaf;
                 }
@@ -183,7 +179,10 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
             }
             (Kind::Leaf(_) | Kind::InvalidLeaf(_), _) => match self.rule.next(old, level, start) {
                 Next::Leaf(leaf) => {
-                    self.kinds.edits |= leaf != old;
+                    if leaf != old {
+                        self.kinds.edits = true;
+                        self.counts.replace(level, old, leaf);
+                    }
                     leaf
                 }
                 Next::Split(next) => self.split(old, next, start),
@@ -194,14 +193,15 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
 
     /// Returns the leaf `leaf` as a member of a new contiguous group, in place of `old` and everything below it.
     fn joined(&mut self, old: Descriptor, level: Level, leaf: Descriptor) -> Descriptor {
+        let leaf = leaf.with_contiguous();
         match (old.kind(self.rule.geometry(), level), level.next()) {
             (Kind::Table(below), Some(next)) => {
-                self.stats.remove_tree(self.view, self.rule.geometry(), below, next);
+                self.counts.collapse(self.view, self.rule.geometry(), below, next);
+                self.counts.add(level, leaf, 1);
             }
-            _ => self.stats.leaves.remove(level, old.into(), 1),
+            _ => self.counts.replace(level, old, leaf),
         }
-        self.stats.leaves.add(level, Hint::Contiguous, 1);
-        leaf.with_contiguous()
+        leaf
     }
 
     /// Returns a table descriptor in place of `old`, a leaf outside groups: a new table of `level` with what it maps from
@@ -211,17 +211,14 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
         let (size, unit, count) = (geometry.size(level), geometry.contiguous(level), geometry.entries(level));
         let table = self.supply.take(self.view, Why::Split);
         self.kinds.sizes = true;
-        let above = Level::ALL[level.number() - 1];
-        self.stats.leaves.remove(above, Hint::Single, 1);
-        self.stats.tables += 1;
+        self.counts.split(Level::ALL[level.number() - 1], old);
         let first = old.split_child(level);
         let unit_or_all = unit.unwrap_or(count);
         for group in (0..count).step_by(unit_or_all) {
             let joined = unit.is_some() && self.rule.stays_joined(start + group as u64 * size, level);
-            let hint = if joined { Hint::Contiguous } else { Hint::Single };
             // In place a group that the change covers whole is joined when it is edited.
             let joins_later = unit.is_some() && self.rule.joins_later(start + group as u64 * size, level);
-            self.stats.leaves.add(level, hint, unit_or_all as u64);
+            self.counts.add(level, if joined { first.with_contiguous() } else { first }, unit_or_all as u64);
             for index in group..group + unit_or_all {
                 let leaf = Descriptor(first.0 + index as u64 * size);
                 let leaf = match (joined, joins_later) {

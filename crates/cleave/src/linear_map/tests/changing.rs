@@ -6,11 +6,13 @@ use proptest::prelude::*;
 use super::plan::{Plan, cases, plans, range};
 use super::world::*;
 use crate::aarch64::BbmLevel;
-use crate::linear_map::{Change, ChangeError, Changed, Kernel, LargestLeaf, LinearMap, OutOfMemory, Roots, Switch};
+use crate::linear_map::{
+    Change, ChangeError, Changed, Form, Kernel, LargestLeaf, LinearMap, MapCounts, OutOfMemory, Outcome, Roots, Switch,
+};
 use crate::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use crate::tables::fake::{Event, FakeCpu, FakeFrames, FakeMemory, View};
 use crate::tables::{
-    Descriptor, FrameSource, Granule, Level, PhysAddr, PhysRange, TableMemory, TlbiLevels, TlbiRange, TlbiRepeat,
+    Descriptor, FrameSource, Granule, Hint, Level, PhysAddr, PhysRange, TableMemory, TlbiLevels, TlbiRange, TlbiRepeat,
     VirtAddr, slot,
 };
 
@@ -39,7 +41,7 @@ impl<'a> Kernel for OneCpu<'a> {
         roots(self.memory)
     }
     fn temporary(&self) -> View<'a> {
-        unreachable!("no change needs a temporary mapping")
+        tables(self.memory)
     }
     fn cpu(&self) -> FakeCpu {
         self.cpu.clone()
@@ -157,8 +159,19 @@ impl Machine {
         Self { world, level, range_tlbi: false, in_use: PhysRange::default() }
     }
 
-    /// Gives `work` a way to make changes on a CPU that waits as `host` does.
-    fn run(&mut self, host: &impl Host, work: impl FnOnce(&mut Make<'_>)) {
+    /// Gives `work` a way to make changes on a CPU that waits as `host` does. Returns the counts after them.
+    fn run(&mut self, host: &impl Host, work: impl FnOnce(&mut Make<'_>)) -> MapCounts {
+        self.with_map(host, |map, kernel, leader| {
+            work(&mut |change, ranges| map.change(&mut map.try_lock().unwrap(), kernel, leader, change, ranges));
+        })
+    }
+
+    /// Gives `work` the map and its one CPU, which waits as `host` does. Returns the counts after it.
+    fn with_map<H: Host>(
+        &mut self,
+        host: &H,
+        work: impl FnOnce(&LinearMap<'_>, &mut OneCpu<'_>, &Leader<'_, H>),
+    ) -> MapCounts {
         let World { plan, memory, cpu, frames, stats } = &mut self.world;
         let map_roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: SAVE, empty: NOTHING };
         let map = LinearMap::new(plan.layout(), map_roots, stats);
@@ -168,9 +181,13 @@ impl Machine {
         let online = unsafe { OnlineCpus::of([&slot]) };
         let leader = Leader { rendezvous: &rendezvous, host, slot: &slot, online: &online };
         let Self { level, range_tlbi, in_use, .. } = *self;
-        let mut kernel = OneCpu { memory, frames, cpu: cpu.clone(), level, range_tlbi, in_use };
-        work(&mut |change, ranges| map.change(&mut map.try_lock().unwrap(), &mut kernel, &leader, change, ranges));
-        *stats = map.stats().unwrap();
+        work(&map, &mut OneCpu { memory, frames, cpu: cpu.clone(), level, range_tlbi, in_use }, &leader);
+        let counts = map.counts();
+        let (splits, collapses) = (|level| counts.changes.splits(level), |level| counts.changes.collapses(level));
+        let [made, gone] = [splits(Level::L1) + splits(Level::L2), collapses(Level::L1) + collapses(Level::L2)];
+        assert_eq!(stats.tables + made, counts.stats.tables + gone, "{counts:?}");
+        *stats = counts.stats;
+        counts
     }
 
     fn change(&mut self, change: Change, ranges: &[PhysRange]) -> Result<Changed, ChangeError> {
@@ -405,6 +422,66 @@ fn churn_ends_where_it_began() {
         machine.check();
         assert_eq!(machine.world.frames.available(), free);
         assert!(machine.leaves() == before);
+    }
+}
+
+/// The counts of known changes, by either switch: fails when a split, a collapse, an unmapped leaf or a transaction is counted
+/// once too often or too rarely.
+#[test]
+fn splits_collapses_and_unmapped_bytes_are_counted() {
+    for level in [BbmLevel::Zero, BbmLevel::Two] {
+        let mut machine = Machine::new(ram(1 << 30), level);
+        let all = machine.memory();
+        let page_in_second = page(3 * 512 + 7);
+        let counts = machine.run(&Alone, |make| {
+            // Both pages are in the one 1G block: it splits, and two of its 2M blocks.
+            make(Change::Unmap, &[page(5), page_in_second]).unwrap();
+            // Nothing to do, and no transaction.
+            make(Change::Unmap, &[page(5)]).unwrap();
+        });
+        let of = |counts: &MapCounts| {
+            let changes = counts.changes;
+            let [splits, collapses] =
+                [Level::L1, Level::L2].map(|level| (changes.splits(level), changes.collapses(level)));
+            (splits, collapses, changes.transactions)
+        };
+        assert_eq!(of(&counts), ((1, 0), (2, 0), 1), "{level:?}");
+        let geometry = machine.world.plan.geometry;
+        assert_eq!(counts.stats.unmapped_bytes(geometry), 2 << 12);
+        assert_eq!(counts.stats.mapped_bytes(geometry, Level::L3, Hint::Single), 30 << 12);
+        assert_eq!(counts.stats.mapped_bytes(geometry, Level::L3, Hint::Contiguous), 992 << 12);
+        assert_eq!(counts.stats.mapped_bytes(geometry, Level::L2, Hint::Contiguous), 496 << 21);
+        assert_eq!(counts.stats.mapped_bytes(geometry, Level::L2, Hint::Single), 14 << 21);
+        machine.check();
+        let counts = machine.run(&Alone, |make| {
+            make(Change::Map, &[page(5)]).unwrap();
+            // One 2M block comes back; the other page is in the way of the 1G block.
+            make(Change::Collapse, &all).unwrap();
+            make(Change::Map, &[page_in_second]).unwrap();
+            make(Change::Collapse, &all).unwrap();
+        });
+        assert_eq!(of(&counts), ((0, 1), (0, 2), 4), "{level:?}");
+        assert_eq!(counts.stats.mapped_bytes(geometry, Level::L1, Hint::Single), 1 << 30);
+        machine.check();
+    }
+}
+
+/// The repaint is one transaction, and counts each block that becomes a table: fails when it splits unmapped blocks into pages
+/// that count as mapped.
+#[test]
+fn a_repaint_counts_its_splits() {
+    for form in [Form::Ahead, Form::InWindow] {
+        let mut machine = Machine::new(ram((2 << 30) + (6 << 20)), BbmLevel::Two);
+        let block = range(2 << 30, (2 << 30) + (2 << 20));
+        let counts = machine.with_map(&Alone, |map, kernel, leader| {
+            map.change(&mut map.try_lock().unwrap(), kernel, leader, Change::Unmap, &[block]).unwrap();
+            assert_eq!(map.repaint(kernel, leader, form).outcome, Outcome::Done);
+        });
+        let (changes, unmapped) = (counts.changes, counts.stats.unmapped_bytes(machine.world.plan.geometry));
+        // The change has split one 1G block, of whose 2M blocks it unmaps the first.
+        assert_eq!((changes.splits(Level::L1), changes.splits(Level::L2)), (2, 1024 + 3), "{form:?}");
+        assert_eq!((changes.transactions, unmapped), (2, 2 << 20));
+        machine.check();
     }
 }
 

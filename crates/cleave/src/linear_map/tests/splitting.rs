@@ -29,15 +29,17 @@ fn growth(world: &World, leaves: &[Leaf]) -> u64 {
 /// Returns the counts of the map once it is split.
 fn stats_after(world: &World, leaves: &[Leaf]) -> MapStats {
     let geometry = world.plan.geometry;
-    let mut pages = LeafCounts::default();
+    let (mut pages, mut unmapped) = (LeafCounts::default(), LeafCounts::default());
     for leaf in leaves {
         if world.plan.alias.contains(PhysAddr(leaf.output)) {
             pages.add(leaf.level, leaf.descriptor.into(), 1);
         } else {
-            pages.add(Level::L3, Hint::Single, leaf.bytes / geometry.page_size());
+            let count = leaf.bytes / geometry.page_size();
+            pages.add(Level::L3, Hint::Single, count);
+            unmapped.add(Level::L3, Hint::Single, if leaf.descriptor.is_valid() { 0 } else { count });
         }
     }
-    MapStats { leaves: pages, tables: world.stats.tables + growth(world, leaves), ..world.stats }
+    MapStats { leaves: pages, unmapped, tables: world.stats.tables + growth(world, leaves), ..world.stats }
 }
 
 /// Splits through a replacement, checking the books on the way.
@@ -113,7 +115,6 @@ fn check_both(plan: Plan, largest: LargestLeaf, seed: Option<u64>) {
         if let Some(seed) = seed {
             world.plant(seed);
         }
-        // What was planted is no news to the count.
         assert_eq!(world.recount(), world.stats);
         let before = world.leaves(LIVE);
         split(&mut world, &before);
@@ -173,6 +174,7 @@ fn invalid_blocks_of_both_sizes_stay_invalid() {
         for leaf in [leaves[0], leaves[1]] {
             world.memory.store(leaf.slot, leaf.descriptor.made_invalid());
         }
+        world.stats = world.recount();
         let before = world.leaves(LIVE);
         split(&mut world, &before);
         let invalid = world.leaves(LIVE).iter().filter(|leaf| !leaf.descriptor.is_valid()).count();

@@ -107,8 +107,8 @@ impl World {
     }
 
     /// Plants what a map may have gathered since it was painted: leaves made invalid or read-only, and restrictions
-    /// in table descriptors. `seed` says which.
-    pub(super) fn plant(&self, seed: u64) {
+    /// in table descriptors. `seed` says which. What is invalid is counted as such.
+    pub(super) fn plant(&mut self, seed: u64) {
         let mut state = seed | 1;
         let mut random = move || {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
@@ -130,6 +130,7 @@ impl World {
             };
             self.memory.store(visit.slot, planted);
         });
+        self.stats.unmapped = self.recount().unmapped;
     }
 }
 

@@ -23,6 +23,10 @@
     TABLE cleave_empty_root         // TTBR0 after boot; stays all zero
     TABLE cleave_shadow_root        // the root entries of a repaint before they are live
     TABLE cleave_window_root        // the temporary mapping of fill=window
+    TABLE cleave_page_root          // a temporary page: a root and the tables below it
+    TABLE cleave_page_l1
+    TABLE cleave_page_l2
+    TABLE cleave_page_l3
     TABLE cleave_kernel_l1          // root entry 256: image, kernel area, devices, temporaries
     TABLE cleave_image_l2
     TABLE cleave_image_l3, {IMAGE_L3_TABLES}

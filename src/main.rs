@@ -63,6 +63,7 @@ extern "C" fn kernel_main(tree: u64, entry_el: u64) -> ! {
     run.stop_stress_test();
     run.audit();
     check::inject::at_the_end();
+    check::secrets::touch();
     run.end()
 }
 

@@ -278,6 +278,12 @@ fn store(address: VirtAddr) {
     unsafe { byte.write(core::hint::black_box(byte.read())) };
 }
 
+/// Loads from `address`, where the load must fault.
+pub(crate) fn load(address: VirtAddr) {
+    // SAFETY: none: nothing may be loaded there, and the load must fault.
+    core::hint::black_box(unsafe { core::hint::black_box(address.0 as *const u64).read() });
+}
+
 /// Branches to where nothing is.
 pub(crate) fn wild_branch() {
     // SAFETY: none: there is nothing at this address, and the fetch must fault.

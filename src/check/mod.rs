@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod hooks;
 pub(crate) mod inject;
 pub(crate) mod probe;
+pub(crate) mod secrets;
 pub(crate) mod stale;
 pub(crate) mod stress;
 pub(crate) mod totals;

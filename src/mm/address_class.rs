@@ -4,12 +4,13 @@
 
 use core::fmt;
 
-use cleave::tables::{PhysAddr, VirtAddr};
+use cleave::tables::{PhysAddr, PhysRange, VirtAddr};
 
 use crate::mm::image::{Section, boot_slot, kernel_alias};
 use crate::mm::layout::{
     AREA_BYTES, DEVICE_AREA, HEAP_AREA, LINEAR_BASE, LINEAR_BYTES, Part, Slot, Spot, TEMPORARY_AREA,
 };
+use crate::mm::secret;
 
 /// The part of the address space that an address belongs to, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Place {
     Image(Section),
     /// The linear map.
     LinearMap,
+    /// The place in the linear map of a secret frame.
+    Secret,
     /// The alias of the kernel's text and read-only data in the linear map; not of what is read-only after init.
     KernelAlias,
     /// The alias of the data that is read-only after init.
@@ -71,6 +74,7 @@ impl Place {
             match () {
                 () if Section::RoAfterInit.phys().contains(physical) => Self::InitDataAlias,
                 () if kernel_alias().contains(physical) => Self::KernelAlias,
+                () if secret::overlaps(PhysRange::new(physical, physical.offset(1))) => Self::Secret,
                 () => Self::LinearMap,
             }
         } else if within(DEVICE_AREA, AREA_BYTES) {
@@ -101,6 +105,7 @@ impl fmt::Display for Place {
             Self::Image(Section::RoAfterInit) => f.write_str("the kernel image (read-only after init)"),
             Self::Image(section) => write!(f, "the kernel image ({section:?})"),
             Self::LinearMap => f.write_str("the linear map"),
+            Self::Secret => f.write_str("a secret frame, out of the linear map"),
             Self::KernelAlias => f.write_str("the kernel alias in the linear map"),
             Self::InitDataAlias => f.write_str("the kernel alias in the linear map (read-only after init)"),
             Self::Devices => f.write_str("the device area"),

@@ -50,6 +50,10 @@ symbols!(
     cleave_empty_root,
     cleave_shadow_root,
     cleave_window_root,
+    cleave_page_root,
+    cleave_page_l1,
+    cleave_page_l2,
+    cleave_page_l3,
     cleave_kernel_l1,
     cleave_early_tables,
     cleave_boot_slot,
@@ -131,6 +135,14 @@ pub(crate) enum Table {
     ReplacementRoot,
     /// The TTBR0 root of the temporary mapping.
     TemporaryRoot,
+    /// The TTBR0 root of a temporary page.
+    PageRoot,
+    /// Its level 1 table.
+    PageL1,
+    /// Its level 2 table.
+    PageL2,
+    /// Its level 3 table.
+    PageL3,
     /// The kernel half's level 1 table.
     KernelL1,
 }
@@ -145,6 +157,10 @@ impl Table {
             Self::EmptyRoot => cleave_empty_root(),
             Self::ReplacementRoot => cleave_shadow_root(),
             Self::TemporaryRoot => cleave_window_root(),
+            Self::PageRoot => cleave_page_root(),
+            Self::PageL1 => cleave_page_l1(),
+            Self::PageL2 => cleave_page_l2(),
+            Self::PageL3 => cleave_page_l3(),
             Self::KernelL1 => cleave_kernel_l1(),
         }
     }

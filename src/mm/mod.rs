@@ -11,4 +11,6 @@ pub(crate) mod layout;
 pub(crate) mod memory;
 pub(crate) mod repaint;
 pub(crate) mod ro_after_init;
+pub(crate) mod secret;
+pub(crate) mod temporary_page;
 pub(crate) mod views;

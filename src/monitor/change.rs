@@ -14,7 +14,7 @@ use super::session::{Screen, Session};
 use super::{inspect, poke};
 use crate::check::watch;
 use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
-use crate::mm::memory;
+use crate::mm::{memory, secret};
 
 pub(super) fn protect(_: &mut Session, words: &[&str]) -> Done {
     match words {
@@ -66,6 +66,9 @@ fn range(address: &str, bytes: &str) -> Result<PhysRange, Wrong> {
 }
 
 fn change(change: Change, ranges: &[PhysRange]) -> Done {
+    if let Some(range) = ranges.iter().find(|&&range| change.is_edit() && secret::overlaps(range)) {
+        return Err(format!("nothing has changed: {range} is in use: secret frames").into());
+    }
     let made = watch::change(change, ranges);
     let (done, ticks) = made.map_err(|error| format!("nothing has changed: {error}"))?;
     let switch = match done.switch {

@@ -10,9 +10,13 @@ mod change;
 mod commands;
 mod inspect;
 mod poke;
+mod secret;
 mod session;
 mod table;
 
+extern crate alloc;
+
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt::Write as _;
 
@@ -108,7 +112,7 @@ impl Keys {
 /// Reads and executes commands until `off`; returns the verdict of the run.
 pub(crate) fn run(verdict: Verdict) -> Verdict {
     console::print(format_args!("\nmonitor: `help` lists the commands, Tab completes, `off` ends the run\n"));
-    let mut session = Session { verdict, over: false };
+    let mut session = Session { verdict, secrets: Vec::new(), over: false };
     let builder = CliBuilder::default().writer(Screen).command_buffer([0; LINE]).history_buffer([0; HISTORY]);
     // Writing to the console does not fail.
     let Ok(mut cli) = builder.prompt(PROMPT).build();

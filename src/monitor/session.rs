@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The state that monitor commands share, and the console as they write to it.
 
+extern crate alloc;
+
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
 
 use crate::io::console;
+use crate::mm::secret::SecretFrame;
 use crate::report::verdict::Verdict;
 
 /// The state that the commands share.
 pub(crate) struct Session {
     /// The verdict of the run so far.
     pub(crate) verdict: Verdict,
+    /// The secret frames that were taken.
+    pub(super) secrets: Vec<SecretFrame>,
     /// Set by `off`.
     pub(super) over: bool,
 }

@@ -7,10 +7,10 @@ use core::fmt::Write as _;
 
 use super::commands::{Command, Done, Usage, Wrong, needs_none};
 use super::session::{Screen, Session};
-use super::{change, inspect, poke};
+use super::{change, inspect, poke, secret};
 
 /// Every command, as `help` lists them.
-pub(super) static COMMANDS: [Command; 21] = [
+pub(super) static COMMANDS: [Command; 22] = [
     Command {
         name: "help",
         usage: "[COMMAND]",
@@ -52,6 +52,13 @@ pub(super) static COMMANDS: [Command; 21] = [
         about: "makes the leaves of the linear map as large as they can be",
         example: "collapse",
         run: change::collapse,
+    },
+    Command {
+        name: "secret",
+        usage: "take N|return",
+        about: "takes frames that are out of the linear map and checks them, or gives them all back",
+        example: "secret take 4",
+        run: secret::secret,
     },
     Command {
         name: "pt",

@@ -112,6 +112,8 @@ pub(crate) enum Fault {
     RodataWrite,
     /// `rodata.alias`: the same through the linear map.
     RodataAlias,
+    /// `secret.touch`: a load of a secret frame through the linear map.
+    SecretTouch,
     /// `guard.mapped`: the guard page of the boot CPU's exception stack is mapped, before the audit.
     GuardMapped,
     /// `census.count`: the audit is told of a leaf that is not there.
@@ -121,7 +123,7 @@ pub(crate) enum Fault {
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 24] = [
+const PLAIN: [(&str, Fault); 25] = [
     ("load.flip", Fault::LoadFlip),
     ("load.swap", Fault::LoadSwap),
     ("frame.leak", Fault::FrameLeak),
@@ -143,6 +145,7 @@ const PLAIN: [(&str, Fault); 24] = [
     ("rodata.execute", Fault::RodataExecute),
     ("rodata.write", Fault::RodataWrite),
     ("rodata.alias", Fault::RodataAlias),
+    ("secret.touch", Fault::SecretTouch),
     ("guard.mapped", Fault::GuardMapped),
     ("census.count", Fault::CensusCount),
     ("panic", Fault::Panic),

@@ -48,6 +48,7 @@ impl Mapping {
             (Status::Translation(_), _, Place::LinearMap | Place::KernelAlias | Place::InitDataAlias) => {
                 self.why_not_linear(mapped, tables)
             }
+            (Status::Translation(_), _, Place::Secret) => "a secret frame: the linear map lacks it while it is one",
             (Status::Translation(_), _, Place::Null) => "nothing is mapped at the lowest addresses",
             (Status::Translation(_), _, _) if tables.has_missed() => "a table on its way cannot be read",
             (Status::Translation(_), _, _) if mapped => "it is mapped now: it was not a moment ago",

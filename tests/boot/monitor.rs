@@ -248,6 +248,53 @@ fn panic_and_reboot_end_the_run() {
     Typed::lines(&boot(), &["reboot"]).ended_with(2).has(&["reboot", "no verdict"]);
 }
 
+/// Secret frames leave the linear map a batch at a time: within a batch taking one changes nothing, and needs no invalidation.
+/// Each holds what is written to it and zeros when it is taken, as the command checks; no other command maps one. When all are
+/// back, frames and leaves are those of the beginning.
+#[test]
+fn secret_frames_leave_the_linear_map_and_come_back() {
+    for (cpu, words) in [("cortex-a72", "linear=block"), ("max", "linear=block bbml2=trust"), ("cortex-a72", "")] {
+        let boot = || Boot::on(cpu).mem("256M").word(words);
+        let lines = ["collapse", "leaves", "frames", "secret take 10", "secret take 54", "secret take 1", "audit"];
+        let rest = ["secret", "secret take", "secret take 2000", "secret return", "secret return", "collapse", "audit"];
+        let lines = [&lines[..], &rest, &["leaves", "frames", "off"]].concat();
+        let typed = Typed::lines(&boot(), &lines);
+        typed.ended_with(0).has(&[
+            "10 secret frames taken, the last one 0x",
+            "transactions of the map: 1",
+            "54 secret frames taken, the last one 0x",
+            "transactions of the map: 0",
+            "1 secret frames taken, the last one 0x",
+            "transactions of the map: 1",
+            "translations wrong 0, census wrong 0",
+            "usage: secret take N|return",
+            "usage: secret take N|return",
+            "959 secret frames taken, then all of 1024 secret frames are in use",
+            "1024 secret frames returned, 16 batches mapped again",
+            "transactions of the map: 16",
+            "0 secret frames returned, 0 batches mapped again",
+            "translations wrong 0, census wrong 0",
+            "cleave: PASS",
+        ]);
+        // The boot is the same each time, so that the frame is.
+        let (_, frame) = typed.text.split_once("the last one ").expect("a frame");
+        let frame = format!("p:{}", frame.split_whitespace().next().unwrap_or_default());
+        let changes = ["map", "protect", "unmap"]
+            .map(|name| format!("{name} {frame} 4K{}", if name == "protect" { " ro" } else { "" }));
+        let lines = ["collapse", "secret take 10", &changes[0], &changes[1], &changes[2], "secret return", "off"];
+        let refused = Typed::lines(&boot(), &lines);
+        refused.ended_with(0).has(&["the last one 0x", " is in use: secret frames", " is in use: secret frames"]);
+        assert_eq!(refused.text.matches(" is in use: secret frames").count(), 3, "{}", refused.text);
+        // The two answers to `leaves`, and to `frames`, are the same.
+        for (from, to) in [("\n       1G ", "a full split"), ("frames: ", " free")] {
+            let told = typed.text.split(from).skip(1).map(|rest| rest.split(to).next().unwrap_or_default());
+            let told: Vec<_> = told.collect();
+            assert_eq!(told.len(), 2, "{from}: {}", typed.text);
+            assert_eq!(told[0], told[1], "{}", typed.text);
+        }
+    }
+}
+
 /// Loads and stores that fault are errors, with the bytes that came before and the address: of an unmapped page, of a
 /// read-only one, from one page into the next, at any alignment. A probe whose fault ends the run fails this, one that counts a
 /// byte too many, and one that touches a device.

@@ -4,8 +4,8 @@
 use crate::{
     qemu::{Boot, Run},
     words::{
-        BAN, CPU, PANIC, PANIC_LINE, PARKED, RO_AFTER_INIT, STACK_OVERFLOW, THREAD_GUARD, WILD_BRANCH, WINDOW_TOUCH,
-        fault,
+        BAN, CPU, PANIC, PANIC_LINE, PARKED, RO_AFTER_INIT, SECRET, SECRET_PLACE, STACK_OVERFLOW, THREAD_GUARD,
+        WILD_BRANCH, WINDOW_TOUCH, fault,
     },
 };
 
@@ -85,6 +85,17 @@ fn a_store_to_data_that_is_read_only_after_init_faults() {
                 panics(Boot::on("cortex-a72").mem("128M").word(word).fault(fault), &format!("{alias}{RO_AFTER_INIT}"));
             run.claim(run.line(PANIC_LINE).unwrap_or_default().contains("permission fault"), "another kind of fault");
         }
+    }
+}
+
+/// A secret frame is reached through the linear map by no load, and the report names it one. A frame that stays mapped ends
+/// without a panic.
+#[test]
+fn a_load_of_a_secret_frame_through_the_linear_map_faults() {
+    for word in ["linear=block", "linear=require"] {
+        let run = panics(Boot::on("cortex-a72").mem("128M").word(word).fault(fault::SECRET_TOUCH), SECRET);
+        run.claim(run.line(PANIC_LINE).unwrap_or_default().contains(SECRET_PLACE), "the frame is not named");
+        run.claim(run.console.contains("  why: a secret frame: "), "the reason is not given");
     }
 }
 

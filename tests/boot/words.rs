@@ -46,6 +46,8 @@ pub(crate) mod fault {
     /// A store to data that is read-only after init, by its own address and through the linear map.
     pub(crate) const RO_AFTER_INIT: [(&str, &str); 2] =
         [("rodata.write", "the kernel image"), ("rodata.alias", "the kernel alias in the linear map")];
+    /// A load of a secret frame through the linear map.
+    pub(crate) const SECRET_TOUCH: &str = "secret.touch";
     /// A page is mapped again in the middle of a fault on it.
     pub(crate) const STALE_FAULT: &str = "stale.fault";
     /// A page becomes writable and executable.
@@ -98,6 +100,12 @@ pub(crate) const THREAD_GUARD: &str = "guard page of its thread stack";
 
 /// In the panic's line of a store to data that is read-only after init, behind the mapping it was made through.
 pub(crate) const RO_AFTER_INIT: &str = " (read-only after init)";
+
+/// In the panic's line of a load of a secret frame through the linear map.
+pub(crate) const SECRET: &str = "translation fault, level 3, 0x";
+
+/// Behind the address: the place it is.
+pub(crate) const SECRET_PLACE: &str = ": a secret frame, out of the linear map";
 
 /// In the panic's line of a branch to nowhere; the address stands behind it.
 pub(crate) const WILD_BRANCH: &str = "instruction abort";

@@ -2,6 +2,7 @@
 //! Checks of the running kernel: stress test, audit, probe, guard, and fault injection.
 
 pub(crate) mod audit;
+pub(crate) mod churn;
 pub(crate) mod hooks;
 pub(crate) mod inject;
 pub(crate) mod probe;

@@ -37,6 +37,14 @@ pub(crate) fn change(change: Change, ranges: &[PhysRange]) -> Result<(Changed, u
     repaint::change(change, ranges, &Plain)
 }
 
+/// Makes `change` in `ranges` of memory as [`change`] does, and waits while another CPU changes the map.
+///
+/// # Errors
+/// As [`repaint::change_when_free`].
+pub(crate) fn change_when_free(change: Change, ranges: &[PhysRange]) -> Result<(Changed, u64), Refusal> {
+    repaint::change_when_free(change, ranges, &Plain)
+}
+
 /// Holds a rendezvous without a repaint; with a scratch page it breaks and probes that.
 ///
 /// # Errors

@@ -12,9 +12,11 @@ use cleave::tables::{Level, PhysAddr, PhysRange};
 use super::commands::{self, Done, Wrong, size};
 use super::session::{Screen, Session};
 use super::{inspect, poke};
+use crate::check::churn::{self, Churned};
 use crate::check::watch;
 use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
 use crate::mm::{memory, secret};
+use crate::report::verdict::Verdict;
 
 pub(super) fn protect(_: &mut Session, words: &[&str]) -> Done {
     match words {
@@ -69,7 +71,7 @@ fn change(change: Change, ranges: &[PhysRange]) -> Done {
     if let Some(range) = ranges.iter().find(|&&range| change.is_edit() && secret::overlaps(range)) {
         return Err(format!("nothing has changed: {range} is in use: secret frames").into());
     }
-    let made = watch::change(change, ranges);
+    let made = watch::change_when_free(change, ranges);
     let (done, ticks) = made.map_err(|error| format!("nothing has changed: {error}"))?;
     let switch = match done.switch {
         Switch::Nothing => "it was so already",
@@ -81,5 +83,20 @@ fn change(change: Change, ranges: &[PhysRange]) -> Done {
     if let Some(measured) = done.measured {
         writeln!(Screen, "  {} of them in the stop window", measured.ended.wrapping_sub(measured.began))?;
     }
+    Ok(())
+}
+
+/// Changes the map from all CPUs at once: everything is as before then, or the run has failed.
+pub(super) fn churn(session: &mut Session, words: &[&str]) -> Done {
+    let [calls] = words else { return Err(Wrong::Usage) };
+    let cpus = churn::run(churn::memory()?, size(calls)?).inspect_err(|_| session.verdict = Verdict::Fail)?;
+    for (cpu, did) in cpus {
+        let Churned { calls, in_place, stopped, refused, comparisons } = did;
+        writeln!(
+            Screen,
+            "  CPU {cpu:<3} {calls} calls: {in_place} in place, {stopped} with every CPU stopped, {refused} refused; counts compared {comparisons} times"
+        )?;
+    }
+    writeln!(Screen, "  leaves, tables and free frames are those of the beginning")?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::session::{Screen, Session};
 use super::{change, inspect, poke, secret};
 
 /// Every command, as `help` lists them.
-pub(super) static COMMANDS: [Command; 22] = [
+pub(super) static COMMANDS: [Command; 23] = [
     Command {
         name: "help",
         usage: "[COMMAND]",
@@ -59,6 +59,13 @@ pub(super) static COMMANDS: [Command; 22] = [
         about: "takes frames that are out of the linear map and checks them, or gives them all back",
         example: "secret take 4",
         run: secret::secret,
+    },
+    Command {
+        name: "churn",
+        usage: "CALLS",
+        about: "changes the map from all CPUs at once, and undoes it; collapses it before and after",
+        example: "churn 1000",
+        run: change::churn,
     },
     Command {
         name: "pt",

@@ -4,6 +4,7 @@
 use crate::{
     image::{ROOT, image},
     qemu::{Board, Boot, report_file, take_report},
+    words::fault,
 };
 use serde_json::Value;
 use std::{
@@ -412,4 +413,52 @@ fn the_map_changes_and_comes_back_on_every_kind_of_cpu() {
             "cleave: PASS",
         ]);
     }
+}
+
+/// Changes from all CPUs at once, with the stress test beside them, on CPUs that stop for a change and on CPUs that need not: the
+/// leaves, tables and frames of the beginning are there again. Fails when a CPU cannot lead a change, when a waiting CPU keeps the
+/// others from stopping, when anything ratchets, or when the counts are not those of a walk.
+#[test]
+fn the_map_churns_on_all_cpus_and_comes_back() {
+    for (cpu, words, stops) in [("cortex-a72", "linear=require", true), ("max", "bbml2=trust", false)] {
+        let lines = ["load on", "churn 100", "load off", "churn 300", "audit", "stats", "churn", "churn x", "off"];
+        let typed = Typed::lines(&Boot::on(cpu).mem("256M").word(words), &lines);
+        typed.ended_with(0).has(&[
+            "  CPU 0   ",
+            "  CPU 3   ",
+            "are those of the beginning",
+            " 0 mismatches",
+            "  CPU 3   ",
+            "are those of the beginning",
+            "translations wrong 0, census wrong 0",
+            " transactions, 0 B unmapped",
+            "usage: churn CALLS",
+            "error: x is no size",
+            "cleave: PASS",
+        ]);
+        let count = |line: &str, what: &str| -> u64 {
+            let (before, _) = line.split_once(what).unwrap_or_else(|| panic!("no {what:?} in {line:?}"));
+            before
+                .rsplit(' ')
+                .next()
+                .and_then(|word| word.parse().ok())
+                .unwrap_or_else(|| panic!("no number in {line:?}"))
+        };
+        let each: Vec<&str> = typed.text.lines().filter(|line| line.contains(" with every CPU stopped, ")).collect();
+        assert_eq!(each.len(), 8, "{}", typed.text);
+        for (index, line) in each.into_iter().enumerate() {
+            assert!(count(line, " calls:") >= if index < 4 { 25 } else { 75 }, "{line}");
+            assert!(count(line, " in place") > 0 && (count(line, " with every CPU stopped") > 0) == stops, "{line}");
+            assert!(count(line, " times") > 0, "{line}");
+        }
+    }
+}
+
+/// A frame that is never given back is found by the churn, and fails the run.
+#[test]
+fn a_frame_that_the_churn_loses_fails_the_run() {
+    let boot = Boot::on("cortex-a72").mem("256M").word("linear=block").fault(fault::FRAME_LEAK);
+    Typed::lines(&boot, &["churn 100", "off"])
+        .ended_with(1)
+        .has(&["before, leaves, tables and free frames, and ", "cleave: FAIL"]);
 }

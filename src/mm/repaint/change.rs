@@ -7,9 +7,10 @@ use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use cleave::aarch64::{BbmLevel, timer};
-use cleave::linear_map::{Change, ChangeError, Changed};
+use cleave::linear_map::{Change, ChangeError, Changed, MapLockGuard};
 use cleave::tables::{FRAME_SIZE, FrameSource, PhysAddr, PhysRange};
 
+use super::lock::wait_for_map;
 use super::session::Session;
 use super::{Watch, leader};
 use crate::cpu::lock::IrqLock;
@@ -66,10 +67,32 @@ fn level() -> Option<BbmLevel> {
 /// # Errors
 /// [`Refusal`]; `Busy` also while the decision is open.
 pub(crate) fn change<W: Watch>(change: Change, ranges: &[PhysRange], watch: &W) -> Result<(Changed, u64), Refusal> {
-    let start = timer::count();
     let level = level().ok_or(ChangeError::Busy)?;
-    let map = memory::map();
-    let mut lock = map.try_lock().map_err(|_| ChangeError::Busy)?;
+    let held = memory::map().try_lock().map_err(|_| ChangeError::Busy)?;
+    make(held, level, change, ranges, watch)
+}
+
+/// Makes `change` as [`change`] does, and waits while another CPU changes the map. For callers that hold no lock.
+///
+/// # Errors
+/// [`Refusal`]; `Busy` while the decision is open, `WouldWait` where it would have to wait with interrupts masked.
+pub(crate) fn change_when_free<W: Watch>(
+    change: Change,
+    ranges: &[PhysRange],
+    watch: &W,
+) -> Result<(Changed, u64), Refusal> {
+    let level = level().ok_or(ChangeError::Busy)?;
+    make(wait_for_map()?, level, change, ranges, watch)
+}
+
+fn make<W: Watch>(
+    mut lock: MapLockGuard<'static>,
+    level: BbmLevel,
+    change: Change,
+    ranges: &[PhysRange],
+    watch: &W,
+) -> Result<(Changed, u64), Refusal> {
+    let (start, map) = (timer::count(), memory::map());
     map.check_change(change, ranges)?;
     let before = if change.is_edit() { Some(hold(ranges)?) } else { None };
     let mut session = Session::new(watch);

@@ -29,7 +29,7 @@ use crate::cpu::smp;
 use crate::irq::ipi::{RENDEZVOUS, ThisCpu as Host};
 use crate::mm::memory;
 
-pub(crate) use change::{Refusal, allow_changes, any_held, change, is_held};
+pub(crate) use change::{Refusal, allow_changes, any_held, change, change_when_free, is_held};
 pub(crate) use fill::{help, wants_help};
 pub(crate) use lock::wait_for_map;
 

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Changes of a map in use: what each page becomes, in either way, and that everything comes back.
 
+use std::sync::Mutex;
+
 use proptest::prelude::*;
 
 use super::plan::{Plan, cases, plans, range};
 use super::world::*;
 use crate::aarch64::BbmLevel;
 use crate::linear_map::{
-    Change, ChangeError, Changed, Form, Kernel, LargestLeaf, LinearMap, MapCounts, OutOfMemory, Outcome, Roots, Switch,
+    Busy, Change, ChangeError, Changed, Form, Kernel, LargestLeaf, LinearMap, MapCounts, MapLockGuard, OutOfMemory,
+    Outcome, Roots, Switch,
 };
 use crate::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use crate::tables::fake::{Event, FakeCpu, FakeFrames, FakeMemory, View};
 use crate::tables::{
-    Descriptor, FrameSource, Granule, Hint, Level, PhysAddr, PhysRange, TableMemory, TlbiLevels, TlbiRange, TlbiRepeat,
-    VirtAddr, slot,
+    Descriptor, FrameSource, Granule, Hint, Level, MapStats, PhysAddr, PhysRange, TableMemory, TableTree, TlbiLevels,
+    TlbiRange, TlbiRepeat, VirtAddr, slot,
 };
 
 /// A kernel with one CPU of a FEAT_BBM level, and memory that it needs as it is.
@@ -395,30 +398,113 @@ fn only_the_addresses_that_changed_are_invalidated() {
     }
 }
 
-/// Twenty thousand changes, each undone and collapsed, end with the leaves and the frames of the beginning: fails when anything
-/// ratchets, a table that is not freed or a group that is not joined again.
+/// The threads that churn, each with memory of its own.
+const THREADS: u64 = 4;
+/// The pages of each.
+const PAGES: u64 = 0x1000;
+
+/// A map that threads change, and its memory and frames, which only the holder of the map lock may touch.
+struct Churn<'a> {
+    map: LinearMap<'a>,
+    plan: &'a Plan,
+    level: BbmLevel,
+    memory: Mutex<(FakeMemory, FakeFrames)>,
+    painted: MapStats,
+}
+
+impl Churn<'_> {
+    /// Makes `changes`, one after the other, as the one CPU of a rendezvous: the map lock alone keeps the threads apart.
+    fn make(&self, changes: &[(Change, &[PhysRange])]) {
+        let (rendezvous, slot): (Rendezvous, Slot) = Default::default();
+        // SAFETY: there is one CPU in this rendezvous, and this is its slot.
+        #[allow(unsafe_code, reason = "the one CPU is counted")]
+        let online = unsafe { OnlineCpus::of([&slot]) };
+        let leader = Leader { rendezvous: &rendezvous, host: &Alone, slot: &slot, online: &online };
+        for (change, ranges) in changes {
+            let mut held = self.lock();
+            let mut memory = self.memory.try_lock().expect("two threads change the map");
+            let (memory, frames) = &mut *memory;
+            let (level, cpu, in_use) = (self.level, FakeCpu::default(), PhysRange::default());
+            let mut kernel = OneCpu { memory, frames, cpu, level, range_tlbi: false, in_use };
+            self.map.change(&mut held, &mut kernel, &leader, *change, ranges).unwrap();
+        }
+    }
+
+    /// Waits for the map lock. A reader without it finds the counts of whole changes meanwhile.
+    fn lock(&self) -> MapLockGuard<'_> {
+        loop {
+            let (counts, geometry) = (self.map.counts(), self.plan.geometry);
+            let sizes = [1, 2, 3].map(|level| Level::ALL[level]);
+            let of =
+                |level| [Hint::Single, Hint::Contiguous].map(|hint| counts.stats.mapped_bytes(geometry, level, hint));
+            let mapped: u64 = sizes.map(of).as_flattened().iter().sum();
+            assert_eq!(mapped + counts.stats.unmapped_bytes(geometry), THREADS * PAGES * geometry.page_size());
+            let sum = |count: &dyn Fn(Level) -> u64| sizes.into_iter().map(count).sum::<u64>();
+            let [splits, collapses] =
+                [sum(&|level| counts.changes.splits(level)), sum(&|level| counts.changes.collapses(level))];
+            assert_eq!(self.painted.tables + splits, counts.stats.tables + collapses);
+            match self.map.try_lock() {
+                Ok(held) => return held,
+                Err(Busy) => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Compares the counts with a walk, under the lock.
+    fn compare(&self) {
+        let _held = self.lock();
+        let memory = self.memory.try_lock().expect("two threads change the map");
+        let tree = TableTree { memory: &memory.0, geometry: self.plan.geometry, root: LIVE };
+        let layout = self.map.layout();
+        let found = MapStats::of_tree(&tree, layout.root_base(), layout.root_entries(), layout.alias());
+        assert_eq!(self.map.counts().stats, found);
+    }
+}
+
+/// Twenty thousand changes from four threads at once, each undone and collapsed, end with the leaves and the frames of the
+/// beginning: fails when anything ratchets, a table that is not freed or a group that is not joined again. Also fails when the
+/// counts are not those of a walk under the lock, or when a reader without it finds half a change. `CHURN=N` makes N
+/// changes: `make soak` a million.
 #[test]
 fn churn_ends_where_it_began() {
+    use Change::{Collapse, Map, ReadOnly, ReadWrite, Unmap};
+    let wanted: u64 = std::env::var("CHURN").map_or(20_000, |calls| calls.parse().expect("CHURN is a number"));
     for level in [BbmLevel::Zero, BbmLevel::Two] {
-        let mut machine = Machine::new(ram(64 << 20), level);
-        let all = machine.memory();
-        let (before, free) = (machine.leaves(), machine.world.frames.available());
-        let mut lot = 1_u64;
-        for _ in 0..2000 {
-            lot = lot.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            let first = (lot >> 33) % 0x3f00;
-            let some = [range(page(first).start.0, page(first + (lot >> 20) % 40 + 1).start.0)];
-            let steps = [
-                (Change::Unmap, &some[..]),
-                (Change::ReadOnly, &some),
-                (Change::Map, &some),
-                (Change::ReadWrite, &some),
-            ];
-            for (change, ranges) in steps {
-                machine.change(change, ranges).unwrap();
+        let mut machine = Machine::new(ram(THREADS * PAGES * 0x1000), level);
+        let (plan, all) = (machine.world.plan.clone(), machine.memory());
+        let (before, painted, free) = (machine.leaves(), machine.world.stats, machine.world.frames.available());
+        let map_roots = Roots { live: LIVE, replacement: REPLACEMENT, spare: SAVE, empty: NOTHING };
+        let map = LinearMap::new(plan.layout(), map_roots, &painted);
+        let World { memory, frames, .. } = machine.world;
+        let churn = Churn { map, plan: &plan, level, memory: Mutex::new((memory, frames)), painted };
+        let rounds = wanted / (2 * THREADS * 5);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let churn = &churn;
+                scope.spawn(move || {
+                    let own = [range(page(thread * PAGES).start.0, page((thread + 1) * PAGES).start.0)];
+                    let mut lot = thread + 1;
+                    for round in 0..rounds {
+                        lot = lot.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                        let first = thread * PAGES + (lot >> 33) % (PAGES - 40);
+                        let some = [range(page(first).start.0, page(first + (lot >> 20) % 40 + 1).start.0)];
+                        let edits = [Unmap, ReadOnly, Map, ReadWrite].map(|change| (change, &some[..]));
+                        churn.make(&edits);
+                        churn.make(&[(Collapse, &own)]);
+                        if round % 16 == 0 {
+                            churn.compare();
+                        }
+                    }
+                });
             }
-            machine.change(Change::Collapse, &all).unwrap();
-        }
+        });
+        // A contiguous group of blocks may lie in the memory of two threads.
+        churn.make(&[(Collapse, &all)]);
+        churn.compare();
+        let Churn { map, memory, .. } = churn;
+        let (memory, frames) = memory.into_inner().unwrap();
+        machine.world =
+            World { plan: plan.clone(), memory, cpu: FakeCpu::default(), frames, stats: map.counts().stats };
         machine.check();
         assert_eq!(machine.world.frames.available(), free);
         assert!(machine.leaves() == before);

@@ -25,6 +25,18 @@ macro_rules! symbols {
                 VirtAddr(addr_of!(symbol::$symbol) as u64)
             }
         )*
+
+        /// Returns the address of a symbol of the image by its name: the bounds of its sections, its tables and the boot CPU's slot.
+        /// The image has no symbol table of its own.
+        #[must_use]
+        pub(crate) fn symbol(name: &str) -> Option<VirtAddr> {
+            $(
+                if name == stringify!($symbol) {
+                    return Some($symbol());
+                }
+            )*
+            None
+        }
     };
 }
 

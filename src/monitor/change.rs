@@ -59,9 +59,9 @@ pub(super) fn collapse(_: &mut Session, words: &[&str]) -> Done {
     }
 }
 
-/// Returns the memory at an address: of the linear map, or a physical one behind `p:`.
+/// Returns the memory at an address of the linear map.
 fn range(address: &str, bytes: &str) -> Result<PhysRange, Wrong> {
-    let start = commands::address(address)?.0.wrapping_sub(LINEAR_BASE);
+    let start = commands::linear_address(address)?.0.wrapping_sub(LINEAR_BASE);
     let end = start.checked_add(size(bytes)?).filter(|&end| start < LINEAR_BYTES && end <= LINEAR_BYTES);
     let end = end.ok_or_else(|| Wrong::from(format!("{address} is not in the linear map, or its end is not")))?;
     Ok(PhysRange::new(PhysAddr(start), PhysAddr(end)))

@@ -11,7 +11,9 @@ use cleave::linear_map::ChangeError;
 use cleave::tables::VirtAddr;
 
 use super::session::Session;
+use crate::mm::image;
 use crate::mm::layout::LINEAR_BASE;
+use crate::mm::memory;
 
 /// The most words a command takes.
 pub(super) const MOST_WORDS: usize = 4;
@@ -80,11 +82,20 @@ pub(super) fn needs_none(words: &[&str]) -> Done {
     if words.is_empty() { Ok(()) } else { Err(Wrong::Usage) }
 }
 
-/// Parses an address: a number, or `p:` and a physical address, for its place in the linear map.
+/// Parses an address: a number, a symbol of the image, or `p:` and a physical address, for its place in the linear map.
 pub(super) fn address(text: &str) -> Result<VirtAddr, Wrong> {
-    match text.strip_prefix("p:") {
-        Some(physical) => Ok(VirtAddr(LINEAR_BASE.wrapping_add(number(physical)?))),
-        None => Ok(VirtAddr(number(text)?)),
+    match (text.strip_prefix("p:"), image::symbol(text)) {
+        (Some(physical), _) => Ok(VirtAddr(LINEAR_BASE.wrapping_add(number(physical)?))),
+        (None, Some(symbol)) => Ok(symbol),
+        (None, None) => Ok(VirtAddr(number(text)?)),
+    }
+}
+
+/// Parses an address of the linear map. A symbol of the image stands for its place there.
+pub(super) fn linear_address(text: &str) -> Result<VirtAddr, Wrong> {
+    match image::symbol(text) {
+        Some(symbol) => Ok(memory::linear(image::physical(symbol))),
+        None => address(text),
     }
 }
 

@@ -6,9 +6,9 @@ use core::sync::atomic::Ordering;
 
 use cleave::aarch64::EntryLevel;
 use cleave::aarch64::timer;
-use cleave::tables::{FRAME_SIZE, FrameSource, Level, Size, VirtAddr};
+use cleave::tables::{FRAME_SIZE, FrameSource, Level, Size};
 
-use super::commands::{Done, Wrong, needs_none, number};
+use super::commands::{self, Done, Wrong, needs_none};
 use super::session::{Screen, Session};
 use crate::check::stress;
 use crate::cpu::method::Method;
@@ -55,7 +55,7 @@ pub(super) fn map(_: &mut Session, words: &[&str]) -> Done {
 
 pub(super) fn pt(_: &mut Session, words: &[&str]) -> Done {
     let [address] = words else { return Err(Wrong::Usage) };
-    let address = VirtAddr(number(address)?);
+    let address = commands::address(address)?;
     let half = Half::of(address).ok_or("that is in neither half: bits 63:48 must be all alike")?;
     Ok(dump::write_path(&Careful::default(), half, address, &mut Screen)?)
 }

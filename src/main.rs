@@ -50,6 +50,7 @@ extern "C" fn kernel_main(tree: u64, entry_el: u64) -> ! {
     let redistributors = setup::open_interrupt_controller(&tree);
     setup::start_cpus(&tree, entry_el, conduit, &redistributors);
     mm::ro_after_init::protect(cpu::smp::tlbi_repeat());
+    check::inject::hook_locks();
     report::builder::record_machine(&tree, &map, entry_el, conduit);
     report::builder::record_cpus();
     report::errata::tell();

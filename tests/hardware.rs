@@ -315,6 +315,34 @@ fn unexplained(text: &str) -> Vec<usize> {
     found.map(|(at, _)| at + 1).collect()
 }
 
+/// The store of an instruction is cleaned, then dropped from instruction caches, each step complete before the next. And a
+/// temporary page is visible before it is used, and gone before it is given up.
+#[test]
+fn code_changes_and_temporary_pages_end_in_the_order_of_their_pages() {
+    in_order(
+        &method("crates/cleave/src/aarch64/instruction.rs", "pub unsafe fn store("),
+        &["str {new:w}, [{written}]", "dc civac, {written}", "dsb ish", "ic ivau, {executed}", "dsb ish", "isb"],
+    );
+    in_order(
+        &rust("src/mm/temporary_page.rs", "\nfn mapped<"),
+        &[
+            "mask_all()",
+            "view.store(leaf, ATTRIBUTES",
+            "dsb_ishst()",
+            "set_ttbr0(root)",
+            "isb()",
+            "work(ADDRESS)",
+            "set_ttbr0(Table::EmptyRoot",
+            "isb()",
+            "view.store(leaf, Descriptor::EMPTY)",
+            "dsb_ishst()",
+            "tlbi_vmalle1()",
+            "dsb_nsh()",
+            "isb()",
+        ],
+    );
+}
+
 #[test]
 fn barriers_and_maintenance_of_the_boot_code_have_reasons() {
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("boot")).expect("a folder") {

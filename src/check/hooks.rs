@@ -4,16 +4,17 @@
 
 use cleave::linear_map::Share;
 
-use crate::check::{churn, inject, probe, stress, watch};
+use crate::check::{churn, inject, patches, probe, stress, watch};
 use crate::cpu::smp::{self, Job};
 use crate::irq::ipi;
 use crate::mm::repaint;
 
 /// Offered to every CPU that is at no rendezvous, in this order.
-const JOBS: [Job; 4] = [
+const JOBS: [Job; 5] = [
     Job { wants: repaint::wants_help, run: |cpu| watch::fill(cpu, Share::Fair) },
     Job { wants: inject::is_to_overflow, run: |_| inject::overflow_stack() },
     Job { wants: churn::wants, run: |cpu| churn::step(cpu) },
+    Job { wants: |_| patches::is_on(), run: |cpu| patches::step(cpu) },
     Job { wants: |_| stress::is_on(), run: |cpu| stress::step(cpu) },
 ];
 

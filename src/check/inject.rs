@@ -11,6 +11,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use crate::options::{self, Banned, Bootargs, Fault};
+use cleave::aarch64::instruction::Instruction;
 use cleave::aarch64::syndrome::Syndrome;
 use cleave::aarch64::{hint, timer};
 use cleave::rendezvous::{Host, Leader, OnlineCpus};
@@ -25,6 +26,7 @@ use crate::irq::ipi::{self, RENDEZVOUS};
 use crate::mm::image::Section;
 use crate::mm::layout::MAX_SLOTS;
 use crate::mm::memory;
+use crate::mm::patch::{Others, patch};
 use crate::mm::views::ThisCpu;
 
 /// Arms the faults that `args` asks for and that are looked for often: looked up once, since the arguments are read anew at
@@ -32,7 +34,7 @@ use crate::mm::views::ThisCpu;
 pub(crate) fn arm(args: &Bootargs<'static>) {
     for fault in args.faults() {
         match fault {
-            Fault::LockCall => lock::call_at_locks(at_lock),
+            Fault::LockCall => HOOKS_LOCKS.store(true, Ordering::Relaxed),
             Fault::FrameLeak => LEAKS.store(true, Ordering::Relaxed),
             Fault::CpuWxn { .. } => DROPS_WXN.store(true, Ordering::Relaxed),
             Fault::CpuStall { cpu, milliseconds } => {
@@ -42,6 +44,22 @@ pub(crate) fn arm(args: &Bootargs<'static>) {
             _ => {}
         }
     }
+}
+
+/// Makes every lock call [`at_lock`] from here on: `fault=lock.call`.
+///
+/// # Panics
+/// When the lock's code cannot be changed.
+pub(crate) fn hook_locks() {
+    if !HOOKS_LOCKS.load(Ordering::Relaxed) {
+        return;
+    }
+    let from = lock::hook_at_locks();
+    let branch =
+        Instruction::branch(from, VirtAddr(at_lock as *const () as u64)).expect("the image is smaller than 128 MiB");
+    // SAFETY: `at_lock` returns to the lock, as the RET behind the NOP does.
+    let patched = unsafe { patch(from, Instruction::NOP, branch, Others::Run) };
+    patched.unwrap_or_else(|error| panic!("fault: {error}"));
 }
 
 /// The CPUs that have come late once already, a bit each.
@@ -145,7 +163,7 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// Calls this CPU to the rendezvous while it holds a lock, at every lock: `fault=lock.call`. The call must not be taken
 /// before the lock is released, which the interrupt's handler checks.
-fn at_lock() {
+extern "C" fn at_lock() {
     CALLS.fetch_add(1, Ordering::Relaxed);
     ipi::send_ipi_to_self();
 }
@@ -316,7 +334,8 @@ fn overflow(depth: u64) -> u64 {
     overflow(frame[0] + 1) + frame[1]
 }
 
-/// True when some CPU is to clear SCTLR_EL1.WXN, and when a frame is to be lost: looked up once.
+/// True when some CPU is to clear SCTLR_EL1.WXN, when locks are to call, and when a frame is to be lost: looked up once.
+static HOOKS_LOCKS: AtomicBool = AtomicBool::new(false);
 static DROPS_WXN: AtomicBool = AtomicBool::new(false);
 static LEAKS: AtomicBool = AtomicBool::new(false);
 

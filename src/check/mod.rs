@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod churn;
 pub(crate) mod hooks;
 pub(crate) mod inject;
+pub(crate) mod patches;
 pub(crate) mod probe;
 pub(crate) mod secrets;
 pub(crate) mod stale;

@@ -109,10 +109,11 @@ pub(crate) fn is_on() -> bool {
     ON.load(Ordering::SeqCst)
 }
 
-/// Counts further checks as `during`. Called when the leader is about to call the others.
+/// Counts further checks as `during`. Called when the leader is about to call the others; a rendezvous before the stress test is none
+/// of its own.
 #[inline]
 pub(crate) fn called() {
-    if PHASE.load(Ordering::Relaxed) == BEFORE {
+    if is_on() && PHASE.load(Ordering::Relaxed) == BEFORE {
         PHASE.store(CALLED, Ordering::Relaxed);
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn change_when_free(change: Change, ranges: &[PhysRange]) -> Result<(
 /// # Errors
 /// As a rendezvous: when a CPU did not come.
 pub(crate) fn empty_rendezvous(scratch: Option<&Scratch>) -> Result<Measured, Refused> {
-    repaint::empty_rendezvous(|| {
+    repaint::empty_rendezvous(|_| {
         stress::parked();
         if let Some(scratch) = scratch {
             scratch.probe();

@@ -15,24 +15,28 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use cleave::aarch64::interrupts::{self, Masked};
 use cleave::aarch64::{cpu, hint};
-use spin::Once;
+use cleave::tables::VirtAddr;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::cpu::ban::{self, Ban};
 use crate::cpu::percpu::{self, PerCpu};
-use crate::mm::init_data::ro_after_init;
 
 /// The value of [`IrqLock::owner`] while the lock is free: no CPU.
 const NO_OWNER: u64 = 0;
 
-ro_after_init! {
-    /// The function that a CPU calls when it has just taken a lock; none in an ordinary run.
-    static AT_LOCK: Once<fn()> = Once::new();
+/// Runs when a CPU has just taken a lock, interrupts masked. It does nothing, until the first instruction becomes a branch
+/// ([`crate::mm::patch`]).
+// SAFETY: it has no frame, and changes nothing.
+#[unsafe(naked)]
+#[allow(unsafe_code, reason = "a function of two instructions")]
+extern "C" fn at_lock() {
+    core::arch::naked_asm!("nop", "ret")
 }
 
-/// Installs `hook`, which every CPU calls when it has taken a lock, interrupts masked. The first installation counts.
-pub(crate) fn call_at_locks(hook: fn()) {
-    AT_LOCK.call_once(|| hook);
+/// Returns the address of a NOP that each CPU executes when it has taken a lock: a branch in its place goes to a function that
+/// returns to the lock.
+pub(crate) fn hook_at_locks() -> VirtAddr {
+    VirtAddr(at_lock as *const () as u64)
 }
 
 /// Returns a value that differs on every CPU and is never [`NO_OWNER`]. It comes from MPIDR_EL1, which is there from
@@ -98,10 +102,8 @@ impl<T> IrqLock<T> {
         let inner = self.inner.try_lock()?;
         self.owner.store(this_cpu(), Ordering::Relaxed);
         let held = Held::count();
-        if held.by.is_some()
-            && let Some(hook) = AT_LOCK.get()
-        {
-            hook();
+        if held.by.is_some() {
+            at_lock();
         }
         Some(IrqGuard { owner: &self.owner, inner, _held: held, _masked: masked })
     }

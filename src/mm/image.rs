@@ -44,6 +44,7 @@ symbols!(
     cleave_image_start,
     cleave_image_end,
     cleave_text_start,
+    cleave_idmap_end,
     cleave_text_end,
     cleave_rodata_start,
     cleave_rodata_end,
@@ -121,6 +122,13 @@ impl Section {
 #[must_use]
 pub(crate) fn kernel_alias() -> PhysRange {
     PhysRange::new(Section::Text.phys().start, Section::RoAfterInit.phys().end)
+}
+
+/// Returns the code that may be changed: all that no CPU executes with its MMU off, which would not see a change by an address
+/// of its own, and that is not executed at a second address.
+#[must_use]
+pub(crate) fn patchable_text() -> Range<VirtAddr> {
+    cleave_idmap_end()..cleave_text_end()
 }
 
 /// Returns the physical address of a part of the image, from its link address.

@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod init_data;
 pub(crate) mod layout;
 pub(crate) mod memory;
+pub(crate) mod patch;
 pub(crate) mod repaint;
 pub(crate) mod ro_after_init;
 pub(crate) mod secret;

@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "the tables are changed by promises")]
 
 use cleave::aarch64::interrupts;
+use cleave::rendezvous::Parked;
 use cleave::tables::{Attributes, Cpu, Descriptor, Level, PhysAddr, Scope, TableMemory, VirtAddr, slot};
 
 use crate::cpu::lock::IrqLock;
@@ -31,11 +32,23 @@ pub(crate) fn with<T>(frame: PhysAddr, work: impl FnOnce(VirtAddr) -> T) -> T {
     mapped(frame, work)
 }
 
+/// Does the same in the stop window, where no CPU holds a lock and none may take one.
+pub(crate) fn with_parked<T>(_parked: &Parked<'_>, frame: PhysAddr, work: impl FnOnce(VirtAddr) -> T) -> T {
+    mapped(frame, work)
+}
+
+/// Returns true while a page is mapped.
+pub(crate) fn is_mapped() -> bool {
+    // SAFETY: the view loads, and stores nothing.
+    unsafe { View::image() }.load(slot(Table::PageL3.phys(), ENTRY)) != Descriptor::EMPTY
+}
+
 /// Maps `frame` for `work`, on the only CPU that uses the tables.
 fn mapped<T>(frame: PhysAddr, work: impl FnOnce(VirtAddr) -> T) -> T {
     // Debug exceptions and SErrors too: no handler runs while the page is mapped.
     let _masked = interrupts::mask_all();
-    // SAFETY: the four tables are this function's, on the one CPU that is in it.
+    // SAFETY: the four tables are this function's, on the one CPU that is in it: by the lock, or by every CPU standing
+    // still.
     let view = unsafe { View::image() };
     let [root, l1, l2, l3] = [Table::PageRoot, Table::PageL1, Table::PageL2, Table::PageL3].map(Table::phys);
     let leaf = slot(l3, ENTRY);

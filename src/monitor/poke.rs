@@ -15,10 +15,12 @@ use super::commands::{Done, Wrong, address, needs_none, number};
 use super::session::{Screen, Session};
 use crate::check::audit as auditor;
 use crate::check::inject;
+use crate::check::patches;
 use crate::check::stress as worker;
 use crate::check::watch;
 use crate::cpu::percpu::this_cpu;
 use crate::cpu::power;
+use crate::cpu::smp;
 use crate::io::console;
 use crate::irq::exceptions::{ProbeFailed, faulting_load, probe_read, probe_write};
 use crate::mm::address_class::Place;
@@ -115,6 +117,21 @@ pub(super) fn probe(_: &mut Session, words: &[&str]) -> Done {
         None => writeln!(Screen, "  the load faults: {}", translate::read(address))?,
     }
     writeln!(Screen, "  a store would meet: {}", translate::write(address))?;
+    Ok(())
+}
+
+pub(super) fn patch(session: &mut Session, words: &[&str]) -> Done {
+    needs_none(words)?;
+    let calls = patches::check().map_err(|failed| {
+        session.verdict = Verdict::Fail;
+        format!("{failed}")
+    })?;
+    writeln!(
+        Screen,
+        "  4 changes of code that {} CPUs called {calls} times: each executed the new code",
+        smp::online_count()
+    )?;
+    writeln!(Screen, "  6 changes that must not be were refused")?;
     Ok(())
 }
 

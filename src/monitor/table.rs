@@ -10,7 +10,7 @@ use super::session::{Screen, Session};
 use super::{change, inspect, poke, secret};
 
 /// Every command, as `help` lists them.
-pub(super) static COMMANDS: [Command; 23] = [
+pub(super) static COMMANDS: [Command; 24] = [
     Command {
         name: "help",
         usage: "[COMMAND]",
@@ -122,6 +122,13 @@ pub(super) static COMMANDS: [Command; 23] = [
         about: "stores up to 64 equal bytes whatever was there, or says which fault the store takes",
         example: "poke p:0x48000000 8 0x5a",
         run: poke::poke,
+    },
+    Command {
+        name: "patch",
+        usage: "",
+        about: "changes instructions of a function that every CPU calls, live and with every CPU stopped",
+        example: "patch",
+        run: poke::patch,
     },
     Command {
         name: "load",

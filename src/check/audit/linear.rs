@@ -18,6 +18,7 @@ use crate::mm::image::Section;
 use crate::mm::layout::KERNEL_L0_INDEX;
 use crate::mm::memory::{self, GEOMETRY};
 use crate::mm::repaint::{is_held, wait_for_map};
+use crate::mm::temporary_page;
 use crate::mm::views::Reader;
 
 /// The end of the addresses whose pages are checked one by one; above it, one in each 2 MiB.
@@ -152,6 +153,11 @@ fn walk_everything(layout: &Layout<'_>, findings: &mut Findings, progress: &mut 
         }
     });
     let text = executable;
+    // No other memory is below TTBR0 but that of a page of code which is changed.
+    if temporary_page::is_mapped() {
+        findings.aliases += 1;
+        findings.name(|| "a temporary page is mapped below TTBR0".into());
+    }
     let mut stats = MapStats::default();
     each(all, &mut |found| {
         let linear = GEOMETRY.index(found.address, GEOMETRY.root_level()) < KERNEL_L0_INDEX;

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use crate::options;
 use cleave::aarch64::timer;
 use cleave::linear_map::{ATTEMPTS, Form, Repainted, Share};
-use cleave::rendezvous::{Leader, Measured, OnlineCpus, Refused};
+use cleave::rendezvous::{Leader, Measured, OnlineCpus, Parked, Refused};
 use cleave::tables::Cpu;
 
 use crate::cpu::patience;
@@ -125,12 +125,12 @@ fn leader(online: &OnlineCpus) -> Leader<'_, Host> {
 ///
 /// # Errors
 /// As a rendezvous: when a CPU did not come.
-pub(crate) fn empty_rendezvous(stopped: impl Fn()) -> Result<Measured, Refused> {
+pub(crate) fn empty_rendezvous(stopped: impl Fn(&Parked<'_>)) -> Result<Measured, Refused> {
     let (online, mut attempts) = (smp::online_cpus(), 1);
     loop {
-        let stop = leader(&online).stop(deadline(), |_| {
+        let stop = leader(&online).stop(deadline(), |parked| {
             marker::cleave_window();
-            stopped();
+            stopped(parked);
         });
         match stop {
             Ok(((), measured)) => return Ok(measured),

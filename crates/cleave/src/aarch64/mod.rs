@@ -17,6 +17,7 @@ mod bbm;
 pub mod errata;
 mod facts;
 pub mod features;
+pub mod instruction;
 pub mod midr;
 mod offset_view;
 pub mod syndrome;

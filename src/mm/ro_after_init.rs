@@ -35,5 +35,4 @@ pub(crate) fn protect(repeat: TlbiRepeat) {
         change_permissions(&view, &ThisCpu, leaf.slot, leaf.descriptor.made_read_only(), repeat);
         address = address.offset(PAGE);
     }
-    log::info!("read-only after init: {} bytes", range.end.0 - range.start.0);
 }

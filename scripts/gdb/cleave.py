@@ -30,6 +30,7 @@ ENTRY = "_start"
 PLACES = {
     "entry": (ENTRY, "first instruction, MMU off"),
     "main": ("kernel_main", "first Rust in the upper half"),
+    "change": ("cleave_change", "a change of the linear map has its tables, and nothing has changed yet"),
     "gather": ("cleave_gather", "a CPU was called to a rendezvous and is about to arrive"),
     "window": ("cleave_window", "inside the stop window, on the leader"),
     "release": ("cleave_release", "a CPU goes on, the map whole again"),
@@ -87,10 +88,11 @@ class Cleave(gdb.Command):
 
 cleave connect [PORT]   connects to the gdb server of `make debug`, or to OpenOCD's
 cleave symbols          adds the symbols of the physical half (by itself on connecting)
-cleave break [NAME]     stops at entry, main, gather, window, release or panic
+cleave break [NAME]     stops at entry, main, change, gather, window, release or panic
 cleave pt VA            the way from the root table to an address, every descriptor by name
 cleave map [TTBR]       everything mapped, folded to ranges
 cleave cpus             every CPU: state, exception level, parked or not, function
+cleave change           the change of the linear map that is under way
 cleave rendezvous       phase, generation, the CPUs in it
 cleave timeline         when each CPU came to the last rendezvous and left
 cleave frames           the frame allocator
@@ -135,7 +137,7 @@ Example: cleave symbols"""
 class Break(gdb.Command):
     """cleave break [NAME]: stops at a named place; without a name lists them.
 
-entry, main, gather, window, release, panic, or any symbol of the image.
+entry, main, change, gather, window, release, panic, or any symbol of the image.
 Example: cleave break window"""
 
     def __init__(self):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The commands that only read: pt, map, cpus, rendezvous, timeline, frames. Each names its use and an example in `help`."""
+"""The commands that only read: pt, map, cpus, change, rendezvous, timeline, frames. Each names its use and an example in `help`."""
 import gdb
 
 import kernel
@@ -125,6 +125,41 @@ Example: cleave rendezvous"""
                 print(f"  CPU {cpu.id}: {there}{', has arrived in this one' if came else ''}")
 
 
+CHANGES = ("", "read-only", "writable", "unmap", "map", "split", "collapse")
+SIZES = ("512G", "1G", "2M", "4K")
+
+
+class Change(Look):
+    """cleave change: the change of the linear map that is under way, how far it is, and which CPU makes it.
+
+A repaint is a split of everything. `cleave break change` stops where its tables are reserved and nothing has changed.
+Example: cleave change"""
+
+    name = "cleave change"
+
+    def look(self, state, arguments):
+        needs_none(self, arguments)
+        found = state.change()
+        if found is None:
+            print("no change of the linear map is under way")
+            return
+        what = CHANGES[found["change"]] if found["change"] < len(CHANGES) else f"{found['change']}?"
+        if what == "split":
+            what = f"split to {SIZES[found['level'] & 3]}"
+        bytes_ = tables.size_text(found["end"] - found["start"])
+        more = f" and {found['ranges'] - 1} more ranges" if found["ranges"] > 1 else ""
+        print(f"{what} of {found['start']:#x}..{found['end']:#x} ({bytes_}){more}, by CPU {found['cpu']}")
+        if found["step"] == 0:
+            print("  its tables are being counted")
+            return
+        print(f"  tables reserved: {found['tables']}")
+        if found["attempts"]:
+            generation, phase, missing = state.rendezvous()
+            print(f"  with every CPU stopped: attempt {found['attempts']}, rendezvous {generation}: {phase}, {missing} missing")
+        else:
+            print("  no rendezvous yet: in place, or its new tables are being built")
+
+
 class Timeline(Look):
     """cleave timeline: when each CPU came to the last rendezvous and left it, in counter ticks after the call.
 
@@ -168,4 +203,4 @@ Example: cleave frames"""
         print(f"  in all {free} of {total} frames free")
 
 
-ALL = (Pt, Map, Cpus, Rendezvous, Timeline, Frames)
+ALL = (Pt, Map, Cpus, Change, Rendezvous, Timeline, Frames)

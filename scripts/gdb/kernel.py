@@ -132,6 +132,13 @@ class Kernel:
         name = PHASES[phase] if phase < len(PHASES) else f"{phase}?"
         return word >> 32, name, word & COUNT
 
+    def change(self):
+        """Returns the change under way: its fields by name; None when there is none."""
+        at, kind = static("cleave::mm::repaint::under_way::UNDER_WAY")
+        names = ("change", "level", "cpu", "ranges", "start", "end", "step", "tables", "attempts")
+        found = {name: self.number(at, kind, name) for name in names}
+        return found if found["change"] else None
+
     def frames(self):
         """(start, frames, free) of each region of the frame allocator."""
         at, kind = static("cleave::mm::memory::FRAMES")

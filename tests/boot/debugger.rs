@@ -4,6 +4,7 @@
 use crate::{
     image::{ROOT, symbols},
     qemu::{Board, Boot},
+    words::fault,
 };
 use std::{
     fs,
@@ -195,7 +196,7 @@ fn gdb_sees_the_map_whole_broken_and_whole_again() {
 /// Every command says what it is for, how it is used, and gives an example; wrong uses say what is right.
 #[test]
 fn the_help_of_gdbs_commands_is_complete() {
-    let names = ["connect", "symbols", "break", "pt", "map", "cpus", "rendezvous", "timeline", "frames"];
+    let names = ["connect", "symbols", "break", "pt", "map", "cpus", "change", "rendezvous", "timeline", "frames"];
     let each: Vec<String> = names.iter().map(|name| format!("help cleave {name}")).collect();
     let wrong =
         ["cleave break nowhere", "cleave pt", "cleave pt 0x1000000000000000", "cleave map left", "cleave cpus 7"];
@@ -214,6 +215,44 @@ fn the_help_of_gdbs_commands_is_complete() {
         "is in neither half",
         "usage: cleave map [ttbr0|ttbr1]",
         "usage: cleave cpus",
+    ]);
+}
+
+/// A change that stops every CPU, before it and in its stop window; the page is whole, then gone. Fails when the leader does not
+/// record what it does, or when a change that is over is still shown.
+#[test]
+fn gdb_sees_a_change_under_way() {
+    let boot = Boot::on("cortex-a72").mem("256M").word("linear=block").fault(fault::STALE_FAULT);
+    let commands = [
+        "cleave break main",
+        "continue",
+        "cleave change",
+        "cleave break change",
+        "continue",
+        "cleave change",
+        "cleave break window",
+        "continue",
+        "cleave change",
+        "delete",
+        "cleave break change",
+        "continue",
+        "cleave change",
+    ];
+    Session::of(&boot, &commands).has(&[
+        "no change of the linear map is under way",
+        "in cleave_change ()",
+        "unmap of 0x",
+        " (4 KiB), by CPU 0",
+        "tables reserved: ",
+        "no rendezvous yet",
+        "in cleave_window ()",
+        "unmap of 0x",
+        "with every CPU stopped: attempt 1, rendezvous ",
+        ": Run, 0 missing",
+        "in cleave_change ()",
+        "map of 0x",
+        "tables reserved: 0",
+        "no rendezvous yet",
     ]);
 }
 

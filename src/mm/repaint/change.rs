@@ -12,7 +12,7 @@ use cleave::tables::{FRAME_SIZE, FrameSource, PhysAddr, PhysRange};
 
 use super::lock::wait_for_map;
 use super::session::Session;
-use super::{Watch, leader};
+use super::{UNDER_WAY, Watch, leader};
 use crate::cpu::lock::IrqLock;
 use crate::cpu::percpu::while_map_changes;
 use crate::cpu::smp;
@@ -100,7 +100,9 @@ fn make<W: Watch>(
     session.may_change = if change.is_edit() { ranges } else { &[] };
     let online = smp::online_cpus();
     let leader = leader(&online);
+    UNDER_WAY.begin(change, ranges);
     let done = while_map_changes(|| map.change(&mut lock, &mut session, &leader, change, ranges));
+    UNDER_WAY.end();
     if done.is_ok_and(|done| done.measured.is_some()) {
         watch.after_stop();
     }

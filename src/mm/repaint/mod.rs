@@ -10,6 +10,7 @@ mod fill;
 mod lock;
 mod progress;
 mod session;
+mod under_way;
 
 extern crate alloc;
 
@@ -19,15 +20,17 @@ use alloc::vec::Vec;
 
 use crate::options;
 use cleave::aarch64::timer;
-use cleave::linear_map::{ATTEMPTS, Form, Repainted, Share};
+use cleave::linear_map::{ATTEMPTS, Change, Form, Repainted, Share};
 use cleave::rendezvous::{Leader, Measured, OnlineCpus, Parked, Refused};
-use cleave::tables::Cpu;
+use cleave::tables::{Cpu, Level};
 
 use crate::cpu::patience;
 use crate::cpu::percpu::this_cpu;
 use crate::cpu::smp;
 use crate::irq::ipi::{RENDEZVOUS, ThisCpu as Host};
 use crate::mm::memory;
+
+use under_way::UNDER_WAY;
 
 pub(crate) use change::{Refusal, allow_changes, any_held, change, change_when_free, is_held};
 pub(crate) use fill::{help, wants_help};
@@ -78,7 +81,9 @@ pub(crate) fn repaint<W: Watch>(watch: &W) -> RepaintStats {
     let mut session = session::Session::new(watch);
     let online = smp::online_cpus();
     let leader = leader(&online);
+    UNDER_WAY.begin(Change::Split(Level::L3), map.layout().regions());
     let repainted = map.repaint(&mut session, &leader, form);
+    UNDER_WAY.end();
     let Repainted { frame_counts, measured, .. } = repainted;
     if measured.is_some() {
         watch.after_stop();

@@ -11,7 +11,7 @@ use cleave::rendezvous::{Parked, Refused};
 use cleave::tables::{BitmapFrames, PhysRange, TlbiRepeat};
 
 use super::progress::{Failing, WithProgress};
-use super::{MANY, RepaintStats, Watch, deadline, fill, marker};
+use super::{MANY, RepaintStats, UNDER_WAY, Watch, deadline, fill, marker};
 use crate::cpu::smp;
 use crate::irq::ipi::wake_others;
 use crate::mm::memory;
@@ -75,14 +75,17 @@ impl<W: Watch> Kernel for Session<'_, W> {
         }
         let view = self.memory();
         let mut frames = memory::frames();
-        match self.watch.failing_frame() {
+        let pool = match self.watch.failing_frame() {
             None if needed > MANY => Pool::reserve(&view, &mut WithProgress::new(&mut *frames), needed),
             None => Pool::reserve(&view, &mut *frames, needed),
             Some(nth) => {
                 let mut frames = Failing { frames: &mut *frames, left: nth.saturating_sub(1) };
                 Pool::reserve(&view, &mut frames, needed)
             }
-        }
+        }?;
+        drop(frames);
+        UNDER_WAY.reserved(pool.frames());
+        Ok(pool)
     }
 
     fn bbm_level(&self) -> BbmLevel {
@@ -118,7 +121,8 @@ impl<W: Watch> Kernel for Session<'_, W> {
         fill::wait_until(done);
     }
 
-    fn before_stop(&mut self, _attempt: u32) -> u64 {
+    fn before_stop(&mut self, attempt: u32) -> u64 {
+        UNDER_WAY.gathers(attempt);
         self.watch.before_stop();
         deadline()
     }

@@ -152,6 +152,13 @@ impl<'a> BitmapFrames<'a> {
         Some(range)
     }
 
+    /// Returns the number of frames in the longest run of adjacent free frames: the most that
+    /// [`BitmapFrames::allocate_adjacent`] can give.
+    #[must_use]
+    pub fn longest_run(&self) -> u64 {
+        self.regions[..self.used].iter().map(Region::longest_run).max().unwrap_or(0)
+    }
+
     /// Takes every frame of `range`, all of them free: what was in use before there was an allocator.
     ///
     /// # Panics
@@ -213,11 +220,23 @@ impl Region<'_> {
         Some((word + 1 + offset, bits.trailing_zeros()))
     }
 
+    fn is_free(&self, frame: u64) -> bool {
+        self.bits[(frame / 64) as usize] >> (frame % 64) & 1 == 1
+    }
+
+    fn longest_run(&self) -> u64 {
+        let (mut run, mut longest) = (0, 0);
+        for frame in 0..self.frames {
+            run = if self.is_free(frame) { run + 1 } else { 0 };
+            longest = longest.max(run);
+        }
+        longest
+    }
+
     fn take_run(&mut self, count: u64) -> Option<PhysRange> {
-        let is_free = |region: &Self, frame: u64| region.bits[(frame / 64) as usize] >> (frame % 64) & 1 == 1;
         let mut run = 0;
         for frame in 0..self.frames {
-            run = if is_free(self, frame) { run + 1 } else { 0 };
+            run = if self.is_free(frame) { run + 1 } else { 0 };
             if run == count {
                 let first = frame + 1 - count;
                 for frame in first..=frame {
@@ -353,6 +372,7 @@ mod tests {
         assert_eq!(first, PhysAddr(0));
         let run = frames.allocate_adjacent(4).unwrap();
         assert_eq!(run, range(0x10_0000, 0x10_4000));
+        assert_eq!(frames.longest_run(), 0xfc);
         assert_eq!(frames.allocate_adjacent(2), Some(range(0x1000, 0x3000)));
         (0..4).for_each(|frame| frames.free(run.start.offset(frame * FRAME_SIZE)));
         assert_eq!(frames.available(), 0x100);

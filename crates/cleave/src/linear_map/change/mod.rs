@@ -130,9 +130,10 @@ impl<M, R> Tables<M, R> {
 }
 
 impl<A: Atomics> LinearMap<'_, A> {
-    /// Makes `change` in `ranges` of memory, which are sorted and apart, each whole pages within one region of the layout. When
-    /// it returns, no CPU uses an old translation of them. The caller holds the map's lock, and is the leader where every CPU
-    /// must stop.
+    /// Makes `change` in `ranges` of memory, which are sorted and do not overlap, each whole pages within one region of the
+    /// layout. Each range is a piece of its own: no leaf that the change touches reaches over the end of one, so that pages
+    /// which are ranges of their own become leaves of their own. When it returns, no CPU uses an old translation of them. The
+    /// caller holds the map's lock, and is the leader where every CPU must stop.
     ///
     /// # Errors
     /// [`ChangeError`]: nothing has changed then.

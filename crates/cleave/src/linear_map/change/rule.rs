@@ -62,7 +62,7 @@ pub(super) enum Next {
 pub(super) struct Rule<'a> {
     pub(super) layout: &'a Layout<'a>,
     pub(super) change: Change,
-    /// Sorted and apart from each other.
+    /// Sorted, and no two overlap. Two that touch are two all the same: neither makes the other's leaves its own.
     pub(super) ranges: &'a [PhysRange],
     /// Leaves become smaller where the change asks for it, and nothing else: the first steps of a change in place.
     pub(super) sizes_only: bool,

@@ -398,6 +398,34 @@ fn only_the_addresses_that_changed_are_invalidated() {
     }
 }
 
+/// Pages that are ranges of their own become leaves of their own, in one change, whole groups and blocks of them included, so
+/// that each changes in place afterwards on a CPU of any level. Fails when ranges that touch are looked at as one.
+#[test]
+fn pages_that_are_ranges_of_their_own_become_leaves_of_their_own() {
+    for (level, switch) in [(BbmLevel::Zero, Switch::Stop), (BbmLevel::Two, Switch::InPlace)] {
+        let mut machine = Machine::new(ram(64 << 20), level);
+        let before = machine.leaves();
+        // From the middle of a block over a whole block into a third one.
+        let pages: Vec<PhysRange> = (0x1f3..0x40b).map(page).collect();
+        assert_eq!(machine.change(Change::Unmap, &pages).unwrap().switch, switch);
+        machine.check();
+        let is_in = |leaf: &Leaf| pages.iter().any(|page| page.contains(PhysAddr(leaf.output)));
+        let leaves: Vec<_> = machine.world.leaves(LIVE).into_iter().filter(is_in).collect();
+        assert_eq!(leaves.len(), pages.len());
+        assert!(leaves.iter().all(|leaf| !leaf.descriptor.is_valid() && !leaf.descriptor.is_contiguous()));
+        for change in [Change::Map, Change::Unmap] {
+            let changed = machine.change(change, &[page(0x210)]).unwrap();
+            assert_eq!((changed.switch, changed.frame_counts.needed), (Switch::InPlace, 0));
+            machine.check();
+        }
+        let all = range(pages[0].start.0, pages[pages.len() - 1].end.0);
+        assert_eq!(machine.change(Change::Map, &[all]).unwrap().switch, Switch::InPlace);
+        machine.change(Change::Collapse, &[range(1 << 30, (1 << 30) + (32 << 20))]).unwrap();
+        machine.check();
+        assert!(machine.leaves() == before);
+    }
+}
+
 /// The threads that churn, each with memory of its own.
 const THREADS: u64 = 4;
 /// The pages of each.

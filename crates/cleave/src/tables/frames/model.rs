@@ -111,6 +111,7 @@ proptest! {
                 }
                 Step::Adjacent(count) => {
                     let expected = first_run(&regions, &free, count);
+                    prop_assert_eq!(frames.longest_run() >= count, expected.is_some());
                     let run = frames.allocate_adjacent(count);
                     prop_assert_eq!(run.map(|run| (run.start.0, run.bytes())), expected.map(|at| (at, count * FRAME_SIZE)));
                     for frame in expected.into_iter().flat_map(|at| (0..count).map(move |n| at + n * FRAME_SIZE)) {

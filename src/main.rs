@@ -48,23 +48,28 @@ extern "C" fn kernel_main(tree: u64, entry_el: u64) -> ! {
     let map = setup::read_memory(&tree, tree_memory, &args);
     setup::paint(&map, &args);
     let redistributors = setup::open_interrupt_controller(&tree);
-    setup::start_cpus(&tree, entry_el, conduit, &redistributors);
+    let cpus = setup::start_boot_cpu(&tree, entry_el, &redistributors);
+    let mut run = run::Run::new(&args);
+    run.open_pool(options::PoolTime::Early);
+    setup::start_cpus(cpus, conduit, &redistributors);
     mm::ro_after_init::protect(cpu::smp::tlbi_repeat());
     check::inject::hook_locks();
     report::builder::record_machine(&tree, &map, entry_el, conduit);
     report::builder::record_cpus();
     report::errata::tell();
 
-    let mut run = run::Run::new(&args);
     run.start_stress_test();
     let decision = run.decide();
     run.repaint(&decision);
     run.check_stopping();
     run.note_ready(entered);
+    run.open_pool(options::PoolTime::Decided);
     run.stop_stress_test();
+    run.open_pool(options::PoolTime::Late);
     run.audit();
     check::inject::at_the_end();
     check::secrets::touch();
+    check::pool::inject();
     run.end()
 }
 

@@ -2,19 +2,20 @@
 //! The run: stress test, decision, repaint, checks and verdict, on a kernel whose CPUs work.
 
 use alloc::format;
+use alloc::vec::Vec;
 
 use cleave::aarch64::midr::Midr;
-use cleave::aarch64::{BbmLevel, timer};
-use cleave::linear_map::{Action, Decision, MapPolicy, Outcome, Repainted, decide};
+use cleave::aarch64::timer;
+use cleave::linear_map::{Action, Decision, Form, MapPolicy, Outcome, Repainted, decide};
 use cleave::tables::{FrameSource, TlbiRepeat};
 
-use crate::check::{audit, inject, probe, stale, stress, watch};
+use crate::check::{audit, inject, pool, probe, stale, stress, watch};
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
 use crate::mm::repaint::allow_changes;
 use crate::mm::{heap, memory};
 use crate::monitor;
-use crate::options::{self, Bootargs, Fault, LinearMode, Load, Task};
+use crate::options::{self, Bootargs, Fault, LinearMode, Load, PoolTime, Task};
 use crate::report::builder;
 use crate::report::data::Probe;
 use crate::report::ending;
@@ -50,6 +51,24 @@ impl<'a> Run<'a> {
         self.args.asks_for(Task::Selftest)
     }
 
+    /// Opens the guarded pool, if the boot arguments ask for one at `time`.
+    pub(crate) fn open_pool(&mut self, time: PoolTime) {
+        let errors = match self.args.pool {
+            // The leader would map the pool's pages for itself in the middle of the repaint.
+            Some(asked) if time == PoolTime::Early && asked.time == time && self.splits_in_window() => {
+                Vec::from(["guarded pool: not opened: fill=window maps all memory for itself".into()])
+            }
+            _ => pool::open(time),
+        };
+        self.good &= errors.is_empty();
+        errors.into_iter().for_each(builder::error);
+    }
+
+    /// Returns true when the map may be split at boot in the stop window.
+    fn splits_in_window(&self) -> bool {
+        self.args.fill == Form::InWindow && matches!(self.args.linear, LinearMode::Auto | LinearMode::Require)
+    }
+
     /// Lets every CPU read and write memory from here on, with `load=on`.
     pub(crate) fn start_stress_test(&self) {
         if self.has_stress_test() {
@@ -61,13 +80,10 @@ impl<'a> Run<'a> {
     /// Decides what happens to the linear map, and says so.
     pub(crate) fn decide(&mut self) -> Decision {
         self.free_before = memory::frames().available();
-        let decision = decide(smp::cpus().iter().filter_map(smp::Cpu::level), self.args.bbm_trust, wish(self.args));
+        let decision = decide(smp::levels(), self.args.bbm_trust, wish(self.args));
         builder::tell(|report| report.decision = Some(decision));
         log::info!("linear map: {:?}, {}", decision.action, decision.reason);
-        // The same question without a wish: may changes be made in place?
-        let cpus = smp::cpus().iter().filter_map(smp::Cpu::level);
-        let in_place = decide(cpus, self.args.bbm_trust, MapPolicy::Auto);
-        allow_changes(if in_place.action == Action::Keep { in_place.level } else { BbmLevel::Zero });
+        allow_changes();
         if smp::tlbi_repeat() == TlbiRepeat::Twice {
             let known = smp::cpus().iter().filter_map(smp::Cpu::midr).any(Midr::needs_tlbi_repeat);
             let why = if known { "a core's may complete early" } else { "at EL1 the cores are what a hypervisor says" };
@@ -136,6 +152,9 @@ impl<'a> Run<'a> {
         if options::current().injects(Fault::Stale) {
             self.good &= stale::take_stale_fault();
         }
+        let damage = pool::check();
+        self.good &= damage.is_empty();
+        damage.into_iter().for_each(builder::error);
         let findings = audit::audit();
         self.good &= findings.is_clean();
         builder::record_audit(findings);

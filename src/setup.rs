@@ -8,7 +8,7 @@ use cleave::linear_map::LargestLeaf;
 use cleave::tables::{PhysAddr, PhysRange};
 
 use crate::boot::{self, Parked};
-use crate::check::{hooks, inject, stale};
+use crate::check::{hooks, inject, pool, stale};
 use crate::cpu::firmware::Firmware;
 use crate::cpu::smp;
 use crate::devicetree::{Affinity, Conduit, InterruptController, MemoryMap, Tree};
@@ -19,6 +19,7 @@ use crate::mm::early;
 use crate::mm::image::Section;
 use crate::mm::layout::LINEAR_BYTES;
 use crate::mm::memory::{self, Painted};
+use crate::mm::repaint::{allow_changes, forbid_changes};
 use crate::options::{self, Bootargs, LinearMode};
 use crate::report::{builder, fault};
 
@@ -161,6 +162,7 @@ fn record_lpis(frame: &gic::Redistributor) {
 
 /// Paints the linear map, and reports the kernel and the map.
 pub(crate) fn paint(map: &MemoryMap, args: &Bootargs<'_>) -> Painted {
+    pool::ask_too_early();
     let largest = if args.linear == LinearMode::Page { LargestLeaf::Page } else { LargestLeaf::Block };
     let painted = memory::init(map, largest);
     builder::record_kernel();
@@ -168,16 +170,22 @@ pub(crate) fn paint(map: &MemoryMap, args: &Bootargs<'_>) -> Painted {
     painted
 }
 
-/// Gives the boot CPU its block and its interrupts, and starts every other CPU of the tree.
-pub(crate) fn start_cpus(
-    tree: &Tree<'static>,
-    entry_el: u64,
-    conduit: Option<Conduit>,
-    redistributors: &smp::Redistributors,
-) {
-    let cpus: alloc::vec::Vec<_> = tree.cpus().collect();
+/// The CPUs of the device tree, each as the tree has it.
+pub(crate) type Cpus = alloc::vec::Vec<smp::Found>;
+
+/// Gives the boot CPU its block and its interrupts. The map may be changed from here on, while no other CPU runs.
+pub(crate) fn start_boot_cpu(tree: &Tree<'static>, entry_el: u64, redistributors: &smp::Redistributors) -> Cpus {
+    let cpus: Cpus = tree.cpus().collect();
     smp::init_boot_cpu(&cpus, entry_el, redistributors);
     interrupts::unmask();
+    allow_changes();
+    cpus
+}
+
+/// Starts every other CPU of the tree. The map may not be changed from here on, until the decision.
+pub(crate) fn start_cpus(cpus: Cpus, conduit: Option<Conduit>, redistributors: &smp::Redistributors) {
+    forbid_changes();
     smp::start_others(cpus, conduit, redistributors);
     log::info!("{} of {} CPUs at work", smp::online_count(), smp::cpus().len());
+    pool::ask_too_early();
 }

@@ -153,6 +153,7 @@ fn filled_in(form: &str) -> Vec<String> {
         ("=BITS", "=40"),
         (":CODE", ":-2"),
         (":N", ":5"),
+        ("=N@early|decided|late", "=5@early|5@decided|5@late"),
         ("FAULT,...", "panic"),
     ];
     let form = filled.iter().fold(form, |form, (name, value)| form.replace(name, value));

@@ -7,7 +7,7 @@ import re
 from nearest import question
 
 NAMES = ("bbml2", "cpuN.bbm", "cpuN.pa", "linear", "fill", "rendezvous.deadline", "load", "report", "exit", "clock",
-         "selftest", "monitor", "fault")
+         "pool", "selftest", "monitor", "fault")
 # White space between double quotes belongs to the argument, as in the kernel.
 ARGUMENT = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
 

@@ -4,14 +4,15 @@
 
 use cleave::linear_map::Share;
 
-use crate::check::{churn, inject, patches, probe, stress, watch};
+use crate::check::{churn, inject, patches, pool, probe, stress, watch};
 use crate::cpu::smp::{self, Job};
 use crate::irq::ipi;
 use crate::mm::repaint;
 
 /// Offered to every CPU that is at no rendezvous, in this order.
-const JOBS: [Job; 5] = [
+const JOBS: [Job; 6] = [
     Job { wants: repaint::wants_help, run: |cpu| watch::fill(cpu, Share::Fair) },
+    Job { wants: pool::is_asked, run: |_| pool::serve() },
     Job { wants: inject::is_to_overflow, run: |_| inject::overflow_stack() },
     Job { wants: churn::wants, run: |cpu| churn::step(cpu) },
     Job { wants: |_| patches::is_on(), run: |cpu| patches::step(cpu) },
@@ -20,7 +21,7 @@ const JOBS: [Job; 5] = [
 
 /// Installs the hooks. Called once, before any other CPU is started.
 pub(crate) fn install() {
-    ipi::install(ipi::Hooks { before_ipi: stress::called, before_arrival, while_parked });
+    ipi::install(ipi::Hooks { before_ipi: stress::called, before_arrival, while_parked, woken: pool::in_interrupt });
     smp::install(smp::Hooks {
         secondary_entered: inject::stay_absent,
         before_facts: inject::drop_wxn,

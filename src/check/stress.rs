@@ -139,7 +139,11 @@ pub(crate) fn start() {
     let step = bytes / (each * online.len() as u64);
     let mut spread = Spread { regions: layout.regions(), position: 0 };
     let cpus = smp::cpus().iter().map(|cpu| cpu.id).max().unwrap_or(0) + 1;
-    COUNTERS.call_once(|| (0..cpus).map(|_| Counters::new()).collect());
+    COUNTERS.call_once(|| {
+        // The CPUs may have stood still before, for a change of the map that no line was checked around.
+        PHASE.store(BEFORE, Ordering::Relaxed);
+        (0..cpus).map(|_| Counters::new()).collect()
+    });
     let mut areas: Vec<Option<Area>> = (0..cpus).map(|_| None).collect();
     for _ in 0..each {
         // CPU by CPU within each round, so that every CPU has frames everywhere.

@@ -67,7 +67,7 @@ pub(crate) fn fill(cpu: &PerCpu, share: Share) {
 }
 
 /// A change with nothing but the stress test around it.
-struct Plain;
+pub(crate) struct Plain;
 
 /// A change that the self-test probes.
 struct Probed;

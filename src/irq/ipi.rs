@@ -32,6 +32,8 @@ pub(crate) struct Hooks {
     pub(crate) before_arrival: fn(),
     /// The CPU is parked; true when it must not sleep.
     pub(crate) while_parked: fn() -> bool,
+    /// The CPU is woken up to look for work, and is still in the interrupt.
+    pub(crate) woken: fn(),
 }
 
 ro_after_init! {
@@ -67,7 +69,9 @@ pub(crate) fn handle_irq() {
         stop::asked();
     } else if is_ipi {
         RENDEZVOUS.attend(&ThisCpu, &this_cpu().state.slot);
-    } else if !known {
+    } else if known {
+        hooks(|hooks| (hooks.woken)());
+    } else {
         log::warn!("unexpected interrupt {id}");
     }
 }
@@ -76,6 +80,13 @@ pub(crate) fn handle_irq() {
 pub(crate) fn wake_others() {
     if let Some(controller) = gic::get() {
         controller.send_sgi_to_others(WAKE);
+    }
+}
+
+/// Wakes this CPU to look for work: it takes the interrupt as soon as interrupts are open.
+pub(crate) fn wake_self() {
+    if let Some(controller) = gic::get() {
+        controller.send_sgi_to_self(WAKE);
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod address_class;
 pub(crate) mod dump;
 pub(crate) mod early;
+pub(crate) mod guarded;
 pub(crate) mod heap;
 pub(crate) mod image;
 pub(crate) mod init_data;

@@ -15,6 +15,7 @@ use super::{inspect, poke};
 use crate::check::churn::{self, Churned};
 use crate::check::watch;
 use crate::mm::layout::{LINEAR_BASE, LINEAR_BYTES};
+use crate::mm::repaint::TimedChange;
 use crate::mm::{memory, secret};
 use crate::report::verdict::Verdict;
 
@@ -72,7 +73,11 @@ fn change(change: Change, ranges: &[PhysRange]) -> Done {
         return Err(format!("nothing has changed: {range} is in use: secret frames").into());
     }
     let made = watch::change_when_free(change, ranges);
-    let (done, ticks) = made.map_err(|error| format!("nothing has changed: {error}"))?;
+    tell(made.map_err(|error| format!("nothing has changed: {error}"))?)
+}
+
+/// Tells how the map was changed.
+pub(super) fn tell((done, ticks): TimedChange) -> Done {
     let switch = match done.switch {
         Switch::Nothing => "it was so already",
         Switch::InPlace => "changed in place",

@@ -10,6 +10,7 @@ mod change;
 mod commands;
 mod inspect;
 mod poke;
+mod pool;
 mod secret;
 mod session;
 mod table;

@@ -16,6 +16,7 @@ use super::session::{Screen, Session};
 use crate::check::audit as auditor;
 use crate::check::inject;
 use crate::check::patches;
+use crate::check::pool;
 use crate::check::stress as worker;
 use crate::check::watch;
 use crate::cpu::percpu::this_cpu;
@@ -190,6 +191,10 @@ pub(super) fn fault(_: &mut Session, words: &[&str]) -> Done {
         "overflow" => {
             inject::overflow_stack();
             return Err("the recursion ended".into());
+        }
+        "pool" => {
+            pool::overflow();
+            return Err("the store behind an object went through".into());
         }
         _ => return Err(Wrong::Usage),
     };

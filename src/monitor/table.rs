@@ -7,10 +7,10 @@ use core::fmt::Write as _;
 
 use super::commands::{Command, Done, Usage, Wrong, needs_none};
 use super::session::{Screen, Session};
-use super::{change, inspect, poke, secret};
+use super::{change, inspect, poke, pool, secret};
 
 /// Every command, as `help` lists them.
-pub(super) static COMMANDS: [Command; 24] = [
+pub(super) static COMMANDS: [Command; 25] = [
     Command {
         name: "help",
         usage: "[COMMAND]",
@@ -110,6 +110,13 @@ pub(super) static COMMANDS: [Command; 24] = [
         run: change::split,
     },
     Command {
+        name: "pool",
+        usage: "open N|check|close",
+        about: "opens the guarded pool with N objects, looks for bytes written beside them, or closes it",
+        example: "pool open 16",
+        run: pool::pool,
+    },
+    Command {
         name: "probe",
         usage: "ADDRESS [SIZE]",
         about: "loads a word or up to 64 bytes, or says which fault the load takes",
@@ -147,7 +154,7 @@ pub(super) static COMMANDS: [Command; 24] = [
     Command {
         name: "fault",
         usage: "KIND",
-        about: "takes a fault, which ends the run: null, hole, guard, alias (of the kernel), branch or overflow",
+        about: "takes a fault, which ends the run: null, hole, guard, alias (of the kernel), branch, overflow or pool",
         example: "fault guard",
         run: poke::fault,
     },

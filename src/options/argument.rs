@@ -3,7 +3,7 @@
 
 use cleave::linear_map::{BbmPolicy, Form};
 
-use super::{ClockKind, ExitMode, LinearMode, Load, ReportMode, Task};
+use super::{ClockKind, ExitMode, LinearMode, Load, Pool, PoolTime, ReportMode, Task};
 
 /// The meaning of a boot argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(super) enum Argument<'a> {
     Exit(ExitMode),
     /// `clock=`.
     Clock(ClockKind),
+    /// `pool=N@TIME`.
+    Pool(Pool),
     /// `selftest`, `monitor`.
     Task(Task),
     /// `fault=`, with its list.
@@ -118,6 +120,10 @@ fn meaning(argument: &str) -> Argument<'_> {
             "counted" => Argument::Clock(ClockKind::Counted),
             _ => Argument::Bad("clock=real|counted"),
         },
+        "pool" => match pool(value_or_nothing) {
+            Some(pool) => Argument::Pool(pool),
+            None => Argument::Bad("pool=N@early|decided|late, N objects from 1"),
+        },
         "selftest" => task(Task::Selftest, value),
         "monitor" => task(Task::Monitor, value),
         "fault" if value_or_nothing.is_empty() => Argument::Bad("fault=FAULT,..."),
@@ -137,6 +143,15 @@ fn meaning(argument: &str) -> Argument<'_> {
             _ => Argument::Unknown,
         },
     }
+}
+
+/// Parses a number of objects and the time at which their pool is opened.
+fn pool(value: &str) -> Option<Pool> {
+    let times = [("early", PoolTime::Early), ("decided", PoolTime::Decided), ("late", PoolTime::Late)];
+    let (objects, time) = value.split_once('@')?;
+    let (_, time) = times.into_iter().find(|&(name, _)| name == time)?;
+    let objects = decimal(objects).filter(|&objects| objects > 0)?;
+    Some(Pool { objects, time })
 }
 
 /// Parses the name of a task, which has no value.

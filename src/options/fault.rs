@@ -118,12 +118,18 @@ pub(crate) enum Fault {
     GuardMapped,
     /// `census.count`: the audit is told of a leaf that is not there.
     CensusCount,
+    /// `pool.overflow`: a store behind an object of the guarded pool.
+    PoolOverflow,
+    /// `pool.freed`: a load from an object of the guarded pool that was freed.
+    PoolFreed,
+    /// `pool.slack`: a store in front of an object of the guarded pool, in its own page.
+    PoolSlack,
     /// `panic`.
     Panic,
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 25] = [
+const PLAIN: [(&str, Fault); 28] = [
     ("load.flip", Fault::LoadFlip),
     ("load.swap", Fault::LoadSwap),
     ("frame.leak", Fault::FrameLeak),
@@ -148,6 +154,9 @@ const PLAIN: [(&str, Fault); 25] = [
     ("secret.touch", Fault::SecretTouch),
     ("guard.mapped", Fault::GuardMapped),
     ("census.count", Fault::CensusCount),
+    ("pool.overflow", Fault::PoolOverflow),
+    ("pool.freed", Fault::PoolFreed),
+    ("pool.slack", Fault::PoolSlack),
     ("panic", Fault::Panic),
 ];
 

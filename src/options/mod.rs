@@ -79,6 +79,26 @@ pub(crate) enum ClockKind {
     Counted,
 }
 
+/// The time at which the guarded pool is opened: `pool=N@`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PoolTime {
+    /// `early`: before the other CPUs are started.
+    Early,
+    /// `decided`: after the decision, and the repaint if there is one, under the stress test.
+    Decided,
+    /// `late`: before the audit, on another CPU than the boot CPU where there is one.
+    Late,
+}
+
+/// The guarded pool to open: `pool=N@TIME`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pool {
+    /// The number of its objects.
+    pub(crate) objects: u64,
+    /// The time.
+    pub(crate) time: PoolTime,
+}
+
 /// A task after boot, each a boot argument of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
@@ -136,6 +156,8 @@ pub(crate) struct Bootargs<'a> {
     pub(crate) exit: ExitMode,
     /// The unit of the counter.
     pub(crate) clock: ClockKind,
+    /// The guarded pool to open.
+    pub(crate) pool: Option<Pool>,
 }
 
 impl<'a> Bootargs<'a> {
@@ -152,6 +174,7 @@ impl<'a> Bootargs<'a> {
             report: ReportMode::default(),
             exit: ExitMode::default(),
             clock: ClockKind::default(),
+            pool: None,
         };
         for (_, argument) in arguments(text) {
             match argument {
@@ -163,6 +186,7 @@ impl<'a> Bootargs<'a> {
                 Argument::Report(value) => args.report = value,
                 Argument::Exit(value) => args.exit = value,
                 Argument::Clock(value) => args.clock = value,
+                Argument::Pool(value) => args.pool = Some(value),
                 Argument::CpuBbm { .. }
                 | Argument::CpuPa { .. }
                 | Argument::Task(_)

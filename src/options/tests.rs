@@ -16,7 +16,7 @@ fn without_words_everything_is_at_its_default() {
     assert_eq!((args.bbm_trust, args.linear, args.fill), (BbmPolicy::Auto, LinearMode::Auto, Form::Ahead));
     assert_eq!((args.deadline, args.load), (None, Load::On));
     assert_eq!((args.report, args.exit), (ReportMode::Text, ExitMode::PowerOff));
-    assert_eq!(args.clock, ClockKind::Real);
+    assert_eq!((args.clock, args.pool), (ClockKind::Real, None));
     assert!(![Task::Selftest, Task::Monitor].into_iter().any(|task| args.asks_for(task)));
     assert_eq!((args.unknown().count(), args.errors().count(), args.faults().count()), (0, 0, 0));
     assert_eq!(Bootargs::parse(" \t\n ").unknown().count(), 0);
@@ -52,6 +52,10 @@ fn every_value_of_the_table_is_known() {
     for (argument, task) in [("selftest", Task::Selftest), ("monitor", Task::Monitor)] {
         assert!(Bootargs::parse(argument).asks_for(task));
     }
+    for (time, value) in [("early", PoolTime::Early), ("decided", PoolTime::Decided), ("late", PoolTime::Late)] {
+        let pool = Bootargs::parse(&format!("pool=1@late pool=16@{time}")).pool;
+        assert_eq!(pool, Some(Pool { objects: 16, time: value }));
+    }
     assert!(Bootargs::parse("monitor selftest").asks_for(Task::Selftest));
 }
 
@@ -70,7 +74,7 @@ fn every_fault_is_known() {
          ban.free,ban.lock,ban.log,ban.linear,cpu2.ban.free,cpu7.ban.linear,wild.branch,stack.overflow,wx,audit.flip,\
          serror.corrected,\
          cpu3.wxn,load.swap,frame.leak,probe.local,stale.fault,page.readonly,hole.mapped,text.writable,rodata.execute,guard.mapped,\
-         census.count,panic",
+         census.count,pool.overflow,pool.freed,pool.slack,panic",
     );
     let all = [
         Fault::Reserve { frame: 17 },
@@ -104,6 +108,9 @@ fn every_fault_is_known() {
         Fault::RodataExecute,
         Fault::GuardMapped,
         Fault::CensusCount,
+        Fault::PoolOverflow,
+        Fault::PoolFreed,
+        Fault::PoolSlack,
         Fault::Panic,
     ];
     assert!(args.faults().eq(all));
@@ -188,6 +195,12 @@ fn a_known_boot_argument_with_a_bad_value_changes_nothing() {
         "exit=qemu",
         "clock=icount",
         "clock",
+        "pool",
+        "pool=8",
+        "pool=8@now",
+        "pool=0@late",
+        "pool=@late",
+        "pool=-1@early",
         "selftest=on",
         "monitor=",
         "fault",
@@ -196,7 +209,7 @@ fn a_known_boot_argument_with_a_bad_value_changes_nothing() {
         assert_eq!(bad(text), [text]);
         let args = Bootargs::parse(text);
         assert_eq!((args.bbm_trust, args.linear, args.fill), Default::default());
-        assert_eq!((args.load, args.deadline, args.unknown().count()), (Load::On, None, 0), "{text}");
+        assert_eq!((args.load, args.deadline, args.pool, args.unknown().count()), (Load::On, None, None, 0), "{text}");
     }
     assert_eq!(Bootargs::parse("linear=block linear=bloc").linear, LinearMode::Block);
     let error = Bootargs::parse("linear=pages").errors().next().unwrap();
@@ -279,7 +292,7 @@ proptest! {
 
     #[test]
     fn unknown_arguments_never_change_the_result(arguments in proptest::collection::vec("[a-z]{1,8}(=[a-z0-9,/]{0,9})?", 0..6)) {
-        let known = ["load", "fault", "linear", "fill", "exit", "report", "monitor", "selftest", "bbml"];
+        let known = ["load", "fault", "pool", "linear", "fill", "exit", "report", "monitor", "selftest", "bbml"];
         prop_assume!(!arguments.iter().any(|argument| known.iter().any(|known| argument.starts_with(known))));
         let with = format!("{} linear=page cpu1.bbm=0 {}", arguments.join(" "), arguments.join("\t"));
         let args = Bootargs::parse(&with);

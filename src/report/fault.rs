@@ -11,6 +11,7 @@ use crate::cpu::percpu;
 use crate::io::console::emergency_print;
 use crate::irq::exceptions::{Frame, Origin, backtrace};
 use crate::mm::address_class::Place;
+use crate::mm::guarded;
 use crate::report::builder;
 use crate::report::ending::{self, PanicEntry};
 use crate::report::mapping::Mapping;
@@ -47,6 +48,9 @@ impl fmt::Display for Report<'_> {
             write!(message, ": {syndrome}")?;
             if syndrome.address_is_valid() {
                 write!(message, ", {:#x}: {}", frame.far, Place::of(VirtAddr(frame.far)))?;
+                if let Some(fault) = guarded::fault(VirtAddr(frame.far)) {
+                    write!(message, ": {}", fault.summary())?;
+                }
             }
         }
         message.end();
@@ -73,6 +77,9 @@ impl fmt::Display for Report<'_> {
         if let Some(abort) = syndrome.as_abort()
             && syndrome.address_is_valid()
         {
+            if let Some(fault) = guarded::fault(VirtAddr(frame.far)) {
+                write!(f, "{fault}")?;
+            }
             write!(f, "{}", Mapping { address: VirtAddr(frame.far), abort })?;
         }
         // The link register too: a function without a frame of its own has not stored it anywhere.

@@ -11,6 +11,7 @@ use cleave::tables::{PhysAddr, VirtAddr};
 use crate::irq::ipi::RENDEZVOUS;
 use crate::mm::address_class::Place;
 use crate::mm::dump::{self, Half};
+use crate::mm::guarded;
 use crate::mm::image::Section;
 use crate::mm::layout::LINEAR_BASE;
 use crate::mm::memory;
@@ -66,6 +67,7 @@ impl Mapping {
             () if RENDEZVOUS.phase().0 == Phase::Run => "the linear map is broken: a rendezvous is in its stop window",
             () if tables.has_missed() => "a table on its way cannot be read",
             () if mapped => "it is mapped now: it was not a moment ago",
+            () if guarded::fault(self.address).is_some() => "a page that the guarded pool keeps unmapped",
             () => "there is memory, and its mapping is gone",
         }
     }

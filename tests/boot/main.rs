@@ -28,6 +28,7 @@ mod keep;
 mod minimal;
 mod monitor;
 mod panics;
+mod pool;
 mod qemu;
 mod raspi4b;
 mod reports;

@@ -11,7 +11,7 @@ use crate::{
 
 /// A boot that must panic, with this and the CPU's number in the panic's line; a report comes after it all the same.
 #[track_caller]
-fn panics(boot: Boot, says: &str) -> Run {
+pub(crate) fn panics(boot: Boot, says: &str) -> Run {
     let run = boot.run();
     run.claim(run.status == Some(3), "the kernel did not panic");
     let line = run.line(PANIC_LINE).unwrap_or_default();

@@ -174,6 +174,12 @@ impl Boot {
         self.bootargs.split(' ').any(|known| known == word)
     }
 
+    /// Bytes of the guarded pool that the boot arguments ask for, each object with a page on each side.
+    pub(crate) fn pool_bytes(&self) -> u64 {
+        let pool = self.bootargs.split(' ').find_map(|known| known.strip_prefix("pool=")?.split('@').next());
+        pool.map_or(0, |objects| (2 * objects.parse::<u64>().expect("a number of objects") + 1) << 12)
+    }
+
     /// Bytes of memory that the tree gives and the boot CPU reaches. Of the board's first GiB the VideoCore has some: as much as QEMU thinks, or
     /// as the runner says behind BL31.
     pub(crate) fn bytes(&self) -> u64 {

@@ -48,6 +48,12 @@ pub(crate) mod fault {
         [("rodata.write", "the kernel image"), ("rodata.alias", "the kernel alias in the linear map")];
     /// A load of a secret frame through the linear map.
     pub(crate) const SECRET_TOUCH: &str = "secret.touch";
+    /// A store behind an object of the guarded pool.
+    pub(crate) const POOL_OVERFLOW: &str = "pool.overflow";
+    /// A load from a freed one.
+    pub(crate) const POOL_FREED: &str = "pool.freed";
+    /// A store in front of one, in its page.
+    pub(crate) const POOL_SLACK: &str = "pool.slack";
     /// A page is mapped again in the middle of a fault on it.
     pub(crate) const STALE_FAULT: &str = "stale.fault";
     /// A page becomes writable and executable.

@@ -66,13 +66,6 @@ impl Cpu {
         self.online()?.state.smpen.get().copied()
     }
 
-    /// Returns what its registers say, once it has checked in.
-    fn facts(&self) -> Option<CpuFacts> {
-        let own = &self.online()?.state;
-        let entry = if own.entry_level.load(Ordering::Relaxed) == 2 { EntryLevel::El2 } else { EntryLevel::El1 };
-        Some(CpuFacts { midr: self.midr()?, bbm: own.bbm.load(Ordering::Relaxed), entry })
-    }
-
     /// Returns the CPU's CNTFRQ_EL0, in Hz, once it has checked in.
     pub(crate) fn counter_frequency(&self) -> Option<u64> {
         self.online().map(|block| block.state.counter_frequency.load(Ordering::Relaxed))
@@ -80,14 +73,29 @@ impl Cpu {
 
     /// Returns the level of FEAT_BBM it counts as and its exception level at entry, once it has checked in.
     pub(crate) fn level(&self) -> Option<(BbmLevel, EntryLevel)> {
-        let facts = self.facts()?;
-        let at_most = options::current().cpu_bbm(self.id).map(|level| BbmLevel::from_number(level.into()));
-        Some((facts.level(at_most), facts.entry))
+        self.online().map(level)
     }
+}
+
+/// Returns what the registers of a CPU that is online say.
+fn facts(cpu: &PerCpu) -> CpuFacts {
+    let own = &cpu.state;
+    let entry = if own.entry_level.load(Ordering::Relaxed) == 2 { EntryLevel::El2 } else { EntryLevel::El1 };
+    CpuFacts { midr: Midr(own.midr.load(Ordering::Relaxed)), bbm: own.bbm.load(Ordering::Relaxed), entry }
+}
+
+/// Returns the level of FEAT_BBM that a CPU which is online counts as, and its exception level at entry.
+fn level(cpu: &PerCpu) -> (BbmLevel, EntryLevel) {
+    let facts = facts(cpu);
+    let at_most = options::current().cpu_bbm(cpu.id).map(|level| BbmLevel::from_number(level.into()));
+    (facts.level(at_most), facts.entry)
 }
 
 ro_after_init! {
     static CPUS: Once<Vec<Cpu>> = Once::new();
+
+    /// The boot CPU's block, once it has one.
+    static BOOT_CPU: Once<&'static PerCpu> = Once::new();
 }
 
 /// Returns every CPU of the device tree, once they are started.
@@ -95,9 +103,15 @@ pub(crate) fn cpus() -> &'static [Cpu] {
     CPUS.get().map_or(&[], Vec::as_slice)
 }
 
-/// Iterates over the per-CPU blocks of the online CPUs.
+/// Iterates over the per-CPU blocks of the online CPUs: of the boot CPU alone until all the others are started.
 pub(crate) fn online() -> impl Iterator<Item = &'static PerCpu> {
-    cpus().iter().filter_map(Cpu::online)
+    let alone = if CPUS.get().is_none() { BOOT_CPU.get().copied() } else { None };
+    alone.into_iter().chain(cpus().iter().filter_map(Cpu::online))
+}
+
+/// Returns the level of FEAT_BBM and the exception level at entry of each online CPU.
+pub(crate) fn levels() -> impl Iterator<Item = (BbmLevel, EntryLevel)> {
+    online().map(level)
 }
 
 /// Returns the number of faults of one kind that the online CPUs have retried.
@@ -112,14 +126,15 @@ pub(crate) fn online_count() -> u32 {
 
 /// Counts the CPUs at work, for a rendezvous.
 pub(crate) fn online_cpus() -> OnlineCpus {
-    // SAFETY: each CPU has a slot in its own block and attends with it. CPUs come to work in `start_others` alone, which the
-    // boot CPU leaves before any rendezvous is led; none leaves, but to stop for good when the run ends.
+    // SAFETY: each CPU has a slot in its own block and attends with it. CPUs come to work in `start_others` alone: the boot CPU
+    // leads none while it is in there, and may lead one of itself alone before; none leaves, but to stop for good when the run
+    // ends.
     unsafe { OnlineCpus::of(online().map(|cpu| &cpu.state.slot)) }
 }
 
 /// Returns whether broadcast invalidations have to be done twice on the CPUs that are at work.
 pub(crate) fn tlbi_repeat() -> TlbiRepeat {
-    repeat_for(cpus().iter().filter_map(Cpu::facts))
+    repeat_for(online().map(facts))
 }
 
 /// Returns true when every CPU at work has FEAT_TLBIRANGE.
@@ -189,6 +204,7 @@ pub(crate) fn init_boot_cpu(cpus: &[Found], entry_level: u64, redistributors: &R
     own.write_facts(entry_level);
     init_interrupts(own).unwrap_or_else(|error| panic!("interrupt controller: {error}"));
     own.set_stage(Stage::Online);
+    BOOT_CPU.call_once(this_cpu);
 }
 
 fn redistributor(redistributors: &Redistributors, mpidr: u64) -> u64 {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Changes of the linear map after boot: permissions, validity and sizes, range by range.
 //!
-//! A page that is not plain, which is to say valid and writable, is held: its frame is out of the allocator for as long.
+//! A page that is not plain, which is to say valid and writable, is held: its frame is out of the allocator for as long. Memory
+//! that an owner in the kernel has taken for itself ([`super::owned`]) is held in one piece, whatever its pages are.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use cleave::aarch64::{BbmLevel, timer};
-use cleave::linear_map::{Change, ChangeError, Changed, MapLockGuard};
+use cleave::linear_map::{Action, Change, ChangeError, Changed, MapLockGuard, MapPolicy, decide};
 use cleave::tables::{FRAME_SIZE, FrameSource, PhysAddr, PhysRange};
 
 use super::lock::wait_for_map;
@@ -16,14 +17,15 @@ use super::{UNDER_WAY, Watch, leader};
 use crate::cpu::lock::IrqLock;
 use crate::cpu::percpu::while_map_changes;
 use crate::cpu::smp;
-use crate::devicetree::RangeSet;
+use crate::devicetree::{MEMORY_RANGES, RangeSet};
 use crate::mm::memory;
 use crate::mm::views::Reader;
+use crate::options;
 
 /// The level of FEAT_BBM that counts for changes, or [`OPEN`].
 static LEVEL: AtomicU8 = AtomicU8::new(OPEN);
 
-/// The CPUs are still starting, and the decision is open.
+/// No change may be made: there is no map, or CPUs are starting and the decision is open.
 const OPEN: u8 = u8::MAX;
 
 /// The reason that a change was not made. Nothing has changed.
@@ -33,6 +35,13 @@ pub(crate) enum Refusal {
     Change(ChangeError),
     /// The memory that is not plain would be in too many pieces.
     TooManyHeld,
+    /// No run of adjacent free frames is long enough.
+    NoRun {
+        /// The frames that must be adjacent.
+        needed: u64,
+        /// The longest run of free frames.
+        longest: u64,
+    },
 }
 
 impl From<ChangeError> for Refusal {
@@ -46,30 +55,93 @@ impl fmt::Display for Refusal {
         match self {
             Self::Change(error) => error.fmt(f),
             Self::TooManyHeld => write!(f, "memory that is not plain is in {HELD_RANGES} pieces already"),
+            Self::NoRun { needed, longest } => {
+                write!(f, "{needed} adjacent frames are needed, and the longest run of free ones is {longest}")
+            }
         }
     }
 }
 
-/// Lets changes begin: `level` is the level of FEAT_BBM that every CPU has and that the policy believes.
-pub(crate) fn allow_changes(level: BbmLevel) {
+/// Lets changes begin, in place where every CPU that is online and the policy for FEAT_BBM allow it.
+pub(crate) fn allow_changes() {
+    // The question of the decision without a wish: may a live mapping change its size?
+    let in_place = decide(smp::levels(), options::current().bbm_trust, MapPolicy::Auto);
+    let level = if in_place.action == Action::Keep { in_place.level } else { BbmLevel::Zero };
     LEVEL.store(level.number(), Ordering::Relaxed);
 }
 
-/// Returns the level of FEAT_BBM that counts, or `None` while the decision is open.
+/// Lets no change begin: CPUs are about to start, and none of them is counted yet.
+pub(crate) fn forbid_changes() {
+    LEVEL.store(OPEN, Ordering::Relaxed);
+}
+
+/// Returns the level of FEAT_BBM that counts, or `None` while no change may be made.
 fn level() -> Option<BbmLevel> {
     let level = LEVEL.load(Ordering::Relaxed);
     (level != OPEN).then(|| BbmLevel::from_number(level.into()))
 }
 
+/// The right to change the map.
+pub(super) struct Door {
+    lock: MapLockGuard<'static>,
+    /// The level of FEAT_BBM that counts.
+    level: BbmLevel,
+}
+
+impl Door {
+    /// Takes the right to change the map, at once.
+    ///
+    /// # Errors
+    /// `Busy` while another change is under way, before there is a map, and from the start of the other CPUs to the decision.
+    pub(super) fn open() -> Result<Self, Refusal> {
+        let level = level().ok_or(ChangeError::Busy)?;
+        let lock = memory::map().try_lock().map_err(|_| ChangeError::Busy)?;
+        Ok(Self { lock, level })
+    }
+
+    /// Takes the right to change the map, and waits while another CPU has it.
+    ///
+    /// # Errors
+    /// As [`Door::open`], and as [`wait_for_map`].
+    fn open_when_free() -> Result<Self, Refusal> {
+        let level = level().ok_or(ChangeError::Busy)?;
+        Ok(Self { lock: wait_for_map()?, level })
+    }
+
+    /// Makes `change` in `ranges`; permissions and validity in `may_change` alone. Returns what was done and how many ticks it
+    /// took.
+    pub(super) fn make<W: Watch>(
+        &mut self,
+        change: Change,
+        ranges: &[PhysRange],
+        may_change: &[PhysRange],
+        watch: &W,
+    ) -> Result<(Changed, u64), Refusal> {
+        let start = timer::count();
+        let mut session = Session::new(watch);
+        session.level = self.level;
+        session.may_change = may_change;
+        let online = smp::online_cpus();
+        let leader = leader(&online);
+        let made = || memory::map().change(&mut self.lock, &mut session, &leader, change, ranges);
+        UNDER_WAY.begin(change, ranges);
+        let done = while_map_changes(made);
+        UNDER_WAY.end();
+        let done = done?;
+        if done.measured.is_some() {
+            watch.after_stop();
+        }
+        Ok((done, timer::count().wrapping_sub(start)))
+    }
+}
+
 /// Makes `change` in `ranges` of memory, and returns what was done and how many ticks it took. Frames of the ranges that are
-/// free leave the allocator for as long as their pages are not plain.
+/// free leave the allocator for as long as their pages are not plain. A collapse leaves out memory that has an owner.
 ///
 /// # Errors
 /// [`Refusal`]; `Busy` also while the decision is open.
 pub(crate) fn change<W: Watch>(change: Change, ranges: &[PhysRange], watch: &W) -> Result<(Changed, u64), Refusal> {
-    let level = level().ok_or(ChangeError::Busy)?;
-    let held = memory::map().try_lock().map_err(|_| ChangeError::Busy)?;
-    make(held, level, change, ranges, watch)
+    make(Door::open()?, change, ranges, watch)
 }
 
 /// Makes `change` as [`change`] does, and waits while another CPU changes the map. For callers that hold no lock.
@@ -81,37 +153,51 @@ pub(crate) fn change_when_free<W: Watch>(
     ranges: &[PhysRange],
     watch: &W,
 ) -> Result<(Changed, u64), Refusal> {
-    let level = level().ok_or(ChangeError::Busy)?;
-    make(wait_for_map()?, level, change, ranges, watch)
+    make(Door::open_when_free()?, change, ranges, watch)
 }
 
-fn make<W: Watch>(
-    mut lock: MapLockGuard<'static>,
-    level: BbmLevel,
-    change: Change,
-    ranges: &[PhysRange],
-    watch: &W,
-) -> Result<(Changed, u64), Refusal> {
-    let (start, map) = (timer::count(), memory::map());
-    map.check_change(change, ranges)?;
-    let before = if change.is_edit() { Some(hold(ranges)?) } else { None };
-    let mut session = Session::new(watch);
-    session.level = level;
-    session.may_change = if change.is_edit() { ranges } else { &[] };
-    let online = smp::online_cpus();
-    let leader = leader(&online);
-    UNDER_WAY.begin(change, ranges);
-    let done = while_map_changes(|| map.change(&mut lock, &mut session, &leader, change, ranges));
-    UNDER_WAY.end();
-    if done.is_ok_and(|done| done.measured.is_some()) {
-        watch.after_stop();
+fn make<W: Watch>(mut door: Door, change: Change, ranges: &[PhysRange], watch: &W) -> Result<(Changed, u64), Refusal> {
+    memory::map().check_change(change, ranges)?;
+    if change.is_edit() {
+        let before = hold(ranges)?;
+        let done = door.make(change, ranges, ranges, watch);
+        match done {
+            Ok(_) => ranges.iter().for_each(|&range| let_go(range)),
+            Err(_) => undo_hold(ranges, before),
+        }
+        done
+    } else if change == Change::Collapse {
+        door.make(change, without_owned(ranges)?.as_slice(), &[], watch)
+    } else {
+        // The pages of owned memory are small enough for every split.
+        door.make(change, ranges, &[], watch)
     }
-    match (&done, before) {
-        (Ok(_), Some(_)) => ranges.iter().for_each(|&range| let_go(range)),
-        (Err(_), Some(before)) => undo_hold(ranges, before),
-        (_, None) => {}
-    }
-    Ok((done?, timer::count().wrapping_sub(start)))
+}
+
+/// The memory that has an owner in the kernel.
+static OWNED: IrqLock<RangeSet<OWNED_RANGES>> = IrqLock::new("owned", RangeSet::new());
+
+/// The most pieces of it.
+const OWNED_RANGES: usize = 4;
+
+/// Notes that `range`, which its owner has from the allocator, has an owner. The caller holds the map's lock.
+pub(super) fn own(range: PhysRange) -> Result<(), Refusal> {
+    OWNED.lock().insert(range).map_err(|_| Refusal::TooManyHeld)
+}
+
+/// Undoes [`own`]. The caller holds the map's lock.
+pub(super) fn disown(range: PhysRange) {
+    let removed = OWNED.lock().remove(range);
+    removed.unwrap_or_else(|full| panic!("owned memory: {full}"));
+}
+
+/// Returns `ranges` without owned memory.
+fn without_owned(ranges: &[PhysRange]) -> Result<RangeSet<{ MEMORY_RANGES + OWNED_RANGES }>, Refusal> {
+    let mut rest = RangeSet::new();
+    ranges.iter().try_for_each(|&range| rest.insert(range)).map_err(|_| Refusal::TooManyHeld)?;
+    let owned = OWNED.lock().clone();
+    owned.iter().try_for_each(|range| rest.remove(range)).map_err(|_| Refusal::TooManyHeld)?;
+    Ok(rest)
 }
 
 /// The memory that is out of the allocator because its pages are not plain.
@@ -124,12 +210,13 @@ const HELD_RANGES: usize = 64;
 
 /// Returns true when some memory is read-only or unmapped.
 pub(crate) fn any_held() -> bool {
-    !HELD.lock().is_empty()
+    !HELD.lock().is_empty() || !OWNED.lock().is_empty()
 }
 
 /// Returns true when `page` is held.
 pub(crate) fn is_held(page: PhysAddr) -> bool {
-    HELD.lock().overlaps(PhysRange::new(page, page.offset(FRAME_SIZE)))
+    let page = PhysRange::new(page, page.offset(FRAME_SIZE));
+    HELD.lock().overlaps(page) || OWNED.lock().overlaps(page)
 }
 
 /// Returns true when `page` of the linear map is valid and writable, by its tables. The caller holds the map's lock.
@@ -137,7 +224,8 @@ fn is_plain(page: PhysAddr) -> bool {
     memory::tree(Reader).translate(memory::linear(page)).is_some_and(|(leaf, _)| leaf.is_writable())
 }
 
-fn pages(range: PhysRange) -> impl Iterator<Item = PhysRange> {
+/// Iterates over the pages of `range`.
+pub(super) fn pages(range: PhysRange) -> impl Iterator<Item = PhysRange> {
     let starts = (range.start.0..range.end.0).step_by(FRAME_SIZE as usize).map(PhysAddr);
     starts.map(|page| PhysRange::new(page, page.offset(FRAME_SIZE)))
 }

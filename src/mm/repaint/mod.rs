@@ -8,6 +8,7 @@
 mod change;
 mod fill;
 mod lock;
+mod owned;
 mod progress;
 mod session;
 mod under_way;
@@ -17,10 +18,11 @@ extern crate alloc;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::options;
 use cleave::aarch64::timer;
-use cleave::linear_map::{ATTEMPTS, Change, Form, Repainted, Share};
+use cleave::linear_map::{ATTEMPTS, Change, Form, Outcome, Repainted, Share};
 use cleave::rendezvous::{Leader, Measured, OnlineCpus, Parked, Refused};
 use cleave::tables::{Cpu, Level};
 
@@ -32,9 +34,10 @@ use crate::mm::memory;
 
 use under_way::UNDER_WAY;
 
-pub(crate) use change::{Refusal, allow_changes, any_held, change, change_when_free, is_held};
+pub(crate) use change::{Refusal, allow_changes, any_held, change, change_when_free, forbid_changes, is_held};
 pub(crate) use fill::{help, wants_help};
 pub(crate) use lock::wait_for_map;
+pub(crate) use owned::{Owned, TimedChange};
 
 /// More frames than are reserved and filled in a second.
 const MANY: u64 = 1 << 15;
@@ -73,6 +76,14 @@ pub(crate) trait Watch {
     fn after_stop(&self);
 }
 
+/// The number of times that the whole map was split.
+static FULL_SPLITS: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of times that the whole map was split.
+fn full_splits() -> u64 {
+    FULL_SPLITS.load(Ordering::Relaxed)
+}
+
 /// Splits the whole linear map.
 pub(crate) fn repaint<W: Watch>(watch: &W) -> RepaintStats {
     let start = timer::count();
@@ -97,6 +108,9 @@ pub(crate) fn repaint<W: Watch>(watch: &W) -> RepaintStats {
     }
     if form == Form::InWindow {
         fill::note_leader_filled(frame_counts.used);
+    }
+    if repainted.outcome == Outcome::Done {
+        FULL_SPLITS.fetch_add(1, Ordering::Relaxed);
     }
     account.repainted = repainted;
     account.total = timer::count().wrapping_sub(start);

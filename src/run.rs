@@ -9,7 +9,8 @@ use cleave::aarch64::timer;
 use cleave::linear_map::{Action, Decision, Form, MapPolicy, Outcome, Repainted, decide};
 use cleave::tables::{FrameSource, TlbiRepeat};
 
-use crate::check::{audit, inject, pool, probe, stale, stress, watch};
+use crate::check::stale::{self, Transient};
+use crate::check::{audit, inject, pool, probe, stress, watch};
 use crate::cpu::smp;
 use crate::irq::exceptions::errors;
 use crate::mm::repaint::allow_changes;
@@ -149,8 +150,8 @@ impl<'a> Run<'a> {
 
     /// Audits the map, the kernel's sections and every CPU's registers.
     pub(crate) fn audit(&mut self) {
-        if options::current().injects(Fault::Stale) {
-            self.good &= stale::take_stale_fault();
+        for (fault, transient) in [(Fault::Stale, Transient::Translation), (Fault::Conflict, Transient::Conflict)] {
+            self.good &= !options::current().injects(fault) || stale::take(transient);
         }
         let damage = pool::check();
         self.good &= damage.is_empty();

@@ -27,7 +27,7 @@ use crate::report::{builder, fault};
 pub(crate) fn begin() -> u64 {
     let entered = timer::count();
     logger::init(logger::DEFAULT_LEVEL, entered);
-    exceptions::install(exceptions::Hooks { fatal: fault::report, translation_fault: stale::map_again });
+    exceptions::install(exceptions::Hooks { fatal: fault::report, linear_abort: stale::on_abort });
     hooks::install();
     entered
 }

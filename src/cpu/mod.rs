@@ -11,6 +11,7 @@ pub(crate) mod patience;
 pub(crate) mod percpu;
 pub(crate) mod power;
 pub(crate) mod registers;
+pub(crate) mod retries;
 pub(crate) mod smp;
 pub(crate) mod spin_table;
 pub(crate) mod state;

@@ -7,9 +7,10 @@
 #![cfg(target_os = "none")]
 #![allow(unsafe_code, reason = "TPIDR_EL1 becomes a reference")]
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::cpu::registers::TPIDR_EL1;
+use crate::cpu::retries::Retries;
 use cleave::tables::VirtAddr;
 use tock_registers::interfaces::{Readable, Writeable};
 
@@ -37,66 +38,6 @@ pub(crate) struct PerCpu {
     pub(crate) stale_faults: Retries,
     /// The state that bring-up, lock, rendezvous and repaint keep for each CPU.
     pub(crate) state: CpuState,
-}
-
-/// The faults of one kind that a CPU has taken and retried, touched by that CPU alone, in its exception handler.
-#[derive(Debug, Default)]
-pub(crate) struct Retries {
-    /// Those that were retried.
-    pub(crate) total: AtomicU64,
-    /// The ELR of the last one.
-    pub(crate) last_elr: AtomicU64,
-    /// For which address.
-    pub(crate) last_far: AtomicU64,
-    /// The number in a row that were the same.
-    pub(crate) row: AtomicU64,
-    /// The number of [`MAP_CHANGES`] at the last one.
-    changes: AtomicU64,
-}
-
-/// The begins and ends of changes of the linear map in use: an odd number while one is under way.
-static MAP_CHANGES: AtomicU64 = AtomicU64::new(0);
-
-/// Does `work`, a change of the linear map in use: what a CPU meets meanwhile counts by itself, and is retried as often as the
-/// change goes on. The map's lock keeps others away.
-pub(crate) fn while_map_changes<T>(work: impl FnOnce() -> T) -> T {
-    MAP_CHANGES.fetch_add(1, Ordering::Relaxed);
-    let done = work();
-    MAP_CHANGES.fetch_add(1, Ordering::Relaxed);
-    done
-}
-
-/// The most faults in a row that are retried while no change is under way. The handler leaves nothing behind that could cause
-/// the next, so a third is a defect.
-const RETRIES: u64 = 2;
-/// The most while one is: a group of leaves that is changed member by member may conflict again and again until the last one,
-/// and the CPU that changes it may be interrupted meanwhile. The bound ends what would never end.
-const RETRIES_IN_A_CHANGE: u64 = 1 << 20;
-
-impl Retries {
-    const fn new() -> Self {
-        Self {
-            total: AtomicU64::new(0),
-            last_elr: AtomicU64::new(0),
-            last_far: AtomicU64::new(0),
-            row: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
-        }
-    }
-
-    /// Counts one taken at `elr` for `far`; returns true when the access may be made again. The count begins anew at another
-    /// instruction or address, and with each begin and end of a change of the map.
-    pub(crate) fn may_retry(&self, elr: u64, far: u64) -> bool {
-        let changes = MAP_CHANGES.load(Ordering::Relaxed);
-        let same_change = self.changes.swap(changes, Ordering::Relaxed) == changes;
-        let same_place = self.last_elr.swap(elr, Ordering::Relaxed) == elr;
-        let same_address = self.last_far.swap(far, Ordering::Relaxed) == far;
-        let row = if same_place && same_address && same_change { self.row.load(Ordering::Relaxed) + 1 } else { 1 };
-        self.row.store(row, Ordering::Relaxed);
-        let retried = row <= if changes.is_multiple_of(2) { RETRIES } else { RETRIES_IN_A_CHANGE };
-        self.total.fetch_add(retried.into(), Ordering::Relaxed);
-        retried
-    }
 }
 
 impl PerCpu {

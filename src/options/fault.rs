@@ -100,6 +100,8 @@ pub(crate) enum Fault {
     SErrorCorrected,
     /// `stale.fault`: a page is mapped again in the middle of a translation fault on it.
     Stale,
+    /// `conflict.fault`: the same, reported to the handler as a TLB conflict abort.
+    Conflict,
     /// `page.readonly`: a page of the linear map becomes read-only, before the audit.
     PageReadonly,
     /// `hole.mapped`: the page behind a region of memory is mapped, before the audit.
@@ -129,7 +131,7 @@ pub(crate) enum Fault {
 }
 
 /// The faults that have no parameter.
-const PLAIN: [(&str, Fault); 28] = [
+const PLAIN: &[(&str, Fault)] = &[
     ("load.flip", Fault::LoadFlip),
     ("load.swap", Fault::LoadSwap),
     ("frame.leak", Fault::FrameLeak),
@@ -145,6 +147,7 @@ const PLAIN: [(&str, Fault); 28] = [
     ("audit.flip", Fault::AuditFlip),
     ("serror.corrected", Fault::SErrorCorrected),
     ("stale.fault", Fault::Stale),
+    ("conflict.fault", Fault::Conflict),
     ("page.readonly", Fault::PageReadonly),
     ("hole.mapped", Fault::HoleMapped),
     ("text.writable", Fault::TextWritable),

@@ -73,7 +73,7 @@ fn every_fault_is_known() {
         "fault=reserve:17,cpu2.absent,cpu3.late:1500,cpu2.stall:80,cpu1.psci:-2,load.flip,rendezvous.second,window.touch,ban.alloc,\
          ban.free,ban.lock,ban.log,ban.linear,cpu2.ban.free,cpu7.ban.linear,wild.branch,stack.overflow,wx,audit.flip,\
          serror.corrected,\
-         cpu3.wxn,load.swap,frame.leak,probe.local,stale.fault,page.readonly,hole.mapped,text.writable,rodata.execute,guard.mapped,\
+         cpu3.wxn,load.swap,frame.leak,probe.local,stale.fault,conflict.fault,page.readonly,hole.mapped,text.writable,rodata.execute,guard.mapped,\
          census.count,pool.overflow,pool.freed,pool.slack,panic",
     );
     let all = [
@@ -102,6 +102,7 @@ fn every_fault_is_known() {
         Fault::FrameLeak,
         Fault::ProbeLocal,
         Fault::Stale,
+        Fault::Conflict,
         Fault::PageReadonly,
         Fault::HoleMapped,
         Fault::TextWritable,

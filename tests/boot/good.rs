@@ -185,8 +185,9 @@ impl Run {
         self.claim(kept("1G") == split, "splits of 1G blocks");
         self.claim(kept("2M") == 512 * split + large("before") - large("after"), "splits of 2M blocks");
         self.claim(count("bytes/unmapped") == pool, format_args!("not {pool} bytes are unmapped"));
-        // The fault takes a page away and brings it back.
-        let transactions = did + if self.boot.has("fault=stale.fault") { 2 } else { 0 };
+        // Either fault takes a page away and brings it back.
+        let taken = ["fault=stale.fault", "fault=conflict.fault"].iter().any(|fault| self.boot.has(fault));
+        let transactions = did + if taken { 2 } else { 0 };
         for (what, expected) in [("transactions", transactions), ("collapses/1G", 0), ("collapses/2M", 0)] {
             self.claim(pool > 0 || count(what) == expected, format_args!("{what} is not {expected}"));
         }

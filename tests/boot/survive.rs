@@ -83,6 +83,18 @@ fn a_stale_translation_fault_is_retried() {
     run.claim(run.console.contains("stale translation faults retried: 1"), "the fault was not retried");
 }
 
+/// A TLB conflict abort on the linear map is met by an invalidation, and the access is made again: the only way to see that in
+/// QEMU, which raises none. A handler that does not go on ends this run with a panic.
+#[test]
+fn a_tlb_conflict_on_the_linear_map_is_survived() {
+    for el in [1, 2] {
+        let run = Boot::on("max").smp(2).mem("128M").el(el).fault(fault::CONFLICT_FAULT).run();
+        run.survived();
+        run.claim(run.console.contains("TLB conflicts retried: 1"), "the access was not made again");
+        run.claim(run.number("/map/conflicts") == 1, "the conflict is not counted");
+    }
+}
+
 /// A CPU misses every deadline: the kernel gives up, names the CPU, and runs on in blocks.
 #[test]
 fn a_cpu_that_never_comes_in_time_leaves_the_blocks() {

@@ -56,6 +56,8 @@ pub(crate) mod fault {
     pub(crate) const POOL_SLACK: &str = "pool.slack";
     /// A page is mapped again in the middle of a fault on it.
     pub(crate) const STALE_FAULT: &str = "stale.fault";
+    /// The same, reported as a TLB conflict.
+    pub(crate) const CONFLICT_FAULT: &str = "conflict.fault";
     /// A page becomes writable and executable.
     pub(crate) const WX: &str = "wx";
     /// A second caller asks for a rendezvous while one runs.

@@ -27,7 +27,8 @@ use cleave::tables::{PhysAddr, TlbiRepeat, VirtAddr};
 use spin::Once;
 
 use crate::cpu::method::Method;
-use crate::cpu::percpu::{PerCpu, Retries, this_cpu};
+use crate::cpu::percpu::{PerCpu, this_cpu};
+use crate::cpu::retries::Retries;
 use crate::cpu::state::{CpuState, Stage};
 use crate::irq::gic;
 use crate::mm::init_data::ro_after_init;

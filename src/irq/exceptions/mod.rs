@@ -53,8 +53,8 @@ type Fatal = fn(&Frame, Origin) -> !;
 pub(crate) struct Hooks {
     /// Reports an exception that ends the run, and ends it.
     pub(crate) fatal: Fatal,
-    /// A data access to the linear map took a translation fault; the MMU has not been asked yet.
-    pub(crate) translation_fault: fn(),
+    /// An access to the linear map was aborted; nothing has been decided yet. Fault injection may change the syndrome.
+    pub(crate) linear_abort: fn(&mut Frame),
 }
 
 ro_after_init! {
@@ -109,8 +109,14 @@ extern "C" fn handle_nested(frame: &mut Frame, vector: u64) {
 }
 
 /// Returns true when the access of `frame` to the linear map may be made again.
-fn retries(frame: &Frame) -> bool {
-    frame.far.wrapping_sub(LINEAR_BASE) < LINEAR_BYTES && (survives_tlb_conflict(frame) || is_stale_fault(frame))
+fn retries(frame: &mut Frame) -> bool {
+    if frame.far.wrapping_sub(LINEAR_BASE) >= LINEAR_BYTES {
+        return false;
+    }
+    if let Some(hooks) = HOOKS.get() {
+        (hooks.linear_abort)(frame);
+    }
+    survives_tlb_conflict(frame) || is_stale_fault(frame)
 }
 
 /// Returns true when a fault of a walk is a stale one: the address translates by now.
@@ -127,9 +133,6 @@ fn is_stale_fault(frame: &Frame) -> bool {
     // whole again by now, and the access is a defect all the same.
     if !of_the_walk || abort.access == Access::Fetch || in_rendezvous() {
         return false;
-    }
-    if let Some(hooks) = HOOKS.get() {
-        (hooks.translation_fault)();
     }
     // Its walk begins behind the exception's context synchronisation.
     let now = translate::read(VirtAddr(frame.far));

@@ -15,7 +15,7 @@ use super::lock::wait_for_map;
 use super::session::Session;
 use super::{UNDER_WAY, Watch, leader};
 use crate::cpu::lock::IrqLock;
-use crate::cpu::percpu::while_map_changes;
+use crate::cpu::retries::while_map_changes;
 use crate::cpu::smp;
 use crate::devicetree::{MEMORY_RANGES, RangeSet};
 use crate::mm::memory;

@@ -125,7 +125,7 @@ Example: cleave rendezvous"""
                 print(f"  CPU {cpu.id}: {there}{', has arrived in this one' if came else ''}")
 
 
-CHANGES = ("", "read-only", "writable", "unmap", "map", "split", "collapse")
+CHANGES = ("", "read-only", "writable", "unmap", "map", "split", "collapse", "scope")
 SIZES = ("512G", "1G", "2M", "4K")
 
 

@@ -3,6 +3,7 @@
 //! One repaint's implementation of the library's kernel traits: views, frames, CPUs, the rendezvous.
 
 use alloc::format;
+use core::sync::atomic::Ordering;
 
 use cleave::aarch64::{BbmLevel, timer};
 use cleave::atomics::Atomics;
@@ -12,6 +13,7 @@ use cleave::tables::{BitmapFrames, PhysRange, TlbiRepeat};
 
 use super::progress::{Failing, WithProgress};
 use super::{MANY, RepaintStats, UNDER_WAY, Watch, deadline, fill, marker};
+use crate::cpu::percpu::this_cpu;
 use crate::cpu::smp;
 use crate::irq::ipi::wake_others;
 use crate::mm::memory;
@@ -86,6 +88,11 @@ impl<W: Watch> Kernel for Session<'_, W> {
         drop(frames);
         UNDER_WAY.reserved(pool.frames());
         Ok(pool)
+    }
+
+    /// A caller that holds a lock may hold the allocator's, or have interrupted the holder: an exception handler.
+    fn may_allocate(&self) -> bool {
+        this_cpu().state.locks.load(Ordering::Relaxed) == 0
     }
 
     fn bbm_level(&self) -> BbmLevel {

@@ -12,7 +12,7 @@ use crate::cpu::percpu::this_cpu;
 /// The change as `cleave change` of gdb shows it (`scripts/gdb/commands.py`). Written by the holder of the map lock, never in the stop
 /// window.
 pub(super) struct UnderWay {
-    /// 0 while there is none, 1 read-only, 2 writable, 3 unmap, 4 map, 5 split, 6 collapse.
+    /// 0 while there is none, 1 read-only, 2 writable, 3 unmap, 4 map, 5 split, 6 collapse, 7 scope.
     change: AtomicU64,
     /// The level of a split.
     level: AtomicU64,
@@ -54,6 +54,7 @@ impl UnderWay {
             Change::Map => (4, Level::L3),
             Change::Split(level) => (5, level),
             Change::Collapse => (6, Level::L3),
+            Change::Scope(_) => (7, Level::L3),
         };
         let first = ranges.first().copied().unwrap_or_default();
         for (cell, value) in [

@@ -22,15 +22,21 @@ impl World<'_> {
         trouble: Trouble,
         before: &Snapshot,
     ) -> Result<Snapshot, Failed> {
-        let Some(range) = self.pick(change, lot) else { return Ok(self.eye().snapshot()) };
+        let ranges = match change {
+            Change::Scope(_) => self.case.regions.clone(),
+            _ => self.pick(change, lot).into_iter().collect(),
+        };
+        if ranges.is_empty() {
+            return Ok(self.eye().snapshot());
+        }
         let limit = match trouble {
             Trouble::OutOfMemory(part) => self.machine.frames(0).available().min(part / 100),
             _ => u64::MAX,
         };
         if change == Change::Unmap {
             // The kernel's part of the bargain: no CPU uses what it takes out of the map.
-            let is_gone =
-                |at: &cleave::tables::VirtAddr| range.contains(PhysAddr(at.0.wrapping_sub(self.layout.base().0)));
+            let output = |at: &cleave::tables::VirtAddr| PhysAddr(at.0.wrapping_sub(self.layout.base().0));
+            let is_gone = |at: &_| ranges.iter().any(|range| range.contains(output(at)));
             self.usable.lock().unwrap().retain(|at| !is_gone(at));
             cpu.step();
         }
@@ -47,7 +53,7 @@ impl World<'_> {
         let leader = Leader { rendezvous: &self.rendezvous, host: cpu, slot: &self.slots[0], online: &online };
         let map = self.live_map();
         let mut held = map.try_lock().map_err(|busy| busy.to_string())?;
-        let done = map.change(&mut held, &mut session, &leader, change, &[range]);
+        let done = map.change(&mut held, &mut session, &leader, change, &ranges);
         drop(held);
         cpu.deafen(0);
         self.touch(cpu);
@@ -58,21 +64,26 @@ impl World<'_> {
         let runs = match done {
             Ok(Changed { switch, frame_counts, .. }) => {
                 let live = self.live_sizes();
-                check!(switch != Switch::Stop || !live, "the CPUs were stopped, and need not");
+                check!(
+                    switch != Switch::Stop || !live || matches!(change, Change::Scope(_)),
+                    "the CPUs were stopped, and need not"
+                );
                 let (was, is) = (before.frames_out.len() as u64, after.frames_out.len() as u64);
                 check!(
                     is + frame_counts.returned == was + frame_counts.used,
                     "{was} and {is} frames, {frame_counts:?}"
                 );
                 check!(frame_counts.surplus == 0, "the reservation was not exact");
-                Run::folded(before.runs.iter().flat_map(|run| run.changed(change, range)))
+                ranges.iter().fold(before.runs.clone(), |runs, &range| {
+                    Run::folded(runs.into_iter().flat_map(|run| run.changed(change, range)))
+                })
             }
             Err(error) => {
                 check!(after.descriptors == before.descriptors, "a live descriptor changed");
                 check!(after.frames_out == before.frames_out, "a frame is gone");
                 match (error, trouble) {
                     (ChangeError::OutOfFrames(_), Trouble::OutOfMemory(_)) => {}
-                    (ChangeError::Unanswered, Trouble::Absent) => {}
+                    (ChangeError::Unanswered { .. }, Trouble::Absent) => {}
                     // A CPU that was left behind in a repaint still fills tables.
                     (ChangeError::Busy, _) if self.lost.load(Ordering::Relaxed) > 0 => {}
                     _ => return Err(format!("{error} with {trouble:?}")),

@@ -57,6 +57,7 @@ impl Run {
             Change::ReadWrite => Descriptor(attributes).made_writable().0,
             Change::Unmap => Descriptor(attributes).made_invalid().0,
             Change::Map => Descriptor(attributes).made_valid().0,
+            Change::Scope(scope) => Descriptor(attributes).with_scope(scope).0,
             Change::Split(_) | Change::Collapse => attributes,
         };
         let attributes = [self.attributes, edit(self.attributes), self.attributes];

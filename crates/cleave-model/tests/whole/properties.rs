@@ -50,6 +50,7 @@ fn changes() -> impl Strategy<Value = Change> {
         Just(Change::Map),
         levels.prop_map(Change::Split),
         Just(Change::Collapse),
+        prop_oneof![Just(Scope::Global), Just(Scope::AddressSpace)].prop_map(Change::Scope),
     ]
 }
 

@@ -7,7 +7,7 @@ use crate::defect::{Defect, Since};
 use crate::world::run;
 use cleave::aarch64::BbmLevel;
 use cleave::linear_map::{Change, Form};
-use cleave::tables::Level;
+use cleave::tables::{Level, Scope};
 
 const FORMS: [Form; 2] = [Form::Ahead, Form::InWindow];
 
@@ -109,7 +109,9 @@ fn changes_of_every_kind_keep_every_rule() {
                 change(Change::Split(Level::L3), seed * 24),
                 change(Change::Map, seed * 24),
                 change(Change::ReadWrite, seed * 24),
+                change(Change::Scope(Scope::AddressSpace), 0),
                 change(Change::Collapse, seed * 24),
+                change(Change::Scope(Scope::Global), 0),
             ];
             good(&Case { levels: vec![level; 3], range_tlbi, seed, ..plain(3, &steps) });
         }

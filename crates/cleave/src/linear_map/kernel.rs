@@ -54,6 +54,12 @@ pub trait Kernel {
         self.with_frames(|frames| Pool::reserve(&memory, frames, needed))
     }
 
+    /// Returns true when the caller may take frames from the allocator: false in an interrupt that may have interrupted the
+    /// allocator, say. A change that takes tables is refused then.
+    fn may_allocate(&self) -> bool {
+        true
+    }
+
     /// Returns the level of FEAT_BBM that every CPU has: from level 2 on the sizes of live leaves change in place. Level 0, which
     /// is always right, unless the kernel says otherwise.
     ///

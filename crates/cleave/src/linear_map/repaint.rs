@@ -18,7 +18,7 @@ use super::pool::{OutOfMemory, Pool};
 use super::replacement::UpperTables;
 use super::retire::{foreign_table, free_tables};
 use crate::atomics::Atomics;
-use crate::rendezvous::{Host, Leader, Measured, Parked};
+use crate::rendezvous::{Host, Leader, Measured, Parked, Refused};
 use crate::tables::{FrameSource, MapStats, PhysAddr, PhysRange, TableTree, TwoViews, clear_entries, copy_entries};
 
 /// The number of rendezvous tried before the map stays as it is.
@@ -254,29 +254,36 @@ impl<K: Kernel, H: Host, A: Atomics> Repaint<'_, '_, K, H, A> {
     /// As [`stop`].
     #[inline(always)]
     fn stop(&mut self, commit: impl FnMut(&mut K, &Parked<'_>)) -> bool {
-        self.done.measured = stop(self.kernel, self.leader, &mut self.done.frame_counts.attempts, commit);
+        self.done.measured = stop(self.kernel, self.leader, &mut self.done.frame_counts.attempts, commit).ok();
         self.done.measured.is_some()
     }
 }
 
 /// Stops every CPU for `commit`; tries again when one did not come in time, and counts `attempts`. Returns the rendezvous in
 /// which it was done.
+///
+/// # Errors
+/// The reason that the last rendezvous did not take place.
 #[inline(always)]
 pub(super) fn stop<K: Kernel, H: Host, A: Atomics>(
     kernel: &mut K,
     leader: &Leader<'_, H, A>,
     attempts: &mut u32,
     mut commit: impl FnMut(&mut K, &Parked<'_>),
-) -> Option<Measured> {
-    while *attempts < ATTEMPTS {
+) -> Result<Measured, Refused> {
+    loop {
         *attempts += 1;
         let deadline = kernel.before_stop(*attempts);
         match leader.stop(deadline, |parked| commit(kernel, parked)) {
-            Ok(((), measured)) => return Some(measured),
-            Err(refused) => kernel.refused(*attempts, &refused),
+            Ok(((), measured)) => return Ok(measured),
+            Err(refused) => {
+                kernel.refused(*attempts, &refused);
+                if *attempts == ATTEMPTS {
+                    return Err(refused);
+                }
+            }
         }
     }
-    None
 }
 
 /// Fills the replacement's page tables with every CPU at hand. Returns false when a CPU has claimed tables and does not finish

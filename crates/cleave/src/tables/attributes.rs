@@ -3,6 +3,8 @@
 //!
 //! Arm ARM, DDI 0487 (issue L.b numbering): D8.3.3 for the fields of a leaf.
 
+use tock_registers::fields::FieldValue;
+
 use super::address::PhysAddr;
 use super::descriptor::{ADDRESS_MASK, Descriptor, STAGE1};
 use super::geometry::Level;
@@ -38,6 +40,15 @@ pub enum Scope {
     AddressSpace,
 }
 
+impl Scope {
+    const fn field(self) -> FieldValue<u64, STAGE1::Register> {
+        match self {
+            Self::Global => STAGE1::NG::CLEAR,
+            Self::AddressSpace => STAGE1::NG::SET,
+        }
+    }
+}
+
 /// The attributes of a leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attributes {
@@ -70,10 +81,6 @@ impl Attributes {
             Permissions::ReadOnly => STAGE1::AP_READ_ONLY::SET + STAGE1::PXN::SET,
             Permissions::ReadExecute => STAGE1::AP_READ_ONLY::SET + STAGE1::PXN::CLEAR,
         };
-        let scope = match self.scope {
-            Scope::Global => STAGE1::NG::CLEAR,
-            Scope::AddressSpace => STAGE1::NG::SET,
-        };
         Descriptor(output.0 & ADDRESS_MASK).with(
             STAGE1::VALID::SET
                 + page
@@ -82,8 +89,16 @@ impl Attributes {
                 + STAGE1::UXN::SET
                 + STAGE1::ATTR_INDEX.val(self.memory as u64)
                 + permissions
-                + scope,
+                + self.scope.field(),
         )
+    }
+}
+
+impl Descriptor {
+    /// Returns the same leaf for the address spaces of `scope`.
+    #[must_use]
+    pub fn with_scope(self, scope: Scope) -> Self {
+        self.with(scope.field())
     }
 }
 

@@ -27,7 +27,7 @@ use super::repaint::{FrameCounts, stop};
 use super::retire::foreign_table;
 use crate::aarch64::BbmLevel;
 use crate::atomics::Atomics;
-use crate::rendezvous::{Host, Leader, Measured};
+use crate::rendezvous::{Host, Leader, Measured, Refused};
 use crate::tables::{
     Cpu, Descriptor, FrameSource, Geometry, Level, PhysAddr, PhysRange, TableMemory, TableTree, clear_entries,
     copy_entries, slot,
@@ -72,14 +72,28 @@ pub enum ChangeError {
     KernelAlias(PhysRange),
     /// The kernel needs this range as it is: tables, stacks, free frames.
     InUse(PhysRange),
+    /// The ranges are not the whole map, the only one for which the change is.
+    NotWhole,
     /// The tables could not be reserved.
     OutOfFrames(OutOfMemory),
+    /// The change takes tables, and the caller may take no frames here.
+    WouldAllocate {
+        /// The tables that it takes.
+        needed: u64,
+    },
     /// The frame allocator does not own this table of the map, so that it could not be given back.
     ForeignTable(PhysAddr),
     /// The CPUs must be stopped for it, and the caller has interrupts masked.
     WouldWait,
-    /// Not every CPU came to the rendezvous.
-    Unanswered,
+    /// Not every CPU came to the rendezvous, in any attempt.
+    Unanswered {
+        /// The CPUs that came to the last one, the leader included.
+        arrived: u32,
+        /// The CPUs that were to come.
+        expected: u32,
+    },
+    /// A rendezvous holds fewer CPUs than there are.
+    TooManyCpus,
 }
 
 impl fmt::Display for ChangeError {
@@ -90,10 +104,26 @@ impl fmt::Display for ChangeError {
             Self::NotMapped(address) => write!(f, "{address} is not in the linear map"),
             Self::KernelAlias(range) => write!(f, "{range} is the alias of the kernel's text and constants"),
             Self::InUse(range) => write!(f, "{range} is in use"),
+            Self::NotWhole => f.write_str("the attribute is that of the whole map"),
             Self::OutOfFrames(missing) => missing.fmt(f),
+            Self::WouldAllocate { needed } => write!(f, "{needed} tables are needed, and no frame may be taken here"),
             Self::ForeignTable(table) => write!(f, "table {table} is no frame of the allocator"),
             Self::WouldWait => f.write_str("every CPU must stop for it, and interrupts are masked here"),
-            Self::Unanswered => f.write_str("not every CPU came to the rendezvous"),
+            Self::Unanswered { arrived, expected } => {
+                write!(f, "only {arrived} of {expected} CPUs came to the rendezvous")
+            }
+            Self::TooManyCpus => Refused::TooMany.fmt(f),
+        }
+    }
+}
+
+impl From<Refused> for ChangeError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Busy => Self::Busy,
+            Refused::InterruptsMasked => Self::WouldWait,
+            Refused::Deadline { arrived, expected, .. } => Self::Unanswered { arrived, expected },
+            Refused::TooMany => Self::TooManyCpus,
         }
     }
 }
@@ -170,6 +200,7 @@ impl<A: Atomics> LinearMap<'_, A> {
         let (needed, kinds) = changing.count(&tables);
         match (kinds.sizes, kinds.edits) {
             (false, false) => {}
+            _ if change.is_of_whole_map() => changing.stop(&tables, needed)?,
             (false, true) => changing.in_place(&tables, needed, false)?,
             (true, _) if changing.kernel.bbm_level() >= BbmLevel::Two => changing.in_place(&tables, needed, true)?,
             (true, _) => changing.stop(&tables, needed)?,
@@ -180,7 +211,7 @@ impl<A: Atomics> LinearMap<'_, A> {
     /// Checks `ranges` by the layout alone, as [`LinearMap::change`] does first.
     ///
     /// # Errors
-    /// [`ChangeError::BadRange`], [`ChangeError::NotMapped`] and [`ChangeError::KernelAlias`].
+    /// [`ChangeError::BadRange`], [`ChangeError::NotMapped`], [`ChangeError::KernelAlias`] and [`ChangeError::NotWhole`].
     pub fn check_change(&self, change: Change, ranges: &[PhysRange]) -> Result<(), ChangeError> {
         let page = self.layout.geometry().page_size();
         let mut end = PhysAddr(0);
@@ -196,6 +227,9 @@ impl<A: Atomics> LinearMap<'_, A> {
             if change.is_edit() && range.overlaps(self.layout.alias()) {
                 return Err(ChangeError::KernelAlias(range.intersection(self.layout.alias())));
             }
+        }
+        if change.is_of_whole_map() && ranges != self.layout.regions() {
+            return Err(ChangeError::NotWhole);
         }
         Ok(())
     }
@@ -238,6 +272,9 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
 
     fn reserve(&mut self, needed: u64) -> Result<Pool, ChangeError> {
         self.done.frame_counts.needed = needed;
+        if needed != 0 && !self.kernel.may_allocate() {
+            return Err(ChangeError::WouldAllocate { needed });
+        }
         let pool = self.kernel.reserve(needed).map_err(ChangeError::OutOfFrames)?;
         self.done.frame_counts.reserved = pool.frames();
         Ok(pool)
@@ -300,29 +337,28 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
         let root_view = core::hint::black_box(self.kernel.roots());
         copy_entries(&root_view, roots.live, roots.spare, entries.clone());
         let foreign = self.foreign(view);
-        let committed = foreign.is_none() && {
-            let span = core::hint::black_box(RootSpan::of(&map.layout, roots.live, roots.replacement));
-            let repeat = self.kernel.repeat();
-            let attempts = &mut self.done.frame_counts.attempts;
-            self.done.measured = stop(self.kernel, self.leader, attempts, |kernel, parked| {
-                let cpu = kernel.stopped(parked);
-                exchange(&root_view, &cpu, span, repeat, parked);
-            });
-            self.done.measured.is_some()
+        let committed = match foreign {
+            Some(table) => Err(ChangeError::ForeignTable(table)),
+            None => {
+                let span = core::hint::black_box(RootSpan::of(&map.layout, roots.live, roots.replacement));
+                let repeat = self.kernel.repeat();
+                let attempts = &mut self.done.frame_counts.attempts;
+                let stopped = stop(self.kernel, self.leader, attempts, |kernel, parked| {
+                    let cpu = kernel.stopped(parked);
+                    exchange(&root_view, &cpu, span, repeat, parked);
+                });
+                stopped.map_err(ChangeError::from)
+            }
         };
         // The invalidation is complete: no walker and no TLB leads to the tables of the old tree that the new one lacks, nor,
         // where the exchange was called off, to those of the new one.
-        let (gone, kept) = if committed { (roots.spare, roots.replacement) } else { (roots.replacement, roots.live) };
+        let (gone, kept) =
+            if committed.is_ok() { (roots.spare, roots.replacement) } else { (roots.replacement, roots.live) };
         let freed = self.free_difference(view, gone, kept);
         clear_entries(&root_view, roots.spare, entries.clone());
         clear_entries(&root_view, roots.replacement, entries);
         self.release(view, pool);
-        if let Some(table) = foreign {
-            return Err(ChangeError::ForeignTable(table));
-        }
-        if !committed {
-            return Err(ChangeError::Unanswered);
-        }
+        self.done.measured = Some(committed?);
         counts.changes.transactions = 1;
         map.counts.add(&counts);
         self.done.switch = Switch::Stop;

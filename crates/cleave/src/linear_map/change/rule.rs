@@ -2,7 +2,7 @@
 //! The rule of a change: the part of a descriptor that a change covers, and the leaf that takes its place.
 
 use crate::linear_map::layout::Layout;
-use crate::tables::{Descriptor, Geometry, Kind, Level, PhysAddr, PhysRange, TableMemory, slot};
+use crate::tables::{Descriptor, Geometry, Kind, Level, PhysAddr, PhysRange, Scope, TableMemory, slot};
 
 /// A change of the linear map. None of them moves memory: the output address of each page stays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +19,9 @@ pub enum Change {
     Split(Level),
     /// The largest leaves that equal neighbours allow, contiguous groups included.
     Collapse,
+    /// Every leaf of the map, the kernel image's alias included, is global, or of one address space (nG): in ranges that are the
+    /// whole map.
+    Scope(Scope),
 }
 
 impl Change {
@@ -29,6 +32,7 @@ impl Change {
             Self::ReadWrite => leaf.made_writable(),
             Self::Unmap => leaf.made_invalid(),
             Self::Map => leaf.made_valid(),
+            Self::Scope(scope) => leaf.with_scope(scope),
             Self::Split(_) | Self::Collapse => leaf,
         }
     }
@@ -36,7 +40,18 @@ impl Change {
     /// Returns true for a change of permissions or validity, which an access can notice.
     #[must_use]
     pub const fn is_edit(self) -> bool {
-        !matches!(self, Self::Split(_) | Self::Collapse)
+        matches!(self, Self::ReadOnly | Self::ReadWrite | Self::Unmap | Self::Map)
+    }
+
+    /// Returns true for a change of sizes alone.
+    pub(super) const fn is_of_sizes(self) -> bool {
+        matches!(self, Self::Split(_) | Self::Collapse)
+    }
+
+    /// Returns true for a change of the whole map alone. It needs break-before-make on every CPU: while a TLB holds a global entry
+    /// for an address, none of one address space may be made for it (Arm ARM D8.17.1).
+    pub(super) const fn is_of_whole_map(self) -> bool {
+        matches!(self, Self::Scope(_))
     }
 }
 
@@ -91,11 +106,15 @@ impl Rule<'_> {
         matches!(kind, Kind::Leaf(_) | Kind::InvalidLeaf(_)) && entry.is_contiguous()
     }
 
+    /// Returns true for memory of the kernel image's alias, where the change leaves that out.
+    fn is_kept(&self, start: u64) -> bool {
+        !self.change.is_of_whole_map() && self.layout.alias().contains(PhysAddr(start))
+    }
+
     /// Returns true when the change makes no difference to the contiguous group of `leaf`, whose memory begins at `start`: it
     /// belongs to the alias, or has the attributes already.
     pub(super) fn leaves_alone(&self, leaf: Descriptor, start: u64) -> bool {
-        let is_alias = self.layout.alias().contains(PhysAddr(start));
-        is_alias || self.change.is_edit() && self.change.edit(leaf) == leaf
+        self.is_kept(start) || !self.change.is_of_sizes() && self.change.edit(leaf) == leaf
     }
 
     /// Returns true when a contiguous group of `level`, all of whose members are leaves, is one after the change.
@@ -117,7 +136,7 @@ impl Rule<'_> {
 
     /// Returns what takes the place of `leaf`, a leaf of `level` that maps memory from `start` on.
     pub(super) fn next(&self, leaf: Descriptor, level: Level, start: u64) -> Next {
-        if self.layout.alias().contains(PhysAddr(start)) {
+        if self.is_kept(start) {
             return Next::Leaf(leaf);
         }
         let cover = self.cover(start, self.geometry().size(level));
@@ -143,7 +162,7 @@ impl Rule<'_> {
         start: u64,
     ) -> Option<Descriptor> {
         let geometry = self.geometry();
-        if self.cover(start, geometry.size(level)) != Cover::All || self.layout.alias().contains(PhysAddr(start)) {
+        if self.cover(start, geometry.size(level)) != Cover::All || self.is_kept(start) {
             return None;
         }
         match (entry.kind(geometry, level), level.next()) {

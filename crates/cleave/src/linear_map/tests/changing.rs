@@ -15,8 +15,8 @@ use crate::linear_map::{
 use crate::rendezvous::{Host, Leader, OnlineCpus, Parked, Refused, Rendezvous, Slot};
 use crate::tables::fake::{Event, FakeCpu, FakeFrames, FakeMemory, View};
 use crate::tables::{
-    Descriptor, FrameSource, Granule, Hint, Level, MapStats, PhysAddr, PhysRange, TableMemory, TableTree, TlbiLevels,
-    TlbiRange, TlbiRepeat, VirtAddr, slot,
+    Descriptor, FrameSource, Granule, Hint, Level, MapStats, PhysAddr, PhysRange, Scope, TableMemory, TableTree,
+    TlbiLevels, TlbiRange, TlbiRepeat, VirtAddr, slot,
 };
 
 /// A kernel with one CPU of a FEAT_BBM level, and memory that it needs as it is.
@@ -27,6 +27,7 @@ struct OneCpu<'a> {
     level: BbmLevel,
     range_tlbi: bool,
     in_use: PhysRange,
+    may_allocate: bool,
 }
 
 impl<'a> Kernel for OneCpu<'a> {
@@ -54,6 +55,9 @@ impl<'a> Kernel for OneCpu<'a> {
     }
     fn bbm_level(&self) -> BbmLevel {
         self.level
+    }
+    fn may_allocate(&self) -> bool {
+        self.may_allocate
     }
     fn is_in_use(&self, range: PhysRange) -> bool {
         self.in_use.overlaps(range)
@@ -99,7 +103,7 @@ impl Pages {
                         Change::ReadWrite => *writable = true,
                         Change::Unmap => *valid = false,
                         Change::Map => *valid = true,
-                        Change::Split(_) | Change::Collapse => {}
+                        Change::Split(_) | Change::Collapse | Change::Scope(_) => {}
                     }
                 }
             }
@@ -151,6 +155,7 @@ struct Machine {
     level: BbmLevel,
     range_tlbi: bool,
     in_use: PhysRange,
+    may_allocate: bool,
 }
 
 impl Machine {
@@ -159,7 +164,7 @@ impl Machine {
         for table in [REPLACEMENT, SAVE] {
             world.memory.zero_table(table, world.plan.geometry.entries(world.plan.geometry.root_level()));
         }
-        Self { world, level, range_tlbi: false, in_use: PhysRange::default() }
+        Self { world, level, range_tlbi: false, in_use: PhysRange::default(), may_allocate: true }
     }
 
     /// Gives `work` a way to make changes on a CPU that waits as `host` does. Returns the counts after them.
@@ -183,8 +188,8 @@ impl Machine {
         #[allow(unsafe_code, reason = "the one CPU is counted")]
         let online = unsafe { OnlineCpus::of([&slot]) };
         let leader = Leader { rendezvous: &rendezvous, host, slot: &slot, online: &online };
-        let Self { level, range_tlbi, in_use, .. } = *self;
-        work(&map, &mut OneCpu { memory, frames, cpu: cpu.clone(), level, range_tlbi, in_use }, &leader);
+        let Self { level, range_tlbi, in_use, may_allocate, .. } = *self;
+        work(&map, &mut OneCpu { memory, frames, cpu: cpu.clone(), level, range_tlbi, in_use, may_allocate }, &leader);
         let counts = map.counts();
         let (splits, collapses) = (|level| counts.changes.splits(level), |level| counts.changes.collapses(level));
         let [made, gone] = [splits(Level::L1) + splits(Level::L2), collapses(Level::L1) + collapses(Level::L2)];
@@ -453,7 +458,7 @@ impl Churn<'_> {
             let mut memory = self.memory.try_lock().expect("two threads change the map");
             let (memory, frames) = &mut *memory;
             let (level, cpu, in_use) = (self.level, FakeCpu::default(), PhysRange::default());
-            let mut kernel = OneCpu { memory, frames, cpu, level, range_tlbi: false, in_use };
+            let mut kernel = OneCpu { memory, frames, cpu, level, range_tlbi: false, in_use, may_allocate: true };
             self.map.change(&mut held, &mut kernel, &leader, *change, ranges).unwrap();
         }
     }
@@ -580,6 +585,21 @@ fn splits_collapses_and_unmapped_bytes_are_counted() {
     }
 }
 
+/// A change that takes tables is refused when the caller may take no frames, and one that takes none is made.
+#[test]
+fn a_caller_that_may_not_allocate_gets_no_tables() {
+    for level in [BbmLevel::Zero, BbmLevel::Two] {
+        let mut machine = Machine::new(ram(64 << 20), level);
+        machine.change(Change::Split(Level::L3), &[page(5)]).unwrap();
+        machine.may_allocate = false;
+        let needed = if level == BbmLevel::Two { 1 } else { 3 };
+        let refused = Err(ChangeError::WouldAllocate { needed });
+        assert_eq!(machine.change(Change::Unmap, &[page(0x1000)]), refused);
+        assert_eq!(machine.change(Change::Unmap, &[page(5)]).unwrap().switch, Switch::InPlace);
+        machine.check();
+    }
+}
+
 /// The repaint is one transaction, and counts each block that becomes a table: fails when it splits unmapped blocks into pages
 /// that count as mapped.
 #[test]
@@ -595,6 +615,30 @@ fn a_repaint_counts_its_splits() {
         // The change has split one 1G block, of whose 2M blocks it unmaps the first.
         assert_eq!((changes.splits(Level::L1), changes.splits(Level::L2)), (2, 1024 + 3), "{form:?}");
         assert_eq!((changes.transactions, unmapped), (2, 2 << 20));
+        machine.check();
+    }
+}
+
+/// Every leaf of the map becomes one of an address space and global again, the alias and invalid leaves included, with every CPU
+/// stopped on any level. Fails when a leaf is left out, or when sizes change.
+#[test]
+fn the_scope_of_the_whole_map_changes_and_comes_back() {
+    for level in [BbmLevel::Zero, BbmLevel::Two] {
+        let alias = range((1 << 30) + 0x20_0000, (1 << 30) + 0x30_0000);
+        let mut machine = Machine::new(Plan { alias, ..ram(64 << 20) }, level);
+        let all = machine.world.plan.regions.clone();
+        machine.change(Change::Unmap, &[page(5)]).unwrap();
+        let before = machine.leaves();
+        for (scope, switch) in [(Scope::AddressSpace, Switch::Stop), (Scope::AddressSpace, Switch::Nothing)] {
+            assert_eq!(machine.change(Change::Scope(scope), &all).unwrap().switch, switch);
+            let is_as_before = |(now, before): (&(u64, Descriptor), &(u64, Descriptor))| {
+                (now.0, now.1) == (before.0, before.1.with_scope(Scope::AddressSpace))
+            };
+            assert!(machine.leaves().iter().zip(&before).all(is_as_before));
+            machine.check();
+        }
+        machine.change(Change::Scope(Scope::Global), &all).unwrap();
+        assert!(machine.leaves() == before);
         machine.check();
     }
 }
@@ -621,6 +665,7 @@ fn a_change_that_cannot_be_made_changes_nothing() {
         (Change::Unmap, &[range(0x1000, 0x2000)], ChangeError::NotMapped(PhysAddr(0x1000))),
         (Change::ReadWrite, &[page(0x1ff), page(0x210)], ChangeError::KernelAlias(page(0x210))),
         (Change::Unmap, &[page(8), page(9)], ChangeError::InUse(page(9))),
+        (Change::Scope(Scope::AddressSpace), &[page(8)], ChangeError::NotWhole),
     ] {
         assert_eq!(machine.change(change, ranges), Err(error), "{change:?} of {ranges:?}");
         assert_eq!(machine.world.memory.contents(), before, "{error}");

@@ -80,6 +80,10 @@ impl TableMemory for View {
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         self.0.store_run(first, value, stride, count);
     }
+    #[inline(always)]
+    fn is_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) -> bool {
+        self.0.is_run(first, value, stride, count)
+    }
 }
 
 /// Tables read through the linear map, for code that only looks.

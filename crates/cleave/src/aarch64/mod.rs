@@ -52,7 +52,7 @@ on_the_device! {
     pub mod semihosting;
     mod this_cpu;
     pub mod timer;
-    pub mod write_run;
+    pub mod runs;
 }
 
 #[cfg(any(target_arch = "aarch64", doc))]

@@ -57,7 +57,14 @@ impl TableMemory for OffsetView {
     #[inline]
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         // SAFETY: the promise of the view, for `count` descriptors of one table.
-        unsafe { super::write_run::write_run(self.pointer(first), value.0, stride, count) };
+        unsafe { super::runs::write_run(self.pointer(first), value.0, stride, count) };
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline]
+    fn is_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) -> bool {
+        // SAFETY: the promise of the view, for `count` descriptors of one table.
+        unsafe { super::runs::is_run(self.pointer(first), value.0, stride, count) }
     }
 }
 
@@ -78,6 +85,8 @@ mod tests {
             view.store_run(physical.offset(16), Descriptor(0x1003), 0x1000, 3);
             let found = core::array::from_fn(|index| view.load(physical.offset(8 * index as u64)).0);
             assert_eq!(found, [0, 7, 0x1003, 0x2003, 0x3003, 0, 0, 0]);
+            let is_run = |count| view.is_run(physical.offset(16), Descriptor(0x1003), 0x1000, count);
+            assert_eq!([0, 1, 3, 4].map(is_run), [true, true, true, false]);
         }
         assert_eq!(table[2], 0x1003);
     }

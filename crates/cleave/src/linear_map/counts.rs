@@ -8,7 +8,7 @@ use core::array::from_fn;
 
 use crate::atomics::{Atomics, Native};
 use crate::snapshot::Snapshot;
-use crate::tables::{Descriptor, Geometry, Hint, Kind, LeafCounts, Level, MapStats, PhysAddr, TableMemory, slot};
+use crate::tables::{Descriptor, Geometry, Hint, LeafCounts, Level, MapStats};
 
 /// The number of changes that a map has had since it was painted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,39 +63,28 @@ impl MapCounts {
         }
     }
 
-    fn remove(&mut self, level: Level, leaf: Descriptor) {
-        self.stats.leaves.remove(level, leaf.into(), 1);
-        if !leaf.is_valid() {
-            self.stats.unmapped.remove(level, leaf.into(), 1);
-        }
+    /// Takes `count` leaves like `leaf`, of `level` and not of the alias, out of the counts.
+    pub(super) fn remove(&mut self, level: Level, leaf: Descriptor, count: u64) {
+        self.add(level, leaf, count.wrapping_neg());
     }
 
     /// Counts the leaf `new` of `level` in the place of `old`.
     pub(super) fn replace(&mut self, level: Level, old: Descriptor, new: Descriptor) {
-        self.remove(level, old);
+        self.remove(level, old, 1);
         self.add(level, new, 1);
     }
 
     /// Counts a table in the place of `leaf` of `level`. Its entries are counted by themselves.
     pub(super) fn split(&mut self, level: Level, leaf: Descriptor) {
-        self.remove(level, leaf);
+        self.remove(level, leaf, 1);
         self.stats.tables += 1;
         self.changes.splits[level.number() - 1] += 1;
     }
 
-    /// Takes the table `table` of `level`, everything below it included, out of the counts. A leaf that takes its place is
-    /// counted by itself.
-    pub(super) fn collapse<M: TableMemory>(&mut self, memory: &M, geometry: Geometry, table: PhysAddr, level: Level) {
+    /// Takes a table of `level` out of the counts, whose memory is a leaf again. Its entries are counted by themselves.
+    pub(super) fn collapse(&mut self, level: Level) {
         self.stats.tables = self.stats.tables.wrapping_sub(1);
         self.changes.collapses[level.number() - 2] += 1;
-        for index in 0..geometry.entries(level) {
-            let entry = memory.load(slot(table, index));
-            match (entry.kind(geometry, level), level.next()) {
-                (Kind::Table(below), Some(next)) => self.collapse(memory, geometry, below, next),
-                (Kind::Leaf(_) | Kind::InvalidLeaf(_), _) => self.remove(level, entry),
-                _ => {}
-            }
-        }
     }
 
     /// Counts a split of every leaf but those of the alias into pages, as one transaction.

@@ -29,6 +29,12 @@ pub trait TableMemory {
             value = value.wrapping_add(stride);
         }
     }
+
+    /// Returns true when `count` consecutive slots from `first` on hold `value`, `value + stride`, `value + 2 * stride`, ...
+    fn is_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) -> bool {
+        let expected = |index: usize| value.0.wrapping_add(stride.wrapping_mul(index as u64));
+        (0..count).all(|index| self.load(slot(first, index)).0 == expected(index))
+    }
 }
 
 impl<T: TableMemory> TableMemory for &T {
@@ -40,6 +46,9 @@ impl<T: TableMemory> TableMemory for &T {
     }
     fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
         T::store_run(self, first, value, stride, count);
+    }
+    fn is_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) -> bool {
+        T::is_run(self, first, value, stride, count)
     }
 }
 
@@ -74,6 +83,14 @@ impl<N: TableMemory, F: TableMemory> TableMemory for TwoViews<N, F> {
             self.near.store_run(first, value, stride, count);
         } else {
             self.far.store_run(first, value, stride, count);
+        }
+    }
+    #[inline]
+    fn is_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) -> bool {
+        if self.range.contains(first) {
+            self.near.is_run(first, value, stride, count)
+        } else {
+            self.far.is_run(first, value, stride, count)
         }
     }
 }

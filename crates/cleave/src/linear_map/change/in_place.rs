@@ -44,6 +44,8 @@ pub(super) struct InPlaceChange<'a, 'p, V, C, F> {
     pub(super) stale: StaleAddresses,
     /// Something was stored since the last barrier.
     pub(super) stored: bool,
+    /// Something was stored.
+    pub(super) changed: bool,
 }
 
 impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChange<'a, 'p, V, C, F> {
@@ -54,11 +56,12 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
         free: F,
     ) -> Self {
         let (retired, stale) = ([(PhysAddr(0), Level::L3); BATCH], StaleAddresses::new());
-        Self { rewrite, cpu, repeat, by_range, free, retired, waiting: 0, stale, stored: false }
+        Self { rewrite, cpu, repeat, by_range, free, retired, waiting: 0, stale, stored: false, changed: false }
     }
 
-    /// Makes the change below the root `live`. Where `sizes` is false no leaf changes its size and no group is touched.
-    pub(super) fn run(&mut self, live: PhysAddr, sizes: bool) {
+    /// Makes the change below the root `live`. Where `sizes` is false no leaf changes its size and no group is touched. Returns true
+    /// when something changed.
+    pub(super) fn run(&mut self, live: PhysAddr, sizes: bool) -> bool {
         let steps: &[Step] = match (sizes, self.rewrite.rule.change) {
             (false, _) => &[Step::Edit],
             (true, Change::Split(_)) => &[Step::Loosen, Step::Resize],
@@ -76,6 +79,7 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
             self.table(step, live, level, start, entries.start / unit * unit..last);
             self.complete(step);
         }
+        self.changed
     }
 
     /// Makes what `step` has stored visible to walkers, and what it replaced gone from every TLB; then gives retired tables back.
@@ -101,7 +105,7 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
     /// Stores `new` in place of `old`, by which TLBs may hold the leaves of `stride` bytes of the `bytes` bytes from `start` on.
     fn store(&mut self, at: PhysAddr, (old, new): (Descriptor, Descriptor), start: u64, (bytes, stride): (u64, u64)) {
         self.rewrite.view.store(at, new);
-        self.stored = true;
+        (self.stored, self.changed) = (true, true);
         if old.is_valid() {
             let base = self.rewrite.rule.layout.base();
             self.stale.add(VirtAddr(base.0.wrapping_add(start)), stride, bytes / stride);
@@ -112,7 +116,7 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
     fn table(&mut self, step: Step, table: PhysAddr, level: Level, start: u64, entries: core::ops::Range<usize>) {
         let geometry = self.rewrite.rule.geometry();
         let (size, unit) = (geometry.size(level), geometry.contiguous(level).unwrap_or(1));
-        for first in entries.step_by(unit) {
+        for first in self.rewrite.rule.touched(start, level, unit, entries).step_by(unit) {
             let at = start.wrapping_add(first as u64 * size);
             if self.rewrite.rule.cover(at, size * unit as u64) == Cover::Nothing {
                 continue;
@@ -123,8 +127,8 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
                 Step::Join => self.join(group, unit, level, at),
                 Step::Resize | Step::Edit => {}
             }
-            for index in 0..unit {
-                self.entry(step, slot(group, index), level, at.wrapping_add(index as u64 * size));
+            for index in self.rewrite.rule.touched(start, level, 1, first..first + unit) {
+                self.entry(step, slot(table, index), level, start.wrapping_add(index as u64 * size));
             }
         }
     }
@@ -140,7 +144,8 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
         match (old.kind(geometry, level), level.next()) {
             (Kind::Table(below), Some(next)) => {
                 let collapses = step == Step::Resize && rule.change == Change::Collapse;
-                match collapses.then(|| rule.collapsed(view, old, level, start)).flatten() {
+                let counts = &mut self.rewrite.counts;
+                match collapses.then(|| rule.collapsed(view, old, level, start, counts)).flatten() {
                     Some(leaf) => self.collapse(at, (below, next), leaf, level, start),
                     None => self.table(step, below, next, start, 0..geometry.entries(next)),
                 }
@@ -167,10 +172,8 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
 
     /// Puts `leaf` in the place of the table at `old`, which a walker may still be in.
     fn collapse(&mut self, at: PhysAddr, old: (PhysAddr, Level), leaf: Descriptor, level: Level, start: u64) {
-        let Rewrite { rule, view, ref mut counts, .. } = self.rewrite;
-        counts.collapse(view, rule.geometry(), old.0, old.1);
-        counts.add(level, leaf, 1);
-        let geometry = rule.geometry();
+        let geometry = self.rewrite.rule.geometry();
+        self.rewrite.counts.add(level, leaf, 1);
         // A TLB may hold each page of the table, or of the tables below it.
         self.store(at, (Descriptor::table(old.0), leaf), start, (geometry.size(level), geometry.page_size()));
         self.retired[self.waiting] = old;
@@ -207,12 +210,14 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
         if unit == 1 || !wanted {
             return;
         }
-        let Some(leaf) = rule.joinable(view, group, unit, level, start) else { return };
         let size = rule.geometry().size(level);
+        if !rule.may_join(leader, unit, level, start) || !view.is_run(group, leader, size, unit) {
+            return;
+        }
         for index in 0..unit {
             let at = slot(group, index);
             let old = view.load(at);
-            let new = Descriptor(leaf.0 + index as u64 * size).unmarked().with_contiguous();
+            let new = old.unmarked().with_contiguous();
             self.rewrite.counts.replace(level, old, new);
             self.store(at, (old, new), start + index as u64 * size, (size, size));
         }

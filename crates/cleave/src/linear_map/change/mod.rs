@@ -150,6 +150,21 @@ impl<M: TableMemory, R: TableMemory> TableMemory for Tables<M, R> {
             self.memory.store(slot, value);
         }
     }
+    // All of a run is in one table, which is a root or is none.
+    fn store_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) {
+        if self.is_root(first) {
+            self.roots.store_run(first, value, stride, count);
+        } else {
+            self.memory.store_run(first, value, stride, count);
+        }
+    }
+    fn is_run(&self, first: PhysAddr, value: Descriptor, stride: u64, count: usize) -> bool {
+        if self.is_root(first) {
+            self.roots.is_run(first, value, stride, count)
+        } else {
+            self.memory.is_run(first, value, stride, count)
+        }
+    }
 }
 
 impl<M, R> Tables<M, R> {
@@ -197,12 +212,18 @@ impl<A: Atomics> LinearMap<'_, A> {
             done: Changed { switch: Switch::Nothing, frame_counts: FrameCounts::default(), measured: None },
         };
         let tables = changing.tables(geometry);
+        let live = changing.kernel.bbm_level() >= BbmLevel::Two;
+        if live && change == Change::Collapse {
+            // It takes no tables, so there is nothing to count.
+            changing.in_place(&tables, Counting::default(), true)?;
+            return Ok(changing.done);
+        }
         let (needed, kinds) = changing.count(&tables);
         match (kinds.sizes, kinds.edits) {
             (false, false) => {}
             _ if change.is_of_whole_map() => changing.stop(&tables, needed)?,
             (false, true) => changing.in_place(&tables, needed, false)?,
-            (true, _) if changing.kernel.bbm_level() >= BbmLevel::Two => changing.in_place(&tables, needed, true)?,
+            (true, _) if live => changing.in_place(&tables, needed, true)?,
             (true, _) => changing.stop(&tables, needed)?,
         }
         Ok(changing.done)
@@ -308,10 +329,11 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
         let counts = MapCounts::default();
         let rewrite = Rewrite { rule, view, supply: &mut pool, counts, kinds: Kinds::default() };
         let mut change = InPlaceChange::new(rewrite, &cpu, tlbis, free);
-        change.run(map.roots.live, sizes);
-        change.rewrite.counts.changes.transactions = 1;
-        map.counts.add(&change.rewrite.counts);
-        self.done.switch = Switch::InPlace;
+        if change.run(map.roots.live, sizes) {
+            change.rewrite.counts.changes.transactions = 1;
+            map.counts.add(&change.rewrite.counts);
+            self.done.switch = Switch::InPlace;
+        }
         self.done.frame_counts.used = needed.splits;
         self.done.frame_counts.returned = returned;
         self.release(view, pool);

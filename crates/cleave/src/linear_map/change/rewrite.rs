@@ -115,7 +115,7 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
     ) {
         let geometry = self.rule.geometry();
         let (size, unit) = (geometry.size(level), geometry.contiguous(level).unwrap_or(1));
-        for first in entries.step_by(unit) {
+        for first in self.rule.touched(start, level, unit, entries).step_by(unit) {
             let at = start.wrapping_add(first as u64 * size);
             if self.rule.cover(at, size * unit as u64) == Cover::Nothing {
                 continue;
@@ -125,29 +125,36 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
             if joined && self.rule.leaves_alone(leader, at) {
                 continue;
             }
-            let stays = joined && self.rule.stays_joined(at, level);
-            let joins = match self.rule.change {
-                Change::Collapse if unit > 1 && !joined => {
-                    self.rule.joinable(self.view, slot(table, first), unit, level, at)
-                }
-                _ => None,
-            };
-            for index in first..first + unit {
+            let leaves = joined && !self.rule.stays_joined(at, level);
+            // A group that breaks up changes in every member, covered or not.
+            let members = first..first + unit;
+            let members = if leaves { members } else { self.rule.touched(start, level, 1, members) };
+            let mut first_new = None;
+            let mut equal = self.rule.change == Change::Collapse && members.len() == unit;
+            for index in members {
                 let old = self.view.load(slot(table, index));
                 let at = start.wrapping_add(index as u64 * size);
-                let new = match joins {
-                    Some(leaf) => self.joined(old, level, Descriptor(leaf.0 + (index - first) as u64 * size)),
-                    None if joined && !stays => {
-                        self.counts.replace(level, old, old.without_contiguous());
-                        self.entry(old.without_contiguous(), level, at)
-                    }
-                    None => self.entry(old, level, at),
+                let new = if leaves {
+                    self.counts.replace(level, old, old.without_contiguous());
+                    self.entry(old.without_contiguous(), level, at)
+                } else {
+                    self.entry(old, level, at)
                 };
                 if new != old {
-                    self.kinds.sizes |= joined || joins.is_some();
+                    self.kinds.sizes |= joined;
                     if let Some(copy) = copy(self) {
                         self.view.store(slot(copy, index), new);
                     }
+                }
+                let leaf = *first_new.get_or_insert(new);
+                equal &= new.0 == leaf.0.wrapping_add((index - first) as u64 * size);
+            }
+            if let Some(leaf) = first_new.filter(|&leaf| equal && self.rule.may_join(leaf, unit, level, at)) {
+                self.kinds.sizes = true;
+                self.counts.remove(level, leaf, unit as u64);
+                self.counts.add(level, leaf.with_contiguous(), unit as u64);
+                if let Some(copy) = copy(self) {
+                    self.view.store_run(slot(copy, first), leaf.with_contiguous(), size, unit);
                 }
             }
         }
@@ -162,11 +169,10 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
         match (old.kind(geometry, level), level.next()) {
             (Kind::Table(below), Some(next)) => {
                 let collapsed = match self.rule.change {
-                    Change::Collapse => self.rule.collapsed(self.view, old, level, start),
+                    Change::Collapse => self.rule.collapsed(self.view, old, level, start, &mut self.counts),
                     _ => None,
                 };
                 if let Some(leaf) = collapsed {
-                    self.counts.collapse(self.view, geometry, below, next);
                     self.counts.add(level, leaf, 1);
                     self.kinds.sizes = true;
                     return leaf;
@@ -191,19 +197,6 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
         }
     }
 
-    /// Returns the leaf `leaf` as a member of a new contiguous group, in place of `old` and everything below it.
-    fn joined(&mut self, old: Descriptor, level: Level, leaf: Descriptor) -> Descriptor {
-        let leaf = leaf.with_contiguous();
-        match (old.kind(self.rule.geometry(), level), level.next()) {
-            (Kind::Table(below), Some(next)) => {
-                self.counts.collapse(self.view, self.rule.geometry(), below, next);
-                self.counts.add(level, leaf, 1);
-            }
-            _ => self.counts.replace(level, old, leaf),
-        }
-        leaf
-    }
-
     /// Returns a table descriptor in place of `old`, a leaf outside groups: a new table of `level` with what it maps from
     /// `start` on, and with contiguous groups where the change allows them.
     pub(super) fn split(&mut self, old: Descriptor, level: Level, start: u64) -> Descriptor {
@@ -213,19 +206,24 @@ impl<V: TableMemory, S: Supply> Rewrite<'_, V, S> {
         self.kinds.sizes = true;
         self.counts.split(Level::ALL[level.number() - 1], old);
         let first = old.split_child(level);
-        let unit_or_all = unit.unwrap_or(count);
-        for group in (0..count).step_by(unit_or_all) {
-            let joined = unit.is_some() && self.rule.stays_joined(start + group as u64 * size, level);
+        let group = unit.unwrap_or(1);
+        let hinted = |joined: bool| if joined { first.with_contiguous() } else { first };
+        // What the change does not touch stays as large as it can be.
+        let untouched = hinted(unit.is_some());
+        self.counts.add(level, untouched, count as u64);
+        if let Some(table) = table {
+            self.view.store_run(slot(table, 0), untouched, size, count);
+        }
+        for at in self.rule.touched(start, level, group, 0..count).step_by(group) {
+            let memory = start + at as u64 * size;
+            let joined = unit.is_some() && self.rule.stays_joined(memory, level);
             // In place a group that the change covers whole is joined when it is edited.
-            let joins_later = unit.is_some() && self.rule.joins_later(start + group as u64 * size, level);
-            self.counts.add(level, if joined { first.with_contiguous() } else { first }, unit_or_all as u64);
-            for index in group..group + unit_or_all {
-                let leaf = Descriptor(first.0 + index as u64 * size);
-                let leaf = match (joined, joins_later) {
-                    (true, _) => leaf.with_contiguous(),
-                    (false, true) => leaf.marked(),
-                    (false, false) => leaf,
-                };
+            let joins_later = unit.is_some() && self.rule.joins_later(memory, level);
+            self.counts.remove(level, untouched, group as u64);
+            self.counts.add(level, hinted(joined), group as u64);
+            for index in at..at + group {
+                let leaf = Descriptor(hinted(joined).0 + index as u64 * size);
+                let leaf = if joins_later { leaf.marked() } else { leaf };
                 let new = self.entry(leaf, level, start + index as u64 * size);
                 if let Some(table) = table {
                     self.view.store(slot(table, index), new);

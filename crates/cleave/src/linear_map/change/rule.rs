@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rule of a change: the part of a descriptor that a change covers, and the leaf that takes its place.
 
+use core::ops::Range;
+
+use crate::linear_map::counts::MapCounts;
 use crate::linear_map::layout::Layout;
 use crate::tables::{Descriptor, Geometry, Kind, Level, PhysAddr, PhysRange, Scope, TableMemory, slot};
 
@@ -100,10 +103,20 @@ impl Rule<'_> {
         }
     }
 
+    /// Returns those of `entries` of a table of `level`, which covers memory from `start` on, that lie between the beginning of the
+    /// first range and the end of the last, in whole runs of `unit` entries.
+    pub(super) fn touched(&self, start: u64, level: Level, unit: usize, entries: Range<usize>) -> Range<usize> {
+        let (Some(first), Some(last)) = (self.ranges.first(), self.ranges.last()) else { return 0..0 };
+        // The first root entry may begin below address 0, so the distances have signs.
+        let index = |at: u64| (at.wrapping_sub(start) as i64 >> self.geometry().shift(level)).max(-1);
+        let (first, last) = (index(first.start.0).max(0) as usize, (index(last.end.0 - 1) + 1) as usize);
+        let (first, last) = (first & !(unit - 1), (last + unit - 1) & !(unit - 1));
+        first.max(entries.start)..last.min(entries.end)
+    }
+
     /// Returns true when `entry` is a member of a contiguous group.
     pub(super) fn is_joined(&self, entry: Descriptor, level: Level) -> bool {
-        let kind = entry.kind(self.geometry(), level);
-        matches!(kind, Kind::Leaf(_) | Kind::InvalidLeaf(_)) && entry.is_contiguous()
+        is_leaf(entry, self.geometry(), level) && entry.is_contiguous()
     }
 
     /// Returns true for memory of the kernel image's alias, where the change leaves that out.
@@ -152,55 +165,64 @@ impl Rule<'_> {
         }
     }
 
-    /// Returns the one leaf of `level`, without the Contiguous bit, that can stand for `entry` once everything below it is
-    /// collapsed, if there is one. The entry covers memory from `start` on.
+    /// Returns the one leaf of `level`, without the Contiguous bit, that can stand for the table `entry` and everything below it, if
+    /// there is one, and takes what it replaces out of `counts`. The entry covers memory from `start` on.
     pub(super) fn collapsed<V: TableMemory>(
         &self,
         view: &V,
         entry: Descriptor,
         level: Level,
         start: u64,
+        counts: &mut MapCounts,
     ) -> Option<Descriptor> {
         let geometry = self.geometry();
-        if self.cover(start, geometry.size(level)) != Cover::All || self.is_kept(start) {
+        let (Kind::Table(table), Some(next)) = (entry.kind(geometry, level), level.next()) else { return None };
+        // A table with restrictions gives its leaves permissions that a block would not have.
+        let allowed = geometry.leaf_allowed(level) && entry == Descriptor::table(table);
+        if !allowed || !self.covers_all_memory(start, geometry.size(level)) {
             return None;
         }
-        match (entry.kind(geometry, level), level.next()) {
-            (Kind::Leaf(_) | Kind::InvalidLeaf(_), _) => Some(entry.without_contiguous()),
-            // A table with restrictions gives its leaves permissions that a block would not have.
-            (Kind::Table(below), Some(next)) if geometry.leaf_allowed(level) && entry == Descriptor::table(below) => {
-                let size = geometry.size(next);
-                let first = self.collapsed(view, view.load(below), next, start)?;
-                let equal = |index: usize| {
-                    let (child, at) = (view.load(slot(below, index)), start + index as u64 * size);
-                    self.collapsed(view, child, next, at) == Some(Descriptor(first.0 + index as u64 * size))
-                };
-                (1..geometry.entries(next)).all(equal).then(|| first.merged())
-            }
-            _ => None,
+        let (size, entries) = (geometry.size(next), geometry.entries(next));
+        let first = view.load(table);
+        let before = *counts;
+        counts.collapse(next);
+        if is_leaf(first, geometry, next) && view.is_run(table, first, size, entries) {
+            counts.remove(next, first, entries as u64);
+            return Some(first.merged());
         }
+        let mut child = |index: usize| {
+            let entry = view.load(slot(table, index));
+            if is_leaf(entry, geometry, next) {
+                counts.remove(next, entry, 1);
+                return Some(entry.without_contiguous());
+            }
+            self.collapsed(view, entry, next, start + index as u64 * size, counts)
+        };
+        let first = child(0);
+        let mut equal =
+            |index: usize, first: Descriptor| child(index) == Some(Descriptor(first.0 + index as u64 * size));
+        let leaf = first.filter(|&first| (1..entries).all(|index| equal(index, first)));
+        if leaf.is_none() {
+            *counts = before;
+        }
+        leaf.map(Descriptor::merged)
     }
 
-    /// Returns the first leaf, without the Contiguous bit, of the group of `count` entries of `level` from `first` on, when
-    /// they can become one contiguous group.
-    pub(super) fn joinable<V: TableMemory>(
-        &self,
-        view: &V,
-        first: PhysAddr,
-        count: usize,
-        level: Level,
-        start: u64,
-    ) -> Option<Descriptor> {
-        let size = self.geometry().size(level);
+    /// Returns true when the group of `count` entries of `level` whose first one is `first`, leaves without the Contiguous bit, may
+    /// become one contiguous group if they are equal.
+    pub(super) fn may_join(&self, first: Descriptor, count: usize, level: Level, start: u64) -> bool {
         // No group reaches over the end of a range, and so of a region: a CPU may speculate into all of it.
-        if self.cover(start, count as u64 * size) != Cover::All {
-            return None;
-        }
-        let leaf = self.collapsed(view, view.load(first), level, start)?;
-        let equal = |index: usize| {
-            let (entry, at) = (view.load(slot(first, index)), start + index as u64 * size);
-            self.collapsed(view, entry, level, at) == Some(Descriptor(leaf.0 + index as u64 * size))
-        };
-        (1..count).all(equal).then_some(leaf)
+        let covers = || self.covers_all_memory(start, count as u64 * self.geometry().size(level));
+        count > 1 && is_leaf(first, self.geometry(), level) && !first.is_contiguous() && covers()
     }
+
+    /// Returns true when the change covers the `bytes` bytes of memory from `start` on, and no part of the alias is in them.
+    fn covers_all_memory(&self, start: u64, bytes: u64) -> bool {
+        let piece = PhysRange::new(PhysAddr(start), PhysAddr(start + bytes));
+        self.cover(start, bytes) == Cover::All && !self.layout.alias().overlaps(piece)
+    }
+}
+
+fn is_leaf(entry: Descriptor, geometry: Geometry, level: Level) -> bool {
+    matches!(entry.kind(geometry, level), Kind::Leaf(_) | Kind::InvalidLeaf(_))
 }

@@ -151,6 +151,15 @@ impl State {
         self.violated(Rule::FrameReuse, cpu, None, slot, (now, value), detail);
     }
 
+    /// M12: a load of a descriptor from a frame that is free.
+    pub(super) fn check_read(&mut self, cpu: usize, slot: PhysAddr) {
+        if self.frames.free.contains(&self.table_of(slot)) {
+            let now = self.memory.get(slot);
+            let detail = "a frame is read as a table that was given back";
+            self.violated(Rule::FrameReuse, cpu, None, slot, (now, now), detail);
+        }
+    }
+
     /// M12 and M15: `table` is linked by the store to `link`.
     pub(super) fn check_becomes_table(&mut self, cpu: usize, link: PhysAddr, table: PhysAddr, address: VirtAddr) {
         let FrameLedger { free, out, set_aside, before_window, data, .. } = &self.frames;

@@ -99,6 +99,7 @@ impl TableMemory for View<'_> {
     fn load(&self, slot: PhysAddr) -> Descriptor {
         self.reach(slot, Access::Load);
         let mut state = self.machine.state();
+        state.check_read(self.cpu, slot);
         state.load_through(self.cpu, slot);
         state.memory.get(slot)
     }

@@ -4,7 +4,7 @@
 use super::small::*;
 use crate::*;
 use cleave::aarch64::BbmLevel;
-use cleave::tables::{Attributes, Descriptor, FrameSource, Geometry, Level, PhysAddr, PhysRange, slot};
+use cleave::tables::{Attributes, Descriptor, FrameSource, Geometry, Level, PhysAddr, PhysRange, TableMemory, slot};
 
 /// A machine whose map is shared, and whose CPUs of `parked` are parked.
 fn shared(parked: &[usize]) -> Machine {
@@ -233,5 +233,19 @@ fn a_frame_that_holds_data_becomes_no_table() {
         machine.hold_data(PhysRange::new(frame, frame.offset(0x1000)));
         machine.cpu(0).store(frame, Attributes::NORMAL.leaf(output(5), Level::L2));
         breaks(&machine, Rule::FrameReuse);
+    }
+}
+
+/// Code that looks for the way to a leaf reads tables, as a walker does.
+#[test]
+fn a_frame_that_was_given_back_is_not_read_as_a_table() {
+    for given_back in [false, true] {
+        let machine = shared(&[]);
+        let frame = machine.frames(0).allocate().unwrap();
+        if given_back {
+            machine.frames(0).free(frame);
+        }
+        machine.view(1, Through::Physical).load(slot(frame, 3));
+        if given_back { breaks(&machine, Rule::FrameReuse) } else { passes(&machine) }
     }
 }

@@ -84,6 +84,11 @@ impl Case {
         self.levels.len() - self.latecomers
     }
 
+    /// Returns true when the leader once waits for no filler. The others are slow then.
+    pub(crate) fn has_impatience(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Repaint(_, Trouble::Impatient)))
+    }
+
     /// Returns where the linear map begins.
     pub(crate) fn base(&self) -> VirtAddr {
         self.root_entry(self.skipped as isize)

@@ -10,7 +10,7 @@ use crate::world::World;
 use cleave::linear_map::{Change, ChangeError, Changed, Switch};
 use cleave::rendezvous::{Leader, OnlineCpus};
 use cleave::tables::{FrameSource, Level, PhysAddr, PhysRange};
-use cleave_model::Scheduled;
+use cleave_model::{self as model, Access, Scheduled};
 
 impl World<'_> {
     /// Makes one change with what is to go wrong.
@@ -55,6 +55,11 @@ impl World<'_> {
         let mut held = map.try_lock().map_err(|busy| busy.to_string())?;
         let done = map.change(&mut held, &mut session, &leader, change, &ranges);
         drop(held);
+        if (change, done.is_ok()) == (Change::Map, true) {
+            // What is mapped can be used at once.
+            let (address, there) = (self.layout.address(ranges[0].start), model::Outcome::Memory(ranges[0].start));
+            check!(cpu.cpu().access(address, Access::Load) == there, "{address} is not mapped");
+        }
         cpu.deafen(0);
         self.touch(cpu);
         self.machine.limit_frames(None);

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Seeded defects of the machine and of the code on it, each of which the model must report.
 
+use std::sync::atomic::Ordering;
+
+use cleave::atomics::{Atomic, Atomics};
 use cleave::rendezvous::Host;
 use cleave::tables::{Cpu, Descriptor, PhysAddr, PhysRange, TableMemory, TlbiLevels, TlbiRange, VirtAddr};
-use cleave_model::{OnCpu, Scheduled, Tlbi};
+use cleave_model::{OnCpu, Scheduled, Tlbi, Watched};
 
 /// The defect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,14 +121,19 @@ impl Cpu for Bent<'_> {
     }
 }
 
-/// A view that loses what is stored through it.
-pub(crate) struct Mute<V> {
+/// A filler's view: it may lose what is stored through it, and other CPUs may go on between any two of its loads.
+pub(crate) struct Mute<'a, V> {
     pub(crate) view: V,
     pub(crate) defect: Option<Defect>,
+    /// The word that a slow filler loads before each descriptor: other CPUs go on there.
+    pub(crate) pace: Option<&'a <Watched as Atomics>::U64>,
 }
 
-impl<V: TableMemory> TableMemory for Mute<V> {
+impl<V: TableMemory> TableMemory for Mute<'_, V> {
     fn load(&self, slot: PhysAddr) -> Descriptor {
+        if let Some(pace) = self.pace {
+            (0..20).for_each(|_| _ = pace.load(Ordering::Relaxed));
+        }
         self.view.load(slot)
     }
     fn store(&self, slot: PhysAddr, value: Descriptor) {

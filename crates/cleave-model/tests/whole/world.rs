@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::case::*;
 use crate::defect::{Bent, BentHost, Defect, Mute, Since};
 use crate::promises::{Eye, Failed, check};
+use cleave::atomics::{Atomic, Atomics};
 use cleave::linear_map::{FirstPaint, Layout, LinearMap, Roots, Share, first_paint_bytes, link, paint};
 use cleave::rendezvous::{Phase, Rendezvous, Slot};
 use cleave::tables::{
@@ -35,6 +36,8 @@ pub(crate) struct World<'a> {
     /// Addresses to use: of the linear map, and of the kernel's own.
     pub(crate) usable: Arc<Mutex<Vec<VirtAddr>>>,
     pub(crate) area: Mutex<Vec<VirtAddr>>,
+    /// Other CPUs go on where a slow filler looks at this.
+    pace: <Watched as Atomics>::U64,
     /// Frames that must never be allocated again.
     pub(crate) lost: AtomicU64,
 }
@@ -77,6 +80,7 @@ pub(crate) fn run(case: &Case, defect: Option<(Defect, Since)>) -> Result<(), Fa
         since: Mutex::new(Since::Start),
         usable: Arc::default(),
         area: Mutex::new(Vec::new()),
+        pace: Atomic::new(0),
         lost: AtomicU64::new(0),
     };
     Schedule::new(&machine, case.seed).run(|cpu| world.lead(cpu), |cpu| world.follow(cpu))?;
@@ -147,7 +151,8 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn work(&self, cpu: usize, share: Share) {
-        let memory = Mute { view: self.linear(cpu), defect: self.defect() };
+        let pace = (cpu != 0 && self.case.has_impatience()).then_some(&self.pace);
+        let memory = Mute { view: self.linear(cpu), defect: self.defect(), pace };
         let mut mine = self.mine[cpu].load(Ordering::Relaxed);
         self.live_map().fill(memory, self.image(cpu), &self.bent(cpu), share, &mut mine);
         self.mine[cpu].store(mine, Ordering::Relaxed);

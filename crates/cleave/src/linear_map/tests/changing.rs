@@ -344,6 +344,19 @@ fn one_page_costs_one_table_for_each_level_below_its_block() {
     }
 }
 
+/// Blocks that a change covers whole stay blocks, at either end of its range: they cost the one table of the block above them.
+#[test]
+fn whole_blocks_at_the_edges_of_a_range_do_not_split() {
+    for (level, copies) in [(BbmLevel::Zero, 1), (BbmLevel::Two, 0)] {
+        let mut machine = Machine::new(ram(1 << 30), level);
+        let blocks = range((1 << 30) + (2 << 20), (1 << 30) + (6 << 20));
+        for (change, used) in [(Change::ReadOnly, 1 + copies), (Change::Unmap, 0)] {
+            assert_eq!(machine.change(change, &[blocks]).unwrap().frame_counts.used, used, "{change:?} on {level:?}");
+            machine.check();
+        }
+    }
+}
+
 /// The leaves are the same by either switch, contiguous groups at the edges included: fails when a group of a new table that
 /// the change covers whole is not joined in place.
 #[test]
@@ -580,6 +593,14 @@ fn splits_collapses_and_unmapped_bytes_are_counted() {
             make(Change::Collapse, &all).unwrap();
         });
         assert_eq!(of(&counts), ((0, 1), (0, 2), 4), "{level:?}");
+        assert_eq!(counts.stats.mapped_bytes(geometry, Level::L1, Hint::Single), 1 << 30);
+        machine.check();
+        // All the pages of a table are alike.
+        let counts = machine.run(&Alone, |make| {
+            make(Change::Split(Level::L3), &[range(1 << 30, (1 << 30) + (2 << 20))]).unwrap();
+            make(Change::Collapse, &all).unwrap();
+        });
+        assert_eq!(of(&counts), ((1, 1), (1, 1), 2), "{level:?}");
         assert_eq!(counts.stats.mapped_bytes(geometry, Level::L1, Hint::Single), 1 << 30);
         machine.check();
     }

@@ -76,7 +76,6 @@ impl<const N: usize> RangeSet<N> {
     }
 
     /// Returns true when every byte of `range` is in the set. An empty range is in every set.
-    #[cfg(test)]
     pub(crate) fn contains_range(&self, range: PhysRange) -> bool {
         range.is_empty() || self.iter().any(|own| own.contains_range(range))
     }

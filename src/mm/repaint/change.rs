@@ -159,11 +159,11 @@ pub(crate) fn change_when_free<W: Watch>(
 fn make<W: Watch>(mut door: Door, change: Change, ranges: &[PhysRange], watch: &W) -> Result<(Changed, u64), Refusal> {
     memory::map().check_change(change, ranges)?;
     if change.is_edit() {
-        let before = hold(ranges)?;
+        take_frames(ranges)?;
         let done = door.make(change, ranges, ranges, watch);
         match done {
-            Ok(_) => ranges.iter().for_each(|&range| let_go(range)),
-            Err(_) => undo_hold(ranges, before),
+            Ok(_) => ranges.iter().for_each(|&range| hold(change, range)),
+            Err(_) => give_back(ranges),
         }
         done
     } else if change == Change::Collapse {
@@ -230,42 +230,44 @@ pub(super) fn pages(range: PhysRange) -> impl Iterator<Item = PhysRange> {
     starts.map(|page| PhysRange::new(page, page.offset(FRAME_SIZE)))
 }
 
-/// Takes the frames of the pages of `ranges` that are not held out of the allocator, and returns what was held before. The
-/// ranges are held then.
-fn hold(ranges: &[PhysRange]) -> Result<Held, Refusal> {
-    let before = HELD.lock().clone();
-    let mut taken = 0;
-    let refusal = {
-        let mut frames = memory::frames();
-        let mut pages = ranges.iter().flat_map(|&range| pages(range)).filter(|page| !before.overlaps(*page));
-        let used = pages.find(|page| {
-            let is_free = frames.allocate_at(page.start);
-            taken += usize::from(is_free);
-            !is_free
-        });
-        used.map(|page| Refusal::from(ChangeError::InUse(page)))
-    };
-    let refusal = refusal.or_else(|| {
-        let mut held = HELD.lock();
-        ranges.iter().try_for_each(|&range| held.insert(range)).err().map(|_| Refusal::TooManyHeld)
-    });
-    let Some(refusal) = refusal else { return Ok(before) };
-    give_back(ranges, &before, taken);
-    *HELD.lock() = before;
-    Err(refusal)
-}
-
-/// Undoes [`hold`], before which `before` was held: no page has changed.
-fn undo_hold(ranges: &[PhysRange], before: Held) {
-    give_back(ranges, &before, usize::MAX);
-    *HELD.lock() = before;
-}
-
-/// Gives the frames of the first `count` pages of `ranges` that are not in `before` back to the allocator.
-fn give_back(ranges: &[PhysRange], before: &Held, count: usize) {
+/// Takes the frames of the pages of `ranges` that are not held out of the allocator. The caller holds the map's lock, under which
+/// alone it becomes another memory that is held.
+fn take_frames(ranges: &[PhysRange]) -> Result<(), Refusal> {
+    let held = HELD.lock();
+    let more = ranges.iter().filter(|range| !held.contains_range(**range)).count();
+    if held.iter().len() + more > HELD_RANGES {
+        return Err(Refusal::TooManyHeld);
+    }
     let mut frames = memory::frames();
-    let pages = ranges.iter().flat_map(|&range| pages(range)).filter(|page| !before.overlaps(*page));
-    pages.take(count).for_each(|page| frames.free(page.start));
+    let mut taken = 0;
+    let used = new_pages(ranges, &held).find(|page| {
+        let is_free = frames.allocate_at(page.start);
+        taken += usize::from(is_free);
+        !is_free
+    });
+    let Some(used) = used else { return Ok(()) };
+    new_pages(ranges, &held).take(taken).for_each(|page| frames.free(page.start));
+    Err(ChangeError::InUse(used).into())
+}
+
+/// Undoes [`take_frames`]: no page has changed.
+fn give_back(ranges: &[PhysRange]) {
+    let (held, mut frames) = (HELD.lock(), memory::frames());
+    new_pages(ranges, &held).for_each(|page| frames.free(page.start));
+}
+
+/// Iterates over the pages of `ranges` that are not held.
+fn new_pages(ranges: &[PhysRange], held: &Held) -> impl Iterator<Item = PhysRange> {
+    ranges.iter().flat_map(|&range| pages(range)).filter(|page| !held.overlaps(*page))
+}
+
+/// Holds `range`, whose frames are out of the allocator, after `change`; but for its plain pages.
+fn hold(change: Change, range: PhysRange) {
+    let held = HELD.lock().insert(range);
+    held.unwrap_or_else(|full| panic!("held memory: {full}"));
+    if !matches!(change, Change::ReadOnly | Change::Unmap) {
+        let_go(range);
+    }
 }
 
 /// Gives the frames of the plain pages of `range`, all of which are held, back to the allocator.

@@ -25,8 +25,8 @@ enum Step {
     Join,
 }
 
-/// The tables that a collapse took out of the tree and that a TLB may still hold, until their invalidation.
-const BATCH: usize = 64;
+/// The most tables that a collapse takes out of the tree before their invalidation.
+pub(super) const BATCH: usize = 64;
 
 /// A change in place under way.
 pub(super) struct InPlaceChange<'a, 'p, V, C, F> {
@@ -38,7 +38,8 @@ pub(super) struct InPlaceChange<'a, 'p, V, C, F> {
     pub(super) by_range: bool,
     /// Gives back the tables of a tree that no TLB holds any more.
     pub(super) free: F,
-    pub(super) retired: [(PhysAddr, Level); BATCH],
+    /// Room for the tables that a collapse took out of the tree and that a TLB may still hold.
+    pub(super) retired: &'a mut [(PhysAddr, Level)],
     pub(super) waiting: usize,
     /// The addresses of what was valid and has changed since the last invalidation.
     pub(super) stale: StaleAddresses,
@@ -53,9 +54,10 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
         rewrite: Rewrite<'a, V, &'p mut Pool>,
         cpu: &'a C,
         (repeat, by_range): (TlbiRepeat, bool),
+        retired: &'a mut [(PhysAddr, Level)],
         free: F,
     ) -> Self {
-        let (retired, stale) = ([(PhysAddr(0), Level::L3); BATCH], StaleAddresses::new());
+        let stale = StaleAddresses::new();
         Self { rewrite, cpu, repeat, by_range, free, retired, waiting: 0, stale, stored: false, changed: false }
     }
 
@@ -178,7 +180,7 @@ impl<'a, 'p, V: TableMemory, C: Cpu, F: FnMut(&V, PhysAddr, Level)> InPlaceChang
         self.store(at, (Descriptor::table(old.0), leaf), start, (geometry.size(level), geometry.page_size()));
         self.retired[self.waiting] = old;
         self.waiting += 1;
-        if self.waiting == BATCH {
+        if self.waiting == self.retired.len() {
             self.complete(Step::Resize);
         }
     }

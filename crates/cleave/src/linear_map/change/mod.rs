@@ -14,7 +14,7 @@ mod stale;
 use core::fmt;
 
 use self::difference::each_only_in;
-use self::in_place::InPlaceChange;
+use self::in_place::{BATCH, InPlaceChange};
 use self::rewrite::{Counting, Kinds, Rewrite};
 use self::rule::Rule;
 use super::counts::MapCounts;
@@ -293,7 +293,10 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
 
     fn reserve(&mut self, needed: u64) -> Result<Pool, ChangeError> {
         self.done.frame_counts.needed = needed;
-        if needed != 0 && !self.kernel.may_allocate() {
+        if needed == 0 {
+            return Ok(Pool::EMPTY);
+        }
+        if !self.kernel.may_allocate() {
             return Err(ChangeError::WouldAllocate { needed });
         }
         let pool = self.kernel.reserve(needed).map_err(ChangeError::OutOfFrames)?;
@@ -328,7 +331,14 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
         };
         let counts = MapCounts::default();
         let rewrite = Rewrite { rule, view, supply: &mut pool, counts, kinds: Kinds::default() };
-        let mut change = InPlaceChange::new(rewrite, &cpu, tlbis, free);
+        let mut room;
+        let retired = if rule.change == Change::Collapse {
+            room = [(PhysAddr(0), Level::L3); BATCH];
+            &mut room[..]
+        } else {
+            &mut []
+        };
+        let mut change = InPlaceChange::new(rewrite, &cpu, tlbis, retired, free);
         if change.run(map.roots.live, sizes) {
             change.rewrite.counts.changes.transactions = 1;
             map.counts.add(&change.rewrite.counts);
@@ -391,7 +401,9 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
 
     fn release<V: TableMemory>(&mut self, view: &V, pool: Pool) {
         self.done.frame_counts.surplus = pool.frames();
-        self.kernel.with_frames(|frames| pool.release(view, frames));
+        if pool.frames() != 0 {
+            self.kernel.with_frames(|frames| pool.release(view, frames));
+        }
     }
 
     /// Frees each table below the root `only` that is not below `other`, and returns how many there were.

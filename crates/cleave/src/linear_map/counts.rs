@@ -70,8 +70,10 @@ impl MapCounts {
 
     /// Counts the leaf `new` of `level` in the place of `old`.
     pub(super) fn replace(&mut self, level: Level, old: Descriptor, new: Descriptor) {
-        self.remove(level, old, 1);
-        self.add(level, new, 1);
+        if old.is_valid() != new.is_valid() || old.is_contiguous() != new.is_contiguous() {
+            self.remove(level, old, 1);
+            self.add(level, new, 1);
+        }
     }
 
     /// Counts a table in the place of `leaf` of `level`. Its entries are counted by themselves.

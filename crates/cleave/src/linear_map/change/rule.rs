@@ -94,8 +94,11 @@ impl Rule<'_> {
     /// Returns how much of the `bytes` bytes of memory from `start` on the change covers.
     pub(super) fn cover(&self, start: u64, bytes: u64) -> Cover {
         let piece = PhysRange::new(PhysAddr(start), PhysAddr(start + bytes));
-        // The first range that ends behind the start is the only one that can hold the whole piece.
-        let first = self.ranges.partition_point(|range| range.end <= piece.start);
+        // The first range that ends behind the start is the only one that can hold the whole piece. Most changes have one range.
+        let first = match self.ranges {
+            [only] => usize::from(only.end <= piece.start),
+            ranges => ranges.partition_point(|range| range.end <= piece.start),
+        };
         match self.ranges.get(first) {
             Some(range) if range.contains_range(piece) => Cover::All,
             Some(range) if range.overlaps(piece) => Cover::Some,
@@ -147,8 +150,13 @@ impl Rule<'_> {
         self.sizes_only && self.change.is_edit() && self.cover(start, group * self.geometry().size(level)) == Cover::All
     }
 
-    /// Returns what takes the place of `leaf`, a leaf of `level` that maps memory from `start` on.
+    /// Returns what takes the place of `leaf`, a leaf of `level` that maps memory from `start` on and that the change covers, in part
+    /// or whole.
     pub(super) fn next(&self, leaf: Descriptor, level: Level, start: u64) -> Next {
+        if self.change.is_edit() && level.next().is_none() && !self.sizes_only {
+            // A page is covered whole, and no edit covers the alias.
+            return Next::Leaf(self.change.edit(leaf));
+        }
         if self.is_kept(start) {
             return Next::Leaf(leaf);
         }

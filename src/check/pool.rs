@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use cleave::aarch64::{hint, interrupts, timer};
 use cleave::deadline::Deadline;
@@ -96,6 +96,9 @@ fn open_here(asked: Pool) -> Vec<String> {
     }
     if tries {
         try_objects(&mut errors);
+        if let Err(error) = try_misuse(&mut errors, asked.objects) {
+            errors.add(format_args!("{error}"));
+        }
         let result = if errors.0.is_empty() { "passed" } else { "failed" };
         log::info!("guarded pool: self-test {result}");
     }
@@ -236,6 +239,35 @@ fn try_objects(errors: &mut Errors) {
     }
 }
 
+/// Asks for what must be refused: too many objects, or too large ones, a second free, and a free behind an underflow.
+fn try_misuse(errors: &mut Errors, objects: u64) -> Result<(), PoolError> {
+    for bytes in [0, 4097] {
+        let answer = guarded::allocate(bytes);
+        errors.require(matches!(answer, Err(PoolError::Bytes(_))), format_args!("an object of {bytes} bytes"));
+    }
+    let all = (0..objects).map(|_| guarded::allocate(OBJECT)).collect::<Result<Vec<VirtAddr>, _>>()?;
+    errors.require(matches!(guarded::allocate(1), Err(PoolError::Full)), format_args!("more objects than there are"));
+    errors.require(matches!(guarded::close(&Plain), Err(PoolError::Live)), format_args!("closed with its objects"));
+    for &object in &all {
+        // SAFETY: none: the byte is not the object's. It lies in the same page, and no other code uses it.
+        let before = unsafe { &*((object.0 - 1) as *const AtomicU8) };
+        before.fetch_xor(1, Ordering::Relaxed);
+        let answer = guarded::free(object);
+        errors.require(matches!(answer, Err(PoolError::Damaged(_))), format_args!("an underflow was not noticed"));
+        before.fetch_xor(1, Ordering::Relaxed);
+        guarded::free(object)?;
+        let answer = guarded::free(object);
+        errors.require(matches!(answer, Err(PoolError::NotAnObject(_))), format_args!("an object was freed twice"));
+    }
+    // The one that was freed first comes first.
+    for &object in &all {
+        let next = guarded::allocate(OBJECT)?;
+        errors.require(next == object, format_args!("an object that was freed later is used again before {object}"));
+        guarded::free(next)?;
+    }
+    Ok(())
+}
+
 /// Makes `request` while another change of the map is under way, which must be answered at once.
 fn busy_while_locked(errors: &mut Errors, request: Request) {
     match memory::map().try_lock() {
@@ -299,10 +331,14 @@ fn free_for_fault(object: VirtAddr) {
     guarded::free(object).unwrap_or_else(|error| panic!("fault: {error}"));
 }
 
-/// Writes 8 bytes behind an object.
+/// Allocates every object that is free, and writes 8 bytes behind the last one.
 #[inline(never)]
 pub(crate) fn overflow() {
-    let object = allocate_for_fault(96);
+    let free = guarded::check().map_or(0, |found| found.free);
+    let mut object = allocate_for_fault(96);
+    for _ in 1..free {
+        object = allocate_for_fault(96);
+    }
     // SAFETY: none: the object has 96 bytes, and the store must fault.
     unsafe { core::hint::black_box(object.offset(104).0 as *mut u64).write(0) };
 }

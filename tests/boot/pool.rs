@@ -201,3 +201,21 @@ fn a_collapse_leaves_an_open_pool_in_pages() {
         "8 bytes past the end of an object of the guarded pool",
     ]);
 }
+
+/// A pool that was opened in blocks and is closed when the whole map has been split leaves the map in pages: the blocks that it
+/// was opened in are no longer what the map should have.
+#[test]
+fn a_pool_closed_after_a_full_split_leaves_pages() {
+    let boot = Boot::on("cortex-a72").smp(2).mem("128M").word("linear=block");
+    let lines = ["pool open 9", "split", "pool close", "audit", "leaves", "off"];
+    Typed::lines(&boot, &lines).ended_with(0).has(&[
+        "9 objects in 0x",
+        "changed with every CPU stopped",
+        " of them in the window",
+        "is mapped and free again",
+        "it was so already",
+        "translations wrong 0, census wrong 0",
+        "  2M 0\n",
+        "cleave: PASS",
+    ]);
+}

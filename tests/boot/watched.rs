@@ -41,6 +41,20 @@ fn a_watched_core_that_keeps_its_blocks_breaks_nothing() {
     watched.claim(watched.number("/tables_before") == watched.number("/tables_after"), "tables came or went");
 }
 
+/// A guarded pool opens under the stress test, by new tables and a stop of every CPU, and by stores to live entries.
+#[test]
+fn a_watched_pool_keeps_every_rule_as_it_opens() {
+    for (boot, how) in
+        [(small("cortex-a72").word("linear=block"), "with every CPU stopped"), (small("max").el(2), "in place")]
+    {
+        let Some(watched) = boot.smp(2).word("pool=20@decided").watch() else { return };
+        watched.clean();
+        watched.run.passed();
+        let opened = watched.run.console.contains(&format!("opened {how} on CPU 0"));
+        watched.claim(opened, how);
+    }
+}
+
 /// The model's verdict on the same boot when one kind of event is left out of its input, or changed.
 const DEFECTS: [(&str, &str); 27] = [
     ("no-broadcast-tlbi", "M3"),

@@ -140,6 +140,8 @@ impl core::error::Error for BootargError<'_> {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bootargs<'a> {
     text: &'a str,
+    /// The same, or nothing when it has none of the arguments that can be many: most boots look for them in vain, and often.
+    many: &'a str,
     /// The trust in FEAT_BBM.
     pub(crate) bbm_trust: BbmPolicy,
     /// The policy for the linear map's blocks.
@@ -166,6 +168,7 @@ impl<'a> Bootargs<'a> {
     pub(crate) fn parse(text: &'a str) -> Self {
         let mut args = Self {
             text,
+            many: "",
             bbm_trust: BbmPolicy::default(),
             linear: LinearMode::default(),
             fill: Form::default(),
@@ -187,12 +190,10 @@ impl<'a> Bootargs<'a> {
                 Argument::Exit(value) => args.exit = value,
                 Argument::Clock(value) => args.clock = value,
                 Argument::Pool(value) => args.pool = Some(value),
-                Argument::CpuBbm { .. }
-                | Argument::CpuPa { .. }
-                | Argument::Task(_)
-                | Argument::Faults(_)
-                | Argument::Unknown
-                | Argument::Bad(_) => {}
+                Argument::CpuBbm { .. } | Argument::CpuPa { .. } | Argument::Task(_) | Argument::Faults(_) => {
+                    args.many = text;
+                }
+                Argument::Unknown | Argument::Bad(_) => {}
             }
         }
         args
@@ -223,7 +224,7 @@ impl<'a> Bootargs<'a> {
 
     /// Returns the arguments and faults of a CPU that a machine of `cpus` CPUs does not have, with its number.
     pub(crate) fn strangers(&self, cpus: usize) -> impl Iterator<Item = (&'a str, usize)> + use<'a> {
-        let named = arguments(self.text).flat_map(|(text, argument)| {
+        let named = arguments(self.many).flat_map(|(text, argument)| {
             let (own, list) = match argument {
                 Argument::CpuBbm { cpu, .. } | Argument::CpuPa { cpu, .. } => (Some((text, cpu)), ""),
                 Argument::Faults(list) => (None, list),
@@ -238,13 +239,13 @@ impl<'a> Bootargs<'a> {
     /// Returns true when the task is asked for. Several may be.
     #[must_use]
     pub(crate) fn asks_for(&self, task: Task) -> bool {
-        arguments(self.text).any(|(_, argument)| matches!(argument, Argument::Task(asked) if asked == task))
+        arguments(self.many).any(|(_, argument)| matches!(argument, Argument::Task(asked) if asked == task))
     }
 
     /// Returns the level of FEAT_BBM to which `cpuN.bbm=` limits CPU `cpu`.
     #[must_use]
     pub(crate) fn cpu_bbm(&self, cpu: usize) -> Option<u8> {
-        let levels = arguments(self.text).filter_map(|(_, argument)| match argument {
+        let levels = arguments(self.many).filter_map(|(_, argument)| match argument {
             Argument::CpuBbm { cpu: own, level } if own == cpu => Some(level),
             _ => None,
         });
@@ -259,7 +260,7 @@ impl<'a> Bootargs<'a> {
 
     /// Returns every `cpuN.pa=` with its CPU, in the order given.
     pub(crate) fn cpu_pas(&self) -> impl Iterator<Item = (usize, u8)> + use<'a> {
-        arguments(self.text).filter_map(|(_, argument)| match argument {
+        arguments(self.many).filter_map(|(_, argument)| match argument {
             Argument::CpuPa { cpu, bits } => Some((cpu, bits)),
             _ => None,
         })
@@ -267,7 +268,7 @@ impl<'a> Bootargs<'a> {
 
     /// Returns the faults to inject, in the order given.
     pub(crate) fn faults(&self) -> impl Iterator<Item = Fault> + use<'a> {
-        let lists = arguments(self.text).filter_map(|(_, argument)| match argument {
+        let lists = arguments(self.many).filter_map(|(_, argument)| match argument {
             Argument::Faults(list) => Some(list),
             _ => None,
         });

@@ -67,12 +67,12 @@ fn the_image_has_no_sequence_of_erratum_843419() {
 }
 
 /// Erratum 835769 is LLVM's to avoid, by a switch that rustc does not vouch for, so it is off: docs/hardware.md says what
-/// that leaves and how it is turned on. This holds the page to its words "about ten".
+/// that leaves and how it is turned on. This holds the page to its words "about twenty".
 #[test]
-fn the_image_has_about_ten_sequences_of_erratum_835769_at_most() {
+fn the_image_has_about_twenty_sequences_of_erratum_835769_at_most() {
     let found = places(|_, code| is_835769(code));
     println!("{} sequences: {found:x?}", found.len());
-    assert!(found.len() <= 12, "{} sequences: {found:x?}", found.len());
+    assert!(found.len() <= 24, "{} sequences: {found:x?}", found.len());
 }
 
 #[test]

@@ -5,8 +5,9 @@ use crate::image::{ROOT, image};
 use serde_json::Value;
 use std::{
     fmt, fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -64,6 +65,8 @@ pub(crate) struct Boot {
     unmapped: u64,
     /// `QEMU_ARGS`.
     qemu_args: String,
+    /// The input of the monitor, where the boot is into that.
+    typed: Option<String>,
 }
 
 impl Boot {
@@ -82,6 +85,7 @@ impl Boot {
             out_of_reach: 0,
             unmapped: 0,
             qemu_args: String::new(),
+            typed: None,
         }
     }
 
@@ -157,6 +161,16 @@ impl Boot {
     /// `QEMU_ARGS`: further arguments to QEMU.
     pub(crate) fn qemu(self, arguments: &str) -> Self {
         Self { qemu_args: arguments.into(), ..self }
+    }
+
+    /// Boots into the monitor, which finds these lines in a pipe.
+    pub(crate) fn typed(self, lines: &[&str]) -> Self {
+        Self { typed: Some(lines.iter().map(|line| format!("{line}\r")).collect()), ..self }
+    }
+
+    /// Returns true for a boot into the monitor.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.typed.is_some()
     }
 
     /// Returns true where the runner lets QEMU count instructions: when asked to, and above 32 CPUs.
@@ -249,7 +263,11 @@ impl Boot {
     pub(crate) fn run_image(self, image: &Path) -> Run {
         let file = report_file();
         let mut command = self.runner();
-        command.arg("--report").arg(&file).arg("--timeout").arg("60").arg(image);
+        command.arg("--report").arg(&file).arg("--timeout").arg("60");
+        if self.typed.is_some() {
+            command.arg("--monitor");
+        }
+        command.arg(image);
         let mut run = Run::of(self, &mut command);
         run.report = take_report(&file);
         run
@@ -291,7 +309,13 @@ pub(crate) struct Run {
 
 impl Run {
     fn of(boot: Boot, command: &mut Command) -> Self {
-        let output = command.output().expect("scripts/qemu starts");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("scripts/qemu starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        // A runner that ends early takes nothing.
+        let _ = input.write_all(boot.typed.as_deref().unwrap_or_default().as_bytes());
+        drop(input);
+        let output = child.wait_with_output().expect("it ends");
         let console =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).join("\n");
         Self { boot, status: output.status.code(), console, report: None }

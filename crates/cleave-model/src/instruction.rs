@@ -5,8 +5,7 @@
 //! For programs that see another one execute, as the watcher does (`crates/cleave-watch`): they tell the machine what
 //! its instructions were, and need no word from the program. Encodings are those of the Arm ARM, DDI 0487, C4.1 "A64
 //! instruction set encoding" and C5.3 to C5.5. What is not here means nothing to the machine, or more than it knows
-//! (FEAT_TLBIRANGE, the nXS forms): such a barrier or invalidation does not count, so that code which relies on it is
-//! reported.
+//! (the nXS forms): such a barrier or invalidation does not count, so that code which relies on it is reported.
 
 use super::{Coverage, Dsb, Flag, LastLevel, Maintenance, Scope, Tlbi};
 use cleave::tables::Geometry;

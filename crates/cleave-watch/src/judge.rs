@@ -137,7 +137,7 @@ impl Judge<'_> {
                 let tlbi = seen.tlbi.unwrap_or_else(|| form.with_operand(operand, self.survey.geometry));
                 match tlbi.scope {
                     Scope::Local => counts.local_invalidations += 1,
-                    Scope::InnerShareable => counts.broadcasts += 1,
+                    Scope::InnerShareable => counts.broadcast(tlbi.covers),
                 }
                 on.tlbi(tlbi);
             }

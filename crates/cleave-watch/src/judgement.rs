@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The result of judging a record.
 
-use cleave_model::Violation;
+use cleave_model::{Coverage, LastLevel, Violation};
 
 /// The counts of a CPU's actions.
 #[derive(Clone, Copy, Debug, Default)]
@@ -9,6 +9,8 @@ pub(crate) struct Counts {
     /// Stores to what a walker could reach at the time or later.
     pub(crate) table_stores: u64,
     pub(crate) broadcasts: u64,
+    /// The broadcasts again, by form: see [`FORMS`].
+    pub(crate) forms: [u64; FORMS.len()],
     pub(crate) local_invalidations: u64,
     pub(crate) dsbs: u64,
     pub(crate) synchronisations: u64,
@@ -16,6 +18,26 @@ pub(crate) struct Counts {
     pub(crate) roots: u64,
     pub(crate) accesses: u64,
     pub(crate) acquires: u64,
+}
+
+/// The forms of a TLBI, as the report names them: all entries or those of an ASID, and those of an address or a range, with the
+/// entries of tables or without.
+pub(crate) const FORMS: [&str; 5] = ["all", "address", "address-last-level", "range", "range-last-level"];
+
+impl Counts {
+    /// Counts a broadcast TLBI.
+    pub(crate) fn broadcast(&mut self, covers: Coverage) {
+        self.broadcasts += 1;
+        let form = match covers {
+            Coverage::All | Coverage::Asid(_) => 0,
+            Coverage::Address { last: LastLevel::AllLevels, .. } => 1,
+            Coverage::Address { last: LastLevel::Only, .. } => 2,
+            Coverage::Range { last: LastLevel::AllLevels, .. } => 3,
+            Coverage::Range { last: LastLevel::Only, .. } => 4,
+            Coverage::Nothing => return,
+        };
+        self.forms[form] += 1;
+    }
 }
 
 /// The judgement of a run.

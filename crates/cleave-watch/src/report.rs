@@ -11,6 +11,7 @@ use cleave_model::Rule;
 
 use crate::defect::Defect;
 use crate::judge::judge;
+use crate::judgement::FORMS;
 use crate::record::Record;
 use crate::survey::Survey;
 
@@ -82,6 +83,11 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
             ])
         })
         .collect();
+    let forms: Vec<(&str, String)> = FORMS
+        .iter()
+        .enumerate()
+        .map(|(form, &name)| (name, found.counts.iter().map(|counts| counts.forms[form]).sum::<u64>().to_string()))
+        .collect();
     let explained = match (&found.violation, &found.lost) {
         (Some((violation, Some(address))), _) => format!("{violation}  at the instruction {address:#x}"),
         (Some((violation, None)), _) => format!("{violation}  at the end of the run"),
@@ -101,6 +107,7 @@ pub(crate) fn report(record: &Record, options: &Options) -> String {
         ("tables_new", found.tables_new.to_string()),
         ("device_stores", record.devices.stores.to_string()),
         ("devices_without_syndrome", list(&record.devices.without_syndrome)),
+        ("broadcast_forms", object(&forms)),
         ("cpus", format!("[{}]", cpus.join(","))),
         ("defects", object(&defects)),
         ("rules", object(&rules)),

@@ -178,9 +178,13 @@ fn a_report_has_the_counts_and_a_verdict_for_each_defect() {
     program.change();
     let arguments = ["report=a.json", "shared=0x0-0x0", "defects=all"].map(str::to_owned);
     let text = report(&program.recorder.record, &Options::parse(&arguments).expect("arguments"));
-    for part in
-        ["\"verdict\":\"ok\"", "\"broadcast_tlbis\":1", "\"no-broadcast-tlbi\":\"M3\"", "\"no-dc-ivac\":\"M16\""]
-    {
+    for part in [
+        "\"verdict\":\"ok\"",
+        "\"broadcast_tlbis\":1",
+        "\"broadcast_forms\":{\"all\":1,\"address\":0,",
+        "\"no-broadcast-tlbi\":\"M3\"",
+        "\"no-dc-ivac\":\"M16\"",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     // The legend of `make watch`: each verdict that can stand in its table.

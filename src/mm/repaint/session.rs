@@ -72,6 +72,10 @@ impl<W: Watch> Kernel for Session<'_, W> {
     }
 
     fn reserve(&mut self, needed: u64) -> Result<Pool, OutOfMemory> {
+        if needed == 0 {
+            UNDER_WAY.reserved(0);
+            return Ok(Pool::EMPTY);
+        }
         if needed > MANY {
             log::info!("reserving {needed} frames for tables");
         }

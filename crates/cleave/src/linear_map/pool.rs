@@ -37,8 +37,8 @@ impl fmt::Display for OutOfMemory {
 const END: Descriptor = Descriptor(1);
 
 impl Pool {
-    /// A pool without frames.
-    pub(super) const EMPTY: Self = Self { head: END, frames: 0 };
+    /// Holds no frames.
+    pub const EMPTY: Self = Self { head: END, frames: 0 };
 
     /// Reserves exactly `needed` frames, or none.
     ///

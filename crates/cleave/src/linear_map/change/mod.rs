@@ -293,10 +293,7 @@ impl<K: Kernel, H: Host, A: Atomics> Changing<'_, '_, K, H, A> {
 
     fn reserve(&mut self, needed: u64) -> Result<Pool, ChangeError> {
         self.done.frame_counts.needed = needed;
-        if needed == 0 {
-            return Ok(Pool::EMPTY);
-        }
-        if !self.kernel.may_allocate() {
+        if needed != 0 && !self.kernel.may_allocate() {
             return Err(ChangeError::WouldAllocate { needed });
         }
         let pool = self.kernel.reserve(needed).map_err(ChangeError::OutOfFrames)?;
